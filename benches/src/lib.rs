@@ -1,0 +1,1 @@
+//! Benchmarks of Setu's hot paths.

@@ -1,0 +1,1 @@
+//! The packet threads: sockets, port slots, batching.

@@ -1,0 +1,182 @@
+use serde::{Deserialize, Serialize};
+
+use crate::{CallFacts, CallId, Direction, Ingress, Side, Termination, Wall};
+
+/// The record of one call: written exactly once, when the last leg has confirmed its end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cdr {
+    /// The bridge's id of the call.
+    pub call: CallId,
+    /// Who began it.
+    pub direction: Direction,
+    /// How the Meta leg came about.
+    pub ingress: Ingress,
+    /// Who called whom, and what Meta told of it.
+    #[serde(flatten)]
+    pub facts: CallFacts,
+    /// When the bridge first saw the call.
+    pub began: Wall,
+    /// When both sides were connected; null if they never were.
+    pub answered: Option<Wall>,
+    /// When the call was over.
+    pub ended: Wall,
+    /// From the first message to the answer of the called side, in milliseconds; null if it was never answered.
+    pub setup_ms: Option<u64>,
+    /// From answer to end on the bridge's clock, in milliseconds; 0 if it was never answered.
+    pub duration_ms: u64,
+    /// Meta's own count in seconds (`x-wa-meta-call-duration`); null where Meta gave none.
+    pub meta_duration_s: Option<u64>,
+    /// Who took or made the call on the business's side; null where nobody did.
+    pub agent: Option<AnsweredBy>,
+    /// Why and by whom the call ended.
+    pub termination: Termination,
+    /// Every leg, the originator's first.
+    pub legs: Vec<LegRecord>,
+    /// Everything that happened, in order.
+    pub timeline: Timeline,
+    /// Where the recording is; null if the call was not recorded.
+    pub recording: Option<RecordingRef>,
+}
+
+/// The party on the business's side.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AnsweredBy {
+    /// An agent's softphone, by account name.
+    Agent(String),
+    /// A trunk, by name.
+    Trunk(String),
+}
+
+/// What is kept of one leg.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LegRecord {
+    /// The leg's number in the call: 0 is the originator.
+    pub index: u8,
+    /// Toward whom.
+    pub side: Side,
+    /// The agreed audio format, such as `opus` or `PCMU`; null if none was agreed.
+    pub codec: Option<String>,
+    /// How the media was protected, such as `AES_CM_128_HMAC_SHA1_80`; null for plain RTP.
+    pub srtp: Option<String>,
+    /// What the packets looked like; null if no media was set up.
+    pub media: Option<MediaQuality>,
+}
+
+/// Counters of one leg's media.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MediaQuality {
+    /// Packets taken from the peer, after authentication.
+    pub received_packets: u64,
+    /// Packets sent to the peer.
+    pub sent_packets: u64,
+    /// Packets the peer sent that never came, by sequence number.
+    pub lost_packets: u64,
+    /// Packets dropped: failed authentication, replays, malformed, from a wrong address.
+    pub rejected_packets: u64,
+    /// Interarrival jitter in microseconds (RFC 3550 section 6.4.1).
+    pub jitter_us: u64,
+    /// Round-trip time in microseconds from RTCP; null without reports.
+    pub round_trip_us: Option<u64>,
+    /// From the answer to the first packet sent to the peer, in milliseconds; null if none was sent.
+    pub first_sent_ms: Option<u64>,
+    /// From the answer to the first packet taken from the peer, in milliseconds; null if none came.
+    pub first_received_ms: Option<u64>,
+}
+
+/// One recording.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecordingRef {
+    /// Path of the file.
+    pub path: String,
+    /// Channels: 2, the customer left and the agent right.
+    pub channels: u8,
+    /// Length in milliseconds.
+    pub duration_ms: u64,
+    /// Size in bytes.
+    pub bytes: u64,
+    /// Frames that were lost between packet thread and writer, or on a full disk. 0 in a healthy system.
+    pub dropped_frames: u64,
+}
+
+/// Everything that happened in a call, in order, in milliseconds since it began.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Timeline(Vec<TimelineEntry>);
+
+impl Timeline {
+    /// Adds what happened `at_ms` milliseconds after the call began. Past [`Timeline::MOST`] entries it is dropped.
+    pub fn push(&mut self, at_ms: u64, leg: Option<u8>, what: Milestone) {
+        if self.0.len() < Self::MOST {
+            self.0.push(TimelineEntry { at_ms, leg, what });
+        }
+    }
+
+    /// Returns the entries in order.
+    pub fn entries(&self) -> &[TimelineEntry] {
+        &self.0
+    }
+
+    /// Returns when `what` first happened, in milliseconds since the call began.
+    pub fn first(&self, what: Milestone) -> Option<u64> {
+        self.0.iter().find(|e| e.what == what).map(|e| e.at_ms)
+    }
+
+    /// The most entries one call keeps: a PBX that sends re-INVITEs for hours must not grow the record.
+    pub const MOST: usize = 256;
+}
+
+/// One line of a [`Timeline`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TimelineEntry {
+    /// Milliseconds since the call began.
+    pub at_ms: u64,
+    /// The leg it happened on; null where it concerns the call as a whole.
+    pub leg: Option<u8>,
+    /// What happened.
+    pub what: Milestone,
+}
+
+/// What can happen in a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Milestone {
+    /// The call came in.
+    Offered,
+    /// An agent was reserved at the desk.
+    Reserved,
+    /// A leg was dialled.
+    Dialled,
+    /// A leg rings.
+    Ringing,
+    /// A leg sends audio before its answer.
+    EarlyMedia,
+    /// A leg answered.
+    Answered,
+    /// The originator's answer was acknowledged.
+    Acknowledged,
+    /// Audio flows both ways through the bridge.
+    Bridged,
+    /// The first packet was taken from a leg.
+    FirstPacket,
+    /// The agent's side put the call on hold.
+    Held,
+    /// The agent's side took the call back.
+    Resumed,
+    /// The agent's side asked for a change of the session that ended at the bridge.
+    Renegotiated,
+    /// A leg refused the call.
+    Refused,
+    /// A leg gave up or was given up before its answer.
+    Cancelled,
+    /// A leg hung up.
+    HungUp,
+    /// A leg sent no media for the configured time.
+    MediaLost,
+    /// The recording began.
+    RecordingStarted,
+    /// The recording is complete.
+    RecordingStopped,
+    /// The call is over.
+    Ended,
+}

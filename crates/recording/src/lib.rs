@@ -1,0 +1,1 @@
+//! Lossless two-channel Ogg Opus recordings and the thread that writes them.

@@ -1,0 +1,1 @@
+//! A self-hosted SIP B2BUA and media bridge for WhatsApp Business Calling.

@@ -1,0 +1,1 @@
+//! SIP transports: UDP, TCP, TLS, DNS, certificates.

@@ -1,0 +1,1 @@
+//! RTP and RTCP headers, SRTP and SRTCP in place without allocation.
