@@ -1,1 +1,2 @@
+//! The `setu` command.
 fn main() {}

@@ -1,0 +1,493 @@
+//! The configuration file: what it may say, its defaults, and what is refused with which remedy.
+
+mod secret;
+mod validate;
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use ipnet::IpNet;
+use serde::Deserialize;
+
+pub use secret::PasswordSource;
+
+/// The whole configuration, as read from one TOML file. `setu example-config` prints a commented one.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// The public side, toward Meta.
+    pub meta: MetaSide,
+    /// The private side, toward PBXs and agents.
+    pub agents: AgentsSide,
+    /// The business numbers and where their calls go.
+    #[serde(default)]
+    pub numbers: Vec<Number>,
+    /// The agents' accounts.
+    #[serde(default)]
+    pub accounts: Vec<Account>,
+    /// The PBXs.
+    #[serde(default)]
+    pub trunks: Vec<Trunk>,
+    /// Names pinned to addresses.
+    #[serde(default)]
+    pub resolve: Resolve,
+    /// Which private destinations the bridge may connect to.
+    #[serde(default)]
+    pub egress: Egress,
+    /// Recordings.
+    #[serde(default)]
+    pub recording: Recording,
+    /// Call detail records.
+    #[serde(default)]
+    pub cdr: CdrLog,
+    /// Health and metrics.
+    #[serde(default)]
+    pub http: Http,
+    /// Logs.
+    #[serde(default)]
+    pub log: Log,
+    /// Bounds.
+    #[serde(default)]
+    pub limits: Limits,
+}
+
+/// The public side, toward Meta: SIP over TLS, and SRTP.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MetaSide {
+    /// Where the TLS listener binds.
+    #[serde(default = "default_meta_bind")]
+    pub bind: SocketAddr,
+    /// The host name that is configured with Meta for the numbers; the certificate must cover it.
+    pub hostname: String,
+    /// The port told to Meta; the bind port unless a NAT maps it.
+    pub advertised_port: Option<u16>,
+    /// PEM file with the certificate chain, leaf first.
+    pub certificate: PathBuf,
+    /// PEM file with the private key.
+    pub private_key: PathBuf,
+    /// PEM file with certificate authorities trusted besides the system's, for test twins and private edges.
+    pub extra_roots: Option<PathBuf>,
+    /// Meta's SIP domain: the host that is dialled, verified, and the digest realm that is answered.
+    #[serde(default = "default_meta_domain")]
+    pub domain: String,
+    /// Meta's SIP port.
+    #[serde(default = "default_meta_port")]
+    pub port: u16,
+    /// Networks from which INVITEs are taken at all; empty for any (the digest decides in every case).
+    #[serde(default)]
+    pub sources: Vec<IpNet>,
+    /// Whether a ringing agent's early audio is offered to Meta in a 183 (Meta needs none; off by default).
+    #[serde(default)]
+    pub early_media: bool,
+    /// Addresses and ports of the media.
+    pub media: MediaAddresses,
+}
+
+/// Addresses and ports of one side's media.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MediaAddresses {
+    /// The address the sockets bind to.
+    #[serde(default = "unspecified")]
+    pub bind: IpAddr,
+    /// The address written into session descriptions. Needed when `bind` is `0.0.0.0` or behind 1:1 NAT.
+    pub advertised: Option<IpAddr>,
+    /// First and last UDP port, both included, such as `"20000-29999"`.
+    pub ports: PortRange,
+}
+
+impl MediaAddresses {
+    /// The address written into session descriptions.
+    pub fn advertised(&self) -> IpAddr {
+        self.advertised.unwrap_or(self.bind)
+    }
+}
+
+/// A range of UDP ports, both ends included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct PortRange {
+    /// The first port.
+    pub first: u16,
+    /// The last port.
+    pub last: u16,
+}
+
+impl TryFrom<String> for PortRange {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        let wrong = || format!("{text:?} is no port range; write it as \"20000-29999\"");
+        let (first, last) = text.split_once('-').ok_or_else(wrong)?;
+        let first: u16 = first.trim().parse().map_err(|_| wrong())?;
+        let last: u16 = last.trim().parse().map_err(|_| wrong())?;
+        if first < 1024 || last <= first {
+            return Err(format!("{text:?}: the first port must be at least 1024 and below the last"));
+        }
+        Ok(Self { first, last })
+    }
+}
+
+/// The private side, toward PBXs and agents.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AgentsSide {
+    /// Where the UDP listener binds; none by default.
+    pub udp: Option<SocketAddr>,
+    /// Where the TCP listener binds; none by default.
+    pub tcp: Option<SocketAddr>,
+    /// Where the TLS listener binds; none by default.
+    pub tls: Option<SocketAddr>,
+    /// The host name or address that phones and PBXs reach this side by.
+    pub hostname: String,
+    /// The digest realm that phones are challenged with.
+    #[serde(default = "default_realm")]
+    pub realm: String,
+    /// PEM file with the certificate chain of the TLS listener.
+    pub certificate: Option<PathBuf>,
+    /// PEM file with its private key.
+    pub private_key: Option<PathBuf>,
+    /// PEM file with certificate authorities trusted for TLS trunks besides the system's.
+    pub extra_roots: Option<PathBuf>,
+    /// Addresses and ports of the media.
+    pub media: MediaAddresses,
+}
+
+/// One business number: its credentials with Meta, and where its calls go.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Number {
+    /// E.164 with `+`.
+    pub number: String,
+    /// Where the SIP password that Meta issued for it is found.
+    pub password: PasswordSource,
+    /// Agents to ring at once, by account name. Either this or `trunk`.
+    #[serde(default)]
+    pub agents: Vec<String>,
+    /// The trunk to dial. Needs `extension`.
+    pub trunk: Option<String>,
+    /// The extension to dial on the trunk: configured, never taken from the call.
+    pub extension: Option<String>,
+    /// How long agents ring, in seconds, 5 to 60.
+    #[serde(default = "default_ring_s")]
+    pub ring_s: u64,
+}
+
+/// Whether SRTP is used on a private leg.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SrtpUse {
+    /// Plain RTP.
+    #[default]
+    Off,
+    /// SRTP keyed by SDES; calls without it are refused.
+    Sdes,
+    /// SRTP where the phone offers or accepts it.
+    Optional,
+}
+
+/// An audio codec that a private leg may use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Codec {
+    /// Opus, passed through.
+    Opus,
+    /// G.711 mu-law, transcoded.
+    Pcmu,
+    /// G.711 A-law, transcoded.
+    Pcma,
+}
+
+/// One agent's account.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Account {
+    /// The name: SIP user and digest username.
+    pub name: String,
+    /// Where the password is found.
+    pub password: PasswordSource,
+    /// The business number this agent calls customers from; none forbids calling out.
+    pub number: Option<String>,
+    /// Whether the phone's media is encrypted.
+    #[serde(default)]
+    pub srtp: SrtpUse,
+    /// Codecs in order of preference.
+    #[serde(default = "default_codecs")]
+    pub codecs: Vec<Codec>,
+}
+
+/// How a trunk is reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TrunkTransport {
+    /// UDP.
+    #[default]
+    Udp,
+    /// TCP.
+    Tcp,
+    /// TLS; the trunk's certificate must cover its `host`.
+    Tls,
+}
+
+/// One PBX.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Trunk {
+    /// The name.
+    pub name: String,
+    /// Host name or address.
+    pub host: String,
+    /// Port; by DNS or the transport's default if absent.
+    pub port: Option<u16>,
+    /// Transport.
+    #[serde(default)]
+    pub transport: TrunkTransport,
+    /// Networks from which the PBX's calls are taken; empty forbids calls from it.
+    #[serde(default)]
+    pub networks: Vec<IpNet>,
+    /// The business number its calls to customers are made from; none forbids them.
+    pub number: Option<String>,
+    /// Whether its media is encrypted.
+    #[serde(default)]
+    pub srtp: SrtpUse,
+    /// Codecs in order of preference.
+    #[serde(default = "default_codecs")]
+    pub codecs: Vec<Codec>,
+    /// Seconds between OPTIONS probes; 0 for none.
+    #[serde(default = "default_probe_s")]
+    pub probe_s: u64,
+}
+
+/// Names pinned to addresses, instead of DNS.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Resolve {
+    /// Host name to addresses, each with an optional port.
+    #[serde(default, rename = "static")]
+    pub fixed: BTreeMap<String, Vec<String>>,
+}
+
+/// Which private destinations the bridge may connect to.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Egress {
+    /// Loopback and private networks that are allowed. Public ones always are; link-local never.
+    #[serde(default)]
+    pub allow: Vec<IpNet>,
+}
+
+/// Recordings.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Recording {
+    /// Whether calls are recorded.
+    pub enabled: bool,
+    /// The folder they are written to.
+    pub folder: PathBuf,
+}
+
+impl Default for Recording {
+    fn default() -> Self {
+        Self { enabled: true, folder: PathBuf::from("recordings") }
+    }
+}
+
+/// Call detail records.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CdrLog {
+    /// The JSON Lines file they are appended to.
+    pub file: PathBuf,
+}
+
+impl Default for CdrLog {
+    fn default() -> Self {
+        Self { file: PathBuf::from("cdr.jsonl") }
+    }
+}
+
+/// Health and metrics.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Http {
+    /// Where the HTTP listener binds.
+    pub bind: SocketAddr,
+}
+
+impl Default for Http {
+    fn default() -> Self {
+        Self { bind: SocketAddr::from((Ipv4Addr::LOCALHOST, 9060)) }
+    }
+}
+
+/// Logs.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Log {
+    /// `error`, `warn`, `info`, `debug`, `trace`, or a filter such as `info,setu_sip=debug`.
+    pub level: Option<String>,
+    /// How lines are written.
+    pub format: LogFormat,
+    /// Whether phone numbers and names are written whole.
+    pub show_pii: bool,
+}
+
+/// How log lines are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Bounds.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// Most calls at once.
+    pub calls: usize,
+    /// Longest call in minutes.
+    pub call_minutes: u64,
+    /// Seconds without any packet from one side after which a call is ended.
+    pub silence_s: u64,
+    /// Seconds a media port rests before it is used again.
+    pub port_rest_s: u64,
+    /// Most SIP connections at once, all sides together.
+    pub connections: usize,
+    /// Threads that carry media.
+    pub media_threads: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            calls: 1000,
+            call_minutes: 12 * 60,
+            silence_s: 30,
+            port_rest_s: 10,
+            connections: 4096,
+            media_threads: 1,
+        }
+    }
+}
+
+impl Config {
+    /// Reads and validates the file at `path`; relative paths in it are taken from its folder.
+    ///
+    /// # Errors
+    /// Names the file, the line or the setting, and how to mend it.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| ConfigError::Unreadable { path: path.to_owned(), error })?;
+        let folder = path.parent().unwrap_or(Path::new("."));
+        Self::parse(&text, folder).map_err(|error| match error {
+            ConfigError::Syntax { error, .. } => ConfigError::Syntax { path: path.to_owned(), error },
+            other @ (ConfigError::Unreadable { .. } | ConfigError::Invalid(_)) => other,
+        })
+    }
+
+    /// Parses and validates `text`; relative paths in it are taken from `folder`.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn parse(text: &str, folder: &Path) -> Result<Self, ConfigError> {
+        let mut config: Self = toml::from_str(text)
+            .map_err(|error| ConfigError::Syntax { path: PathBuf::new(), error: Box::new(error) })?;
+        config.anchor(folder);
+        let findings = validate::findings(&config);
+        if findings.is_empty() { Ok(config) } else { Err(ConfigError::Invalid(findings)) }
+    }
+
+    fn anchor(&mut self, folder: &Path) {
+        let paths = [&mut self.meta.certificate, &mut self.meta.private_key]
+            .into_iter()
+            .chain(self.meta.extra_roots.as_mut())
+            .chain(self.agents.certificate.as_mut())
+            .chain(self.agents.private_key.as_mut())
+            .chain(self.agents.extra_roots.as_mut())
+            .chain([&mut self.recording.folder, &mut self.cdr.file])
+            .chain(self.numbers.iter_mut().filter_map(|n| n.password.file_mut()))
+            .chain(self.accounts.iter_mut().filter_map(|a| a.password.file_mut()));
+        for path in paths {
+            if path.is_relative() {
+                *path = folder.join(&*path);
+            }
+        }
+    }
+}
+
+/// Why a configuration is refused.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read {path}: {error}; give the right file with -c, or print one with `setu example-config`", path = path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        error: std::io::Error,
+    },
+    /// The file is no TOML, or has an unknown or missing key.
+    #[error("{path}: {error}", path = path.display())]
+    Syntax {
+        /// The file.
+        path: PathBuf,
+        /// Line, column and reason.
+        error: Box<toml::de::Error>,
+    },
+    /// The file is well-formed but says something impossible.
+    #[error("the configuration cannot work:{}", list(.0))]
+    Invalid(Vec<Finding>),
+}
+
+/// One thing that cannot work, with its remedy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// The setting, such as `numbers[0].trunk`.
+    pub setting: String,
+    /// What is wrong.
+    pub problem: String,
+    /// How to mend it.
+    pub remedy: String,
+}
+
+fn list(findings: &[Finding]) -> String {
+    findings.iter().map(|f| format!("\n  {}: {}; {}", f.setting, f.problem, f.remedy)).collect()
+}
+
+fn default_meta_bind() -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::UNSPECIFIED, default_meta_port()))
+}
+
+fn default_meta_domain() -> String {
+    "wa.meta.vc".to_owned()
+}
+
+const fn default_meta_port() -> u16 {
+    5061
+}
+
+fn default_realm() -> String {
+    "setu".to_owned()
+}
+
+const fn default_ring_s() -> u64 {
+    45
+}
+
+fn default_codecs() -> Vec<Codec> {
+    vec![Codec::Opus, Codec::Pcmu, Codec::Pcma]
+}
+
+const fn default_probe_s() -> u64 {
+    30
+}
+
+const fn unspecified() -> IpAddr {
+    IpAddr::V4(Ipv4Addr::UNSPECIFIED)
+}

@@ -1,0 +1,202 @@
+//! What a well-formed file may still say wrong. Nothing here touches the network: that is `setu check`.
+
+use std::collections::BTreeSet;
+
+use super::{Config, Finding, MediaAddresses, PasswordSource};
+
+/// Everything that cannot work, in the order of the file.
+pub(super) fn findings(config: &Config) -> Vec<Finding> {
+    let mut found = Findings::default();
+    sides(config, &mut found);
+    numbers(config, &mut found);
+    accounts(config, &mut found);
+    trunks(config, &mut found);
+    limits(config, &mut found);
+    found.0
+}
+
+#[derive(Default)]
+struct Findings(Vec<Finding>);
+
+impl Findings {
+    fn add(&mut self, setting: impl Into<String>, problem: impl Into<String>, remedy: impl Into<String>) {
+        self.0.push(Finding { setting: setting.into(), problem: problem.into(), remedy: remedy.into() });
+    }
+
+    fn password(&mut self, setting: &str, source: &PasswordSource) {
+        if let Err(problem) = source.read() {
+            self.add(setting, problem, "put the password there");
+        }
+    }
+}
+
+fn sides(config: &Config, found: &mut Findings) {
+    media("meta.media", &config.meta.media, found);
+    media("agents.media", &config.agents.media, found);
+    if config.meta.hostname.parse::<std::net::IpAddr>().is_ok() || !config.meta.hostname.contains('.') {
+        found.add(
+            "meta.hostname",
+            format!("{:?} is not a fully qualified host name", config.meta.hostname),
+            "Meta dials a name whose certificate chains to a public authority; give the one configured with Meta",
+        );
+    }
+    let (meta, agents) = (&config.meta.media, &config.agents.media);
+    let same_address =
+        meta.bind == agents.bind || meta.bind.is_unspecified() || agents.bind.is_unspecified();
+    if same_address && meta.ports.first <= agents.ports.last && agents.ports.first <= meta.ports.last {
+        found.add(
+            "agents.media.ports",
+            "they overlap with meta.media.ports on the same address",
+            "give the two sides ranges of their own",
+        );
+    }
+    let agents = &config.agents;
+    if agents.udp.is_none() && agents.tcp.is_none() && agents.tls.is_none() {
+        found.add("agents", "no listener", "add udp, tcp or tls with an address such as \"0.0.0.0:5060\"");
+    }
+    if agents.tls.is_some() && (agents.certificate.is_none() || agents.private_key.is_none()) {
+        found.add("agents.tls", "TLS needs a certificate", "add agents.certificate and agents.private_key");
+    }
+}
+
+fn media(setting: &str, media: &MediaAddresses, found: &mut Findings) {
+    if media.advertised().is_unspecified() {
+        found.add(
+            format!("{setting}.advertised"),
+            "nobody can send to 0.0.0.0",
+            "give the address that the other side reaches this machine by",
+        );
+    }
+    if media.advertised().is_ipv4() != media.bind.is_ipv4() {
+        found.add(
+            format!("{setting}.advertised"),
+            "bind and advertised are of different address families",
+            "use IPv4 for both or IPv6 for both",
+        );
+    }
+}
+
+fn numbers(config: &Config, found: &mut Findings) {
+    let mut seen = BTreeSet::new();
+    if config.numbers.is_empty() {
+        found.add("numbers", "no business number", "add a [[numbers]] section");
+    }
+    for (i, number) in config.numbers.iter().enumerate() {
+        let at = |field: &str| format!("numbers[{i}].{field}");
+        e164(&at("number"), &number.number, found);
+        if !seen.insert(&number.number) {
+            found.add(at("number"), format!("{} is listed twice", number.number), "keep one of them");
+        }
+        found.password(&at("password"), &number.password);
+        match (&number.trunk, &number.extension, number.agents.is_empty()) {
+            (None, None, true) => {
+                found.add(at("agents"), "its calls go nowhere", "add agents = [..], or trunk and extension");
+            }
+            (Some(_), _, false) => {
+                found.add(at("trunk"), "both agents and a trunk", "keep one of them");
+            }
+            (Some(_), None, true) => {
+                found.add(at("extension"), "the trunk is not told whom to ring", "add extension");
+            }
+            (None, Some(_), _) => found.add(at("extension"), "an extension without a trunk", "add trunk"),
+            (Some(_), Some(_), true) | (None, None, false) => {}
+        }
+        if let Some(extension) = &number.extension
+            && !extension.chars().all(|c| c.is_ascii_alphanumeric() || "-_.*#".contains(c))
+        {
+            found.add(at("extension"), format!("{extension:?} is no extension"), "use letters, digits and -_.*#");
+        }
+        if let Some(trunk) = &number.trunk
+            && !config.trunks.iter().any(|t| t.name == *trunk)
+        {
+            found.add(at("trunk"), format!("no trunk named {trunk:?}"), "add a [[trunks]] section with that name");
+        }
+        for agent in &number.agents {
+            if !config.accounts.iter().any(|a| a.name == *agent) {
+                found.add(
+                    at("agents"),
+                    format!("no account named {agent:?}"),
+                    "add an [[accounts]] section with that name",
+                );
+            }
+        }
+        if !(5..=60).contains(&number.ring_s) {
+            found.add(at("ring_s"), "Meta gives up after 30 to 60 seconds", "choose 5 to 60");
+        }
+    }
+}
+
+fn accounts(config: &Config, found: &mut Findings) {
+    let mut seen = BTreeSet::new();
+    for (i, account) in config.accounts.iter().enumerate() {
+        let at = |field: &str| format!("accounts[{i}].{field}");
+        name(&at("name"), &account.name, &mut seen, found);
+        found.password(&at("password"), &account.password);
+        outbound(&at("number"), account.number.as_deref(), config, found);
+        if account.codecs.is_empty() {
+            found.add(at("codecs"), "no codec", "remove the line for the default, or list at least one");
+        }
+    }
+}
+
+fn trunks(config: &Config, found: &mut Findings) {
+    let mut seen = BTreeSet::new();
+    for (i, trunk) in config.trunks.iter().enumerate() {
+        let at = |field: &str| format!("trunks[{i}].{field}");
+        name(&at("name"), &trunk.name, &mut seen, found);
+        outbound(&at("number"), trunk.number.as_deref(), config, found);
+        if trunk.codecs.is_empty() {
+            found.add(at("codecs"), "no codec", "remove the line for the default, or list at least one");
+        }
+        if trunk.host.is_empty() {
+            found.add(at("host"), "empty", "give the PBX's host name or address");
+        }
+        if trunk.number.is_some() && trunk.networks.is_empty() {
+            found.add(
+                at("networks"),
+                "the trunk may call customers but no network is named to take its calls from",
+                "list the PBX's address, such as [\"10.0.0.20/32\"]",
+            );
+        }
+    }
+}
+
+fn limits(config: &Config, found: &mut Findings) {
+    let limits = &config.limits;
+    if limits.calls == 0 || limits.connections == 0 {
+        found.add("limits", "a limit of 0 forbids everything", "choose at least 1");
+    }
+    if !(1..=64).contains(&limits.media_threads) {
+        found.add("limits.media_threads", "out of range", "choose 1 to 64, at most one a core");
+    }
+    if !(1..=setu_model::limits::CALL_HOURS * 60).contains(&limits.call_minutes) {
+        found.add("limits.call_minutes", "out of range", "choose 1 to 720");
+    }
+    if !(5..=3600).contains(&limits.silence_s) {
+        found.add("limits.silence_s", "out of range", "choose 5 to 3600");
+    }
+}
+
+fn e164(setting: &str, number: &str, found: &mut Findings) {
+    let digits = number.strip_prefix('+').unwrap_or("");
+    if !(7..=15).contains(&digits.len()) || !digits.bytes().all(|b| b.is_ascii_digit()) {
+        found.add(setting, format!("{number:?} is not E.164"), "write it as +, country code and number");
+    }
+}
+
+fn name<'a>(setting: &str, name: &'a str, seen: &mut BTreeSet<&'a str>, found: &mut Findings) {
+    if name.is_empty() || !name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c)) {
+        found.add(setting, format!("{name:?} is no name"), "use letters, digits and -_.");
+    }
+    if !seen.insert(name) {
+        found.add(setting, format!("{name:?} is listed twice"), "keep one of them");
+    }
+}
+
+fn outbound(setting: &str, number: Option<&str>, config: &Config, found: &mut Findings) {
+    if let Some(number) = number
+        && !config.numbers.iter().any(|n| n.number == number)
+    {
+        found.add(setting, format!("{number} is not among [[numbers]]"), "add it there, or remove this line");
+    }
+}

@@ -1,0 +1,90 @@
+//! The configuration file: the example is true, and what cannot work is refused with a remedy.
+
+use std::path::Path;
+
+use setu::Config;
+
+const EXAMPLE: &str = include_str!("../../../examples/setu.toml");
+
+/// The example with its password files written into a folder of their own.
+fn example() -> (tempfile::TempDir, String) {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("secrets")).unwrap();
+    for name in ["number", "alice", "bob"] {
+        std::fs::write(folder.path().join(format!("secrets/{name}.password")), "s3cret\n").unwrap();
+    }
+    (folder, EXAMPLE.to_owned())
+}
+
+fn refusal(text: &str, folder: &Path) -> String {
+    Config::parse(text, folder).unwrap_err().to_string()
+}
+
+#[test]
+fn the_example_is_a_valid_configuration() {
+    let (folder, text) = example();
+    let config = Config::parse(&text, folder.path()).unwrap();
+    assert_eq!(config.numbers.len(), 2);
+    assert_eq!(config.recording.folder, folder.path().join("recordings"));
+}
+
+#[test]
+fn every_default_shown_in_the_example_is_the_real_one() {
+    let (folder, text) = example();
+    let plain = format!("{:?}", Config::parse(&text, folder.path()).unwrap());
+    // These commented lines are examples rather than defaults.
+    let no_default =
+        ["advertised_port", "extra_roots", "sources", "tls =", "certificate", "private_key", "\"wa.meta.vc\"", "level"];
+    let uncommented: String = text
+        .lines()
+        .map(|line| match line.strip_prefix("# ") {
+            Some(setting)
+                if setting.split_once(" = ").is_some_and(|(key, _)| {
+                    !key.contains(' ') && !no_default.iter().any(|n| setting.starts_with(n))
+                }) =>
+            {
+                format!("{setting}\n")
+            }
+            _ => format!("{line}\n"),
+        })
+        .collect();
+    assert!(uncommented.lines().count() > 20 && uncommented != text);
+    assert_eq!(format!("{:?}", Config::parse(&uncommented, folder.path()).unwrap()), plain);
+}
+
+#[test]
+fn an_unknown_key_is_named_with_its_line() {
+    let (folder, text) = example();
+    let said = refusal(&text.replace("hostname = \"sip.example.com\"", "hostnam = \"sip.example.com\""), folder.path());
+    assert!(said.contains("hostnam") && said.contains("line"), "{said}");
+}
+
+#[test]
+fn what_cannot_work_is_refused_with_a_remedy() {
+    let (folder, text) = example();
+    let cases = [
+        ("agents = [\"alice\", \"bob\"]", "agents = [\"alic\"]", "no account named \"alic\""),
+        ("trunk = \"pbx\"\n", "trunk = \"pbz\"\n", "no trunk named \"pbz\""),
+        ("extension = \"2000\"", "", "is not told whom to ring"),
+        ("ports = \"24000-27999\"", "ports = \"23000-27999\"", "overlap"),
+        ("ports = \"24000-27999\"", "ports = \"27999-24000\"", "below the last"),
+        ("advertised = \"203.0.113.10\"", "", "nobody can send to 0.0.0.0"),
+        ("number = \"+911234567890\"\n# The SIP", "number = \"911234567890\"\n# The SIP", "is not E.164"),
+        ("hostname = \"sip.example.com\"", "hostname = \"203.0.113.10\"", "fully qualified host name"),
+        ("{ file = \"secrets/bob.password\" }", "{ file = \"secrets/nobody\" }", "cannot read"),
+        ("{ file = \"secrets/bob.password\" }", "{ env = \"SETU_NO_SUCH\" }", "no SETU_NO_SUCH"),
+        ("{ file = \"secrets/bob.password\" }", "{ url = \"x\" }", "expected `file` or `env`"),
+        ("udp = \"0.0.0.0:5060\"\ntcp = \"0.0.0.0:5060\"", "", "no listener"),
+    ];
+    for (from, to, expected) in cases {
+        assert!(text.contains(from), "{from:?} is not in the example");
+        let said = refusal(&text.replacen(from, to, 1), folder.path());
+        assert!(said.contains(expected), "{from:?} -> {to:?}: {said}");
+    }
+}
+
+#[test]
+fn a_missing_file_is_named() {
+    let said = Config::load(Path::new("/nonexistent/setu.toml")).unwrap_err().to_string();
+    assert!(said.contains("/nonexistent/setu.toml") && said.contains("example-config"), "{said}");
+}
