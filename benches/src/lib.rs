@@ -1,1 +1,3 @@
-//! Benchmarks of Setu's hot paths.
+//! Benchmarks of Setu's hot paths; see `benches/`.
+
+#![forbid(unsafe_code)]

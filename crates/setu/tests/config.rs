@@ -33,8 +33,16 @@ fn every_default_shown_in_the_example_is_the_real_one() {
     let (folder, text) = example();
     let plain = format!("{:?}", Config::parse(&text, folder.path()).unwrap());
     // These commented lines are examples rather than defaults.
-    let no_default =
-        ["advertised_port", "extra_roots", "sources", "tls =", "certificate", "private_key", "\"wa.meta.vc\"", "level"];
+    let no_default = [
+        "advertised_port",
+        "extra_roots",
+        "sources",
+        "tls =",
+        "certificate",
+        "private_key",
+        "\"wa.meta.vc\"",
+        "level",
+    ];
     let uncommented: String = text
         .lines()
         .map(|line| match line.strip_prefix("# ") {
@@ -55,7 +63,10 @@ fn every_default_shown_in_the_example_is_the_real_one() {
 #[test]
 fn an_unknown_key_is_named_with_its_line() {
     let (folder, text) = example();
-    let said = refusal(&text.replace("hostname = \"sip.example.com\"", "hostnam = \"sip.example.com\""), folder.path());
+    let said = refusal(
+        &text.replace("hostname = \"sip.example.com\"", "hostnam = \"sip.example.com\""),
+        folder.path(),
+    );
     assert!(said.contains("hostnam") && said.contains("line"), "{said}");
 }
 

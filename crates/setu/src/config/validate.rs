@@ -41,8 +41,7 @@ fn sides(config: &Config, found: &mut Findings) {
         );
     }
     let (meta, agents) = (&config.meta.media, &config.agents.media);
-    let same_address =
-        meta.bind == agents.bind || meta.bind.is_unspecified() || agents.bind.is_unspecified();
+    let same_address = meta.bind == agents.bind || meta.bind.is_unspecified() || agents.bind.is_unspecified();
     if same_address && meta.ports.first <= agents.ports.last && agents.ports.first <= meta.ports.last {
         found.add(
             "agents.media.ports",
@@ -104,12 +103,20 @@ fn numbers(config: &Config, found: &mut Findings) {
         if let Some(extension) = &number.extension
             && !extension.chars().all(|c| c.is_ascii_alphanumeric() || "-_.*#".contains(c))
         {
-            found.add(at("extension"), format!("{extension:?} is no extension"), "use letters, digits and -_.*#");
+            found.add(
+                at("extension"),
+                format!("{extension:?} is no extension"),
+                "use letters, digits and -_.*#",
+            );
         }
         if let Some(trunk) = &number.trunk
             && !config.trunks.iter().any(|t| t.name == *trunk)
         {
-            found.add(at("trunk"), format!("no trunk named {trunk:?}"), "add a [[trunks]] section with that name");
+            found.add(
+                at("trunk"),
+                format!("no trunk named {trunk:?}"),
+                "add a [[trunks]] section with that name",
+            );
         }
         for agent in &number.agents {
             if !config.accounts.iter().any(|a| a.name == *agent) {

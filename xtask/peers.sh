@@ -1,0 +1,52 @@
+#!/usr/bin/env bash
+# Installs the real peers that the tests run against, on Debian 12, as root. Running it again costs a second.
+#   from Debian 12:            baresip, ffmpeg, opus-tools (opusinfo, opusdec), sox, openssl, iproute2, debootstrap
+#   from a newer Debian suite: Asterisk 22 (pjsip, SRTP, Opus) and SIPp 3.8 with TLS, in a chroot below the cache folder
+# Debian 12 itself has no Asterisk, and its SIPp has no TLS. The mirror is the one in the host's own apt sources.
+#   SETU_PEERS  cache folder (default: ~/.cache/setu/peers)      SETU_SUITE  newer suite (default: forky)
+set -euo pipefail
+root=${SETU_PEERS:-${XDG_CACHE_HOME:-$HOME/.cache}/setu/peers}
+suite=${SETU_SUITE:-forky}
+stamp=$root/.setu-peers-1
+host_tools=(baresip ffmpeg opusinfo opusdec sox openssl ip debootstrap)
+
+missing=()
+for tool in "${host_tools[@]}"; do command -v "$tool" >/dev/null || missing+=("$tool"); done
+if [[ ${#missing[@]} -eq 0 && -e $stamp && -x $root/usr/sbin/asterisk && -x $root/usr/bin/sipp ]]; then
+  echo "peers are in $root"
+  exit 0
+fi
+[[ $(id -u) -eq 0 ]] || { echo "installing the peers (${missing[*]} and a chroot in $root) needs root: sudo $0" >&2; exit 1; }
+
+export DEBIAN_FRONTEND=noninteractive
+mkdir -p "$root"
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+quiet() { "$@" >"$log" 2>&1 || { echo "failed: $*" >&2; tail -n 20 "$log" >&2; exit 1; }; }
+
+echo "installing peers into $root (about two minutes, once)"
+quiet apt-get update
+quiet apt-get install -y --no-install-recommends baresip-core ffmpeg opus-tools sox openssl iproute2 debootstrap ca-certificates
+
+mirror=$({ cat /etc/apt/sources.list.d/*.sources /etc/apt/sources.list 2>/dev/null || true; } |
+  sed -n -E 's/^URIs: *([^ ]+).*/\1/p; s/^deb (\[[^]]*\] )?([^ ]+) .*/\2/p' | head -n 1)
+[[ -n $mirror ]] || { echo "no Debian mirror found in /etc/apt" >&2; exit 1; }
+
+# 'sid' names debootstrap's script: the debootstrap of Debian 12 does not know newer suites by name.
+[[ -x $root/usr/bin/apt-get ]] || quiet debootstrap --variant=minbase "$suite" "$root" "$mirror" sid
+printf '#!/bin/sh\nexit 101\n' >"$root/usr/sbin/policy-rc.d" # no service starts by itself
+chmod 755 "$root/usr/sbin/policy-rc.d"
+cp -f /etc/resolv.conf "$root/etc/resolv.conf"
+cp -f /etc/apt/apt.conf.d/* "$root/etc/apt/apt.conf.d/" 2>/dev/null || true
+if [[ ! -x $root/usr/sbin/asterisk || ! -x $root/usr/bin/sipp ]]; then
+  quiet chroot "$root" apt-get update
+  quiet chroot "$root" apt-get install -y --no-install-recommends asterisk asterisk-modules asterisk-config \
+    asterisk-core-sounds-en-gsm sip-tester
+fi
+# Without its own name in hosts, Asterisk stalls on DNS at every call.
+grep -q "$(hostname)" "$root/etc/hosts" 2>/dev/null || echo "127.0.0.1 localhost $(hostname)" >>"$root/etc/hosts"
+
+chroot "$root" /usr/sbin/asterisk -V
+chroot "$root" /usr/bin/sipp -v | sed -n 2p || true
+touch "$stamp"
+echo "peers are in $root"
