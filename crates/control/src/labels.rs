@@ -1,0 +1,160 @@
+use prometheus_client::encoding::EncodeLabelSet;
+use serde::Serialize;
+use setu_model::{Cause, Direction, Side};
+
+/// The transport of a SIP message, as a metric label. The HTTP side knows no SIP, so it has words of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Transport {
+    /// UDP.
+    Udp,
+    /// TCP.
+    Tcp,
+    /// TLS over TCP.
+    Tls,
+}
+
+/// Which way a SIP message went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Bound {
+    /// To the bridge.
+    In,
+    /// From the bridge.
+    Out,
+}
+
+/// What became of a media packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Fate {
+    /// Sent on to the other leg.
+    Relayed,
+    /// Refused: failed authentication, a replay, malformed, from a wrong address.
+    Rejected,
+    /// Good, but a queue or socket had no room for it.
+    Dropped,
+}
+
+impl Transport {
+    pub(crate) const ALL: [Self; 3] = [Self::Udp, Self::Tcp, Self::Tls];
+
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Udp => "udp",
+            Self::Tcp => "tcp",
+            Self::Tls => "tls",
+        }
+    }
+}
+
+impl Bound {
+    pub(crate) const ALL: [Self; 2] = [Self::In, Self::Out];
+
+    const fn word(self) -> &'static str {
+        match self {
+            Self::In => "in",
+            Self::Out => "out",
+        }
+    }
+}
+
+impl Fate {
+    pub(crate) const ALL: [Self; 3] = [Self::Relayed, Self::Rejected, Self::Dropped];
+
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Relayed => "relayed",
+            Self::Rejected => "rejected",
+            Self::Dropped => "dropped",
+        }
+    }
+}
+
+/// Every side, for metrics that must show zeroes.
+pub(crate) const SIDES: [Side; 2] = [Side::Meta, Side::Agents];
+
+/// Every direction, for metrics that must show zeroes.
+pub(crate) const DIRECTIONS: [Direction; 2] = [Direction::UserInitiated, Direction::BusinessInitiated];
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct ByDirection {
+    direction: &'static str,
+}
+
+impl ByDirection {
+    pub(crate) const fn new(direction: Direction) -> Self {
+        Self { direction: direction_word(direction) }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct ByCause {
+    direction: &'static str,
+    cause: &'static str,
+}
+
+impl ByCause {
+    pub(crate) const fn new(direction: Direction, cause: Cause) -> Self {
+        Self { direction: direction_word(direction), cause: cause.word() }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct ByMessage {
+    side: &'static str,
+    transport: &'static str,
+    bound: &'static str,
+}
+
+impl ByMessage {
+    pub(crate) const fn new(side: Side, transport: Transport, bound: Bound) -> Self {
+        Self { side: side_word(side), transport: transport.word(), bound: bound.word() }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct BySide {
+    side: &'static str,
+}
+
+impl BySide {
+    pub(crate) const fn new(side: Side) -> Self {
+        Self { side: side_word(side) }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct ByFate {
+    side: &'static str,
+    fate: &'static str,
+}
+
+impl ByFate {
+    pub(crate) const fn new(side: Side, fate: Fate) -> Self {
+        Self { side: side_word(side), fate: fate.word() }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct ByEvent {
+    event: &'static str,
+}
+
+impl ByEvent {
+    pub(crate) const fn new(event: &'static str) -> Self {
+        Self { event }
+    }
+}
+
+const fn side_word(side: Side) -> &'static str {
+    match side {
+        Side::Meta => "meta",
+        Side::Agents => "agents",
+    }
+}
+
+const fn direction_word(direction: Direction) -> &'static str {
+    match direction {
+        Direction::UserInitiated => "user_initiated",
+        Direction::BusinessInitiated => "business_initiated",
+    }
+}

@@ -1,0 +1,362 @@
+use std::fmt;
+use std::sync::OnceLock;
+use std::sync::atomic::Ordering;
+
+use prometheus_client::encoding::text;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+use setu_model::{Cause, Direction, Side};
+
+use crate::labels::{
+    Bound, ByCause, ByDirection, ByEvent, ByFate, ByMessage, BySide, DIRECTIONS, Fate, SIDES, Transport,
+};
+
+/// Everything the bridge counts, under names that begin with `setu_`.
+///
+/// Methods are cheap and may be called from any thread. What a shell counts by itself (its own atomics) is copied
+/// in by the function given to [`Metrics::refresh_with`], which runs before each scrape. Methods that take a
+/// `total` set an absolute count, the others add to it.
+pub struct Metrics {
+    registry: Registry,
+    refresh: OnceLock<Refresh>,
+    calls_active: Gauge,
+    calls: Family<ByCause, Counter>,
+    setup: Family<ByDirection, Histogram, fn() -> Histogram>,
+    first_audio: Family<ByDirection, Histogram, fn() -> Histogram>,
+    sip_messages: Family<ByMessage, Counter>,
+    sip_malformed: Family<BySide, Counter>,
+    sip_transport_events: Family<ByEvent, Counter>,
+    strangers: Family<BySide, Counter>,
+    registrations: Gauge,
+    media_packets: Family<ByFate, Counter>,
+    media_ports: Family<BySide, Gauge>,
+    recordings_active: Gauge,
+    recordings_failed: Counter,
+    recording_bytes: Counter,
+    recording_frames_dropped: Counter,
+    cdrs: Counter,
+    certificate_expiry: Family<BySide, Gauge>,
+}
+
+type Refresh = Box<dyn Fn(&Metrics) + Send + Sync>;
+
+impl Metrics {
+    /// Makes all metrics, each label value that is known beforehand at zero, so that a rate over a cause that has
+    /// not happened yet is zero and not absent.
+    pub fn new() -> Self {
+        let mut metrics = Self {
+            registry: Registry::with_prefix("setu"),
+            refresh: OnceLock::new(),
+            calls_active: Gauge::default(),
+            calls: Family::default(),
+            setup: Family::new_with_constructor(|| Histogram::new(SETUP_SECONDS)),
+            first_audio: Family::new_with_constructor(|| Histogram::new(FIRST_AUDIO_SECONDS)),
+            sip_messages: Family::default(),
+            sip_malformed: Family::default(),
+            sip_transport_events: Family::default(),
+            strangers: Family::default(),
+            registrations: Gauge::default(),
+            media_packets: Family::default(),
+            media_ports: Family::default(),
+            recordings_active: Gauge::default(),
+            recordings_failed: Counter::default(),
+            recording_bytes: Counter::default(),
+            recording_frames_dropped: Counter::default(),
+            cdrs: Counter::default(),
+            certificate_expiry: Family::default(),
+        };
+        metrics.register_calls();
+        metrics.register_sip();
+        metrics.register_media();
+        metrics.show_zeroes();
+        metrics
+    }
+
+    /// Names the function that copies in, before each scrape, what others count. Only the first one is kept.
+    pub fn refresh_with(&self, refresh: impl Fn(&Self) + Send + Sync + 'static) {
+        // A second call would silently lose the first one's numbers, so the first one stays.
+        let _ = self.refresh.set(Box::new(refresh));
+    }
+
+    /// Sets how many calls are alive.
+    pub fn calls_active(&self, calls: u64) {
+        self.calls_active.set(signed(calls));
+    }
+
+    /// Counts a call that ended.
+    pub fn call_ended(&self, direction: Direction, cause: Cause) {
+        self.calls.get_or_create(&ByCause::new(direction, cause)).inc();
+    }
+
+    /// Notes how long a call took from its first message to the answer, in milliseconds.
+    pub fn call_setup_ms(&self, direction: Direction, ms: u64) {
+        self.setup.get_or_create(&ByDirection::new(direction)).observe(seconds(ms));
+    }
+
+    /// Notes how long after the answer the customer heard the first of the agent's audio, in milliseconds.
+    pub fn first_audio_ms(&self, direction: Direction, ms: u64) {
+        self.first_audio.get_or_create(&ByDirection::new(direction)).observe(seconds(ms));
+    }
+
+    /// Sets how many SIP messages went one way over one transport of one side since the start.
+    pub fn sip_messages(&self, side: Side, transport: Transport, bound: Bound, total: u64) {
+        store(&self.sip_messages.get_or_create(&ByMessage::new(side, transport, bound)), total);
+    }
+
+    /// Sets how many malformed SIP messages a side has taken since the start.
+    pub fn sip_malformed(&self, side: Side, total: u64) {
+        store(&self.sip_malformed.get_or_create(&BySide::new(side)), total);
+    }
+
+    /// Sets how often something worth counting has happened at the SIP transports since the start: a refused
+    /// connection, a failed handshake, a queue that overflowed. `event` is the counter's own word.
+    pub fn sip_transport_event(&self, event: &'static str, total: u64) {
+        store(&self.sip_transport_events.get_or_create(&ByEvent::new(event)), total);
+    }
+
+    /// Counts a request that was refused because nobody known sent it.
+    pub fn stranger_refused(&self, side: Side) {
+        self.strangers.get_or_create(&BySide::new(side)).inc();
+    }
+
+    /// Sets how many bindings the registrar holds.
+    pub fn registrations_active(&self, bindings: u64) {
+        self.registrations.set(signed(bindings));
+    }
+
+    /// Sets how many media packets that came from a side have met a fate since the start.
+    pub fn media_packets(&self, side: Side, fate: Fate, total: u64) {
+        store(&self.media_packets.get_or_create(&ByFate::new(side, fate)), total);
+    }
+
+    /// Sets how many media ports of a side are in use.
+    pub fn media_ports_in_use(&self, side: Side, ports: u64) {
+        self.media_ports.get_or_create(&BySide::new(side)).set(signed(ports));
+    }
+
+    /// Sets how many calls are being recorded.
+    pub fn recordings_active(&self, recordings: u64) {
+        self.recordings_active.set(signed(recordings));
+    }
+
+    /// Counts a recording that is complete: its size in bytes, and the frames it lost.
+    pub fn recording_finished(&self, bytes: u64, dropped_frames: u64) {
+        self.recording_bytes.inc_by(bytes);
+        self.recording_frames_dropped.inc_by(dropped_frames);
+    }
+
+    /// Counts a recording that could not be kept.
+    pub fn recording_failed(&self) {
+        self.recordings_failed.inc();
+    }
+
+    /// Counts a CDR that was written.
+    pub fn cdr_written(&self) {
+        self.cdrs.inc();
+    }
+
+    /// Sets how many seconds the certificate shown to a side is still valid; negative once it has expired.
+    pub fn certificate_expires_in(&self, side: Side, seconds: i64) {
+        self.certificate_expiry.get_or_create(&BySide::new(side)).set(seconds);
+    }
+
+    /// Writes everything as OpenMetrics text, refreshed just before.
+    ///
+    /// # Errors
+    /// Only if the text cannot be formatted.
+    pub fn encode(&self) -> Result<String, fmt::Error> {
+        if let Some(refresh) = self.refresh.get() {
+            refresh(self);
+        }
+        let mut text = String::new();
+        text::encode(&mut text, &self.registry)?;
+        Ok(text)
+    }
+
+    fn register_calls(&mut self) {
+        let to = &mut self.registry;
+        to.register("calls_active", "Calls that are alive", self.calls_active.clone());
+        to.register("calls", "Calls that ended, by who began them and why they ended", self.calls.clone());
+        to.register(
+            "call_setup_seconds",
+            "From the first message of a call to its answer",
+            self.setup.clone(),
+        );
+        to.register(
+            "first_audio_seconds",
+            "From the agent's answer to the first of the agent's audio sent to the customer",
+            self.first_audio.clone(),
+        );
+        to.register("cdrs_written", "Call detail records written", self.cdrs.clone());
+    }
+
+    fn register_sip(&mut self) {
+        let to = &mut self.registry;
+        to.register("sip_messages", "SIP messages, as seen from the bridge", self.sip_messages.clone());
+        to.register("sip_malformed", "SIP messages that could not be read", self.sip_malformed.clone());
+        to.register(
+            "sip_transport_events",
+            "Refused connections, failed handshakes, overflows and the like",
+            self.sip_transport_events.clone(),
+        );
+        to.register(
+            "strangers_refused",
+            "Requests refused for lack of a known sender",
+            self.strangers.clone(),
+        );
+        to.register("registrations_active", "Bindings held by the registrar", self.registrations.clone());
+        to.register(
+            "certificate_expiry_seconds",
+            "Seconds until the certificate shown to a side expires",
+            self.certificate_expiry.clone(),
+        );
+    }
+
+    fn register_media(&mut self) {
+        let to = &mut self.registry;
+        to.register("media_packets", "Media packets, by the side they came from", self.media_packets.clone());
+        to.register("media_ports_in_use", "Media ports taken by live calls", self.media_ports.clone());
+        to.register("recordings_active", "Calls being recorded", self.recordings_active.clone());
+        to.register("recordings_failed", "Recordings that could not be kept", self.recordings_failed.clone());
+        to.register("recording_bytes", "Bytes of complete recordings", self.recording_bytes.clone());
+        to.register(
+            "recording_frames_dropped",
+            "Frames lost between packet thread and recording",
+            self.recording_frames_dropped.clone(),
+        );
+    }
+
+    fn show_zeroes(&self) {
+        for direction in DIRECTIONS {
+            drop(self.setup.get_or_create(&ByDirection::new(direction)));
+            drop(self.first_audio.get_or_create(&ByDirection::new(direction)));
+            for cause in Cause::ALL {
+                drop(self.calls.get_or_create(&ByCause::new(direction, cause)));
+            }
+        }
+        for side in SIDES {
+            drop(self.sip_malformed.get_or_create(&BySide::new(side)));
+            drop(self.strangers.get_or_create(&BySide::new(side)));
+            drop(self.media_ports.get_or_create(&BySide::new(side)));
+            for fate in Fate::ALL {
+                drop(self.media_packets.get_or_create(&ByFate::new(side, fate)));
+            }
+            for transport in Transport::ALL {
+                for bound in Bound::ALL {
+                    drop(self.sip_messages.get_or_create(&ByMessage::new(side, transport, bound)));
+                }
+            }
+        }
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Metrics").finish_non_exhaustive()
+    }
+}
+
+/// Sets a counter to a total that is kept elsewhere. Totals never go down, so neither does the counter.
+fn store(counter: &Counter, total: u64) {
+    counter.inner().fetch_max(total, Ordering::Relaxed);
+}
+
+fn signed(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "milliseconds of a call are far below 2^52")]
+fn seconds(ms: u64) -> f64 {
+    ms as f64 / 1000.0
+}
+
+/// From a twin on the same machine to a ring time of a minute and a half.
+const SETUP_SECONDS: [f64; 12] = [0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 90.0];
+
+/// Around the target of 100 ms after the answer.
+const FIRST_AUDIO_SECONDS: [f64; 10] = [0.01, 0.02, 0.04, 0.06, 0.1, 0.15, 0.25, 0.5, 1.0, 5.0];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line<'a>(text: &'a str, start: &str) -> &'a str {
+        text.lines().find(|line| line.starts_with(start)).unwrap_or_else(|| panic!("no {start} in\n{text}"))
+    }
+
+    #[test]
+    fn every_cause_is_there_before_its_first_call() {
+        let text = Metrics::new().encode().unwrap();
+        for cause in Cause::ALL {
+            for direction in ["user_initiated", "business_initiated"] {
+                let start = format!("setu_calls_total{{direction=\"{direction}\",cause=\"{cause}\"}}");
+                assert_eq!(line(&text, &start), format!("{start} 0"));
+            }
+        }
+        assert!(text.ends_with("# EOF\n"));
+    }
+
+    #[test]
+    fn what_is_counted_is_shown() {
+        let metrics = Metrics::new();
+        metrics.calls_active(3);
+        metrics.call_ended(Direction::UserInitiated, Cause::Success);
+        metrics.call_setup_ms(Direction::UserInitiated, 1_500);
+        metrics.first_audio_ms(Direction::BusinessInitiated, 40);
+        metrics.stranger_refused(Side::Meta);
+        metrics.registrations_active(7);
+        metrics.media_packets(Side::Agents, Fate::Relayed, 50);
+        metrics.media_ports_in_use(Side::Meta, 2);
+        metrics.recordings_active(1);
+        metrics.recording_finished(4_096, 2);
+        metrics.recording_failed();
+        metrics.cdr_written();
+        metrics.certificate_expires_in(Side::Meta, -5);
+        metrics.sip_malformed(Side::Meta, 4);
+        metrics.sip_transport_event("tls_handshake_failed", 9);
+
+        let text = metrics.encode().unwrap();
+        for expected in [
+            "setu_calls_active 3",
+            "setu_calls_total{direction=\"user_initiated\",cause=\"success\"} 1",
+            "setu_call_setup_seconds_sum{direction=\"user_initiated\"} 1.5",
+            "setu_call_setup_seconds_bucket{le=\"2.5\",direction=\"user_initiated\"} 1",
+            "setu_first_audio_seconds_bucket{le=\"0.04\",direction=\"business_initiated\"} 1",
+            "setu_strangers_refused_total{side=\"meta\"} 1",
+            "setu_registrations_active 7",
+            "setu_media_packets_total{side=\"agents\",fate=\"relayed\"} 50",
+            "setu_media_packets_total{side=\"meta\",fate=\"rejected\"} 0",
+            "setu_media_ports_in_use{side=\"meta\"} 2",
+            "setu_recordings_active 1",
+            "setu_recordings_failed_total 1",
+            "setu_recording_bytes_total 4096",
+            "setu_recording_frames_dropped_total 2",
+            "setu_cdrs_written_total 1",
+            "setu_certificate_expiry_seconds{side=\"meta\"} -5",
+            "setu_sip_malformed_total{side=\"meta\"} 4",
+            "setu_sip_transport_events_total{event=\"tls_handshake_failed\"} 9",
+            "setu_sip_messages_total{side=\"agents\",transport=\"tcp\",bound=\"out\"} 0",
+        ] {
+            assert_eq!(line(&text, expected), expected);
+        }
+    }
+
+    #[test]
+    fn totals_kept_elsewhere_are_copied_in_before_each_scrape_and_never_go_down() {
+        let metrics = Metrics::new();
+        metrics.refresh_with(|m| m.sip_messages(Side::Meta, Transport::Tls, Bound::In, 12));
+        metrics.sip_messages(Side::Meta, Transport::Tls, Bound::In, 14);
+        let text = metrics.encode().unwrap();
+        let start = "setu_sip_messages_total{side=\"meta\",transport=\"tls\",bound=\"in\"}";
+        assert_eq!(line(&text, start), format!("{start} 14"));
+    }
+}
