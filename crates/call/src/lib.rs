@@ -1,1 +1,28 @@
-//! The back-to-back user agent as one state machine, its desk of agents and its ledger.
+//! The back-to-back user agent: what happens in a call, as one state machine per call, the desk of agents, and the
+//! one record each call leaves.
+//!
+//! It never sees a SIP message, a packet or a file, and never waits: it is told of legs, media and recordings by
+//! [`Input`], and commands them by [`Output`].
+
+#![forbid(unsafe_code)]
+
+mod config;
+mod desk;
+mod egress;
+mod headers;
+mod number;
+mod ports;
+mod refusal;
+
+pub use config::{
+    AgentConfig, CallConfig, CallLimits, DialPlan, NumberConfig, NumberRoute, Srtp, Timers, TrunkConfig,
+};
+pub use desk::DeskChange;
+pub use egress::Egress;
+pub use headers::{MOST_VALUE_BYTES, setu_headers};
+pub use number::normalise;
+pub use ports::{
+    CALLED_MEDIA, ContactId, Dial, DialTarget, EndHow, Input, LegCommand, LegEvent, MediaCommand, MediaEvent,
+    MediaSetup, Offered, Origin, Output, PeerKind, RecordCommand, RecordEvent, StreamStart,
+};
+pub use refusal::agent_refusal;

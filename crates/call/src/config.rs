@@ -1,0 +1,152 @@
+//! What the operator decides about calls, as plain values; read from the configuration file by the shell.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::egress::Egress;
+
+/// Everything the call core is configured with.
+#[derive(Debug, Clone, Default)]
+pub struct CallConfig {
+    /// The business numbers, by E.164 with `+`.
+    pub numbers: BTreeMap<String, NumberConfig>,
+    /// The agents, by account name.
+    pub agents: BTreeMap<String, AgentConfig>,
+    /// The trunks, by name.
+    pub trunks: BTreeMap<String, TrunkConfig>,
+    /// How dialled numbers become E.164.
+    pub dial_plan: DialPlan,
+    /// The business number for agents and trunks that name none, E.164 with `+`.
+    pub default_number: Option<String>,
+    /// Where media may be sent.
+    pub egress: Egress,
+    /// How long things may take.
+    pub timers: Timers,
+    /// How much there may be.
+    pub limits: CallLimits,
+    /// Whether an agent's early media is passed to Meta as 183 with SDP. Meta needs none: the WhatsApp user hears
+    /// ringing before the bridge knows of the call.
+    pub early_media_to_meta: bool,
+}
+
+/// One business number.
+#[derive(Debug, Clone)]
+pub struct NumberConfig {
+    /// Where its user-initiated calls go.
+    pub route: NumberRoute,
+    /// Whether its calls are recorded, in both directions.
+    pub record: bool,
+}
+
+/// Where user-initiated calls of a number go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NumberRoute {
+    /// To the first of these agents who is free, then to the next one who is.
+    Agents(Vec<String>),
+    /// To an extension behind a trunk. The extension is configured: nothing a caller sends can choose it.
+    Trunk {
+        /// Name of the trunk.
+        trunk: String,
+        /// What to dial there.
+        extension: String,
+    },
+}
+
+/// One agent.
+#[derive(Debug, Clone)]
+pub struct AgentConfig {
+    /// The business number the agent calls from; none takes [`CallConfig::default_number`].
+    pub number: Option<String>,
+    /// Encryption toward the agent's phones.
+    pub srtp: Srtp,
+    /// How many calls the agent may be given at once.
+    pub calls_at_once: u8,
+}
+
+impl Default for AgentConfig {
+    fn default() -> Self {
+        Self { number: None, srtp: Srtp::BySignalling, calls_at_once: 1 }
+    }
+}
+
+/// One trunk.
+#[derive(Debug, Clone, Default)]
+pub struct TrunkConfig {
+    /// The business number the trunk calls from; none takes [`CallConfig::default_number`].
+    pub number: Option<String>,
+    /// Encryption toward the PBX.
+    pub srtp: Srtp,
+}
+
+/// Whether a leg's media is encrypted (SDES, RFC 4568).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Srtp {
+    /// Never: a closed network.
+    Off,
+    /// As the peer wants it; offered.
+    Optional,
+    /// Always.
+    Required,
+    /// When we offer: required if the signalling is encrypted, off otherwise. When we answer: as offered.
+    #[default]
+    BySignalling,
+}
+
+/// How dialled numbers become E.164.
+#[derive(Debug, Clone, Default)]
+pub struct DialPlan {
+    /// Prefixes taken away, the first that fits, before anything else: an outside-line digit, a tech prefix.
+    pub strip: Vec<String>,
+    /// Country calling code (digits) for numbers dialled with a single leading 0; none refuses those.
+    pub country_code: Option<String>,
+}
+
+/// How long things may take.
+#[derive(Debug, Clone)]
+pub struct Timers {
+    /// From the call's arrival until an agent must have answered, over all agents tried. Below the 60 s after which
+    /// Meta gives up itself.
+    pub ring: Duration,
+    /// How long one agent rings before the next one is tried; the last one rings until [`Timers::ring`].
+    pub ring_agent: Duration,
+    /// How long a customer may ring. Meta answers 480 by itself; this guards against its silence.
+    pub ring_customer: Duration,
+    /// How long the media plane may take to open ports.
+    pub open: Duration,
+    /// How long after our 200 its ACK may take where it carries the answer. Above 64 times T1 of RFC 3261.
+    pub ack: Duration,
+    /// The longest call.
+    pub longest: Duration,
+    /// How long the ends of legs, media and recording are waited for before the record is written without them.
+    /// Above 64 times T1 (32 s), within which every SIP transaction ends.
+    pub confirm: Duration,
+}
+
+impl Default for Timers {
+    fn default() -> Self {
+        Self {
+            ring: Duration::from_secs(45),
+            ring_agent: Duration::from_secs(20),
+            ring_customer: Duration::from_secs(90),
+            open: Duration::from_secs(5),
+            ack: Duration::from_secs(33),
+            longest: Duration::from_secs(setu_model::limits::CALL_HOURS * 3_600),
+            confirm: Duration::from_secs(37),
+        }
+    }
+}
+
+/// How much there may be.
+#[derive(Debug, Clone)]
+pub struct CallLimits {
+    /// Calls at once in this shard. Meta allows 1,000 per number.
+    pub calls: usize,
+    /// Seconds in the Retry-After header of calls refused while full or draining.
+    pub retry_after_s: u32,
+}
+
+impl Default for CallLimits {
+    fn default() -> Self {
+        Self { calls: 1_000, retry_after_s: 5 }
+    }
+}

@@ -1,0 +1,460 @@
+//! The ports of the call core: what it is told and what it commands, as plain values.
+//!
+//! The bridge's shell turns SIP, media and recorder events into these and these into their commands.
+
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use setu_model::{
+    CallFacts, CallId, Cause, Cdr, Direction, Ingress, LegId, MediaQuality, RecordingRef, Side, Wall,
+};
+
+use crate::config::CallConfig;
+use crate::desk::DeskChange;
+
+/// Everything the core can be told.
+#[derive(Debug, Clone)]
+pub enum Input {
+    /// A call came in, authenticated.
+    Offered(Box<Offered>),
+    /// Something happened on a leg.
+    Leg(LegEvent),
+    /// Something happened to the media of a call.
+    Media(MediaEvent),
+    /// Something happened to a recording.
+    Record(RecordEvent),
+    /// The agents' side changed: who is reachable, which trunk is up.
+    Desk(DeskChange),
+    /// A new configuration. Live calls keep what they took from the old one.
+    Configure(Box<CallConfig>),
+    /// The first time: take no new calls, let live ones finish. The second time: hang up all.
+    Drain,
+}
+
+/// A call that came in.
+#[derive(Debug, Clone)]
+pub struct Offered {
+    /// A fresh id; the originator's leg is [`LegId::originator`] of it.
+    pub call: CallId,
+    /// How the call reached the bridge.
+    pub ingress: Ingress,
+    /// Who began it.
+    pub direction: Direction,
+    /// Who sent it, as proven by authentication.
+    pub origin: Origin,
+    /// The user part of the Request-URI, as sent, without user parameters.
+    pub dialled: String,
+    /// What the request told of the call. `number` and `customer` of a business-initiated call are filled in
+    /// by the core.
+    pub facts: CallFacts,
+    /// The session description; none asks the bridge to make the offer (RFC 3261 section 13.2.1).
+    pub offer: Option<Bytes>,
+}
+
+/// Who sent a call, as proven by authentication.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// Meta, for the business number (E.164 with `+`) whose password it proved.
+    Meta {
+        /// E.164 with `+`.
+        number: String,
+    },
+    /// An agent's softphone, by account name.
+    Account(String),
+    /// A trunk, by name.
+    Trunk(String),
+}
+
+/// What the core commands.
+#[derive(Debug, Clone)]
+pub enum Output {
+    /// To the signalling of a leg.
+    Leg(LegCommand),
+    /// To the media plane.
+    Media(MediaCommand),
+    /// To the recorder.
+    Record(RecordCommand),
+    /// A call is over and this is its record: exactly one for every [`Offered`].
+    Cdr(Box<Cdr>),
+    /// The bridge was told to drain and the last call is over. Comes once.
+    Drained,
+}
+
+/// To the signalling of one leg.
+#[derive(Debug, Clone)]
+pub enum LegCommand {
+    /// Send a provisional response: 180, or 183 with `early` as its body.
+    Ring {
+        /// The originator's leg.
+        leg: LegId,
+        /// Our answer, where early media flows.
+        early: Option<String>,
+    },
+    /// Send the 200 with our answer (or our offer, where the INVITE had none). Its acknowledgement comes back as
+    /// [`LegEvent::Acked`].
+    Answer {
+        /// The originator's leg.
+        leg: LegId,
+        /// Our session description.
+        sdp: String,
+    },
+    /// Send a final refusal. Confirmed by [`LegEvent::Ended`].
+    Refuse {
+        /// The originator's leg.
+        leg: LegId,
+        /// 4xx to 6xx.
+        status: u16,
+        /// Our reason phrase; none takes the usual one of the status.
+        reason: Option<String>,
+        /// Seconds for a Retry-After header.
+        retry_after_s: Option<u32>,
+    },
+    /// Send an INVITE.
+    Dial(Box<Dial>),
+    /// End the leg as its state demands: CANCEL, BYE, or a refusal if it is an unanswered originator.
+    /// Confirmed by [`LegEvent::Ended`] or [`LegEvent::Refused`].
+    HangUp {
+        /// Any leg.
+        leg: LegId,
+        /// Why, for a Reason header (RFC 3326) toward agents.
+        cause: Cause,
+    },
+    /// Accept a re-INVITE or UPDATE with this answer (or with this offer, where it had none).
+    AcceptReoffer {
+        /// A leg of the agents' side.
+        leg: LegId,
+        /// Our session description.
+        sdp: String,
+    },
+    /// Refuse a re-INVITE or UPDATE; the session goes on as it was.
+    RejectReoffer {
+        /// The leg that asked.
+        leg: LegId,
+        /// 4xx.
+        status: u16,
+    },
+}
+
+impl LegCommand {
+    /// Returns the leg the command is for.
+    pub fn leg(&self) -> LegId {
+        match self {
+            Self::Ring { leg, .. }
+            | Self::Answer { leg, .. }
+            | Self::Refuse { leg, .. }
+            | Self::HangUp { leg, .. }
+            | Self::AcceptReoffer { leg, .. }
+            | Self::RejectReoffer { leg, .. } => *leg,
+            Self::Dial(dial) => dial.leg,
+        }
+    }
+}
+
+/// An INVITE to send.
+#[derive(Debug, Clone)]
+pub struct Dial {
+    /// The new leg.
+    pub leg: LegId,
+    /// Whom.
+    pub target: DialTarget,
+    /// Our offer.
+    pub offer: String,
+    /// What is known of the call; [`crate::setu_headers`] makes the `X-Setu-*` headers of it toward agents.
+    pub facts: CallFacts,
+}
+
+/// Whom to dial.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DialTarget {
+    /// One registered contact of an agent.
+    Contact {
+        /// Account name.
+        agent: String,
+        /// As told by [`DeskChange::ContactUp`].
+        contact: ContactId,
+    },
+    /// An extension behind a trunk.
+    Trunk {
+        /// Name of the trunk.
+        trunk: String,
+        /// The configured extension, never a number somebody dialled.
+        extension: String,
+    },
+    /// A WhatsApp user.
+    Customer {
+        /// The business number to call from, E.164 with `+`.
+        number: String,
+        /// Whom to call, E.164 with `+`.
+        customer: String,
+    },
+}
+
+/// Names one registered contact of an agent; given by whoever keeps the bindings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ContactId(pub u64);
+
+/// From the signalling of one leg. Every leg that was offered or dialled ends with exactly one
+/// [`Refused`](Self::Refused) or [`Ended`](Self::Ended).
+#[derive(Debug, Clone)]
+pub enum LegEvent {
+    /// A provisional response other than 100.
+    Ringing {
+        /// A dialled leg.
+        leg: LegId,
+        /// Its session description, where it carried one.
+        early: Option<Bytes>,
+    },
+    /// A 2xx; its ACK is out.
+    Answered {
+        /// A dialled leg.
+        leg: LegId,
+        /// Its session description.
+        sdp: Option<Bytes>,
+        /// What the response told of the call; only its optional fields are read.
+        learnt: Option<Box<CallFacts>>,
+    },
+    /// A final refusal, the peer's or (408, 503) one that stands for a peer that could not be reached.
+    Refused {
+        /// A dialled leg.
+        leg: LegId,
+        /// The status, 300 to 699.
+        status: u16,
+        /// What it means; of Meta's refusals `whatsapp::refusal` knows, [`crate::agent_refusal`] of the others.
+        cause: Cause,
+        /// The status to pass on to the originator.
+        toward: u16,
+        /// The reason phrase or the rule that applied.
+        detail: Option<String>,
+    },
+    /// The ACK to our 2xx came, to the first one or to one that accepted a re-INVITE.
+    Acked {
+        /// The leg that acknowledged.
+        leg: LegId,
+        /// The answer, where our 2xx carried the offer.
+        sdp: Option<Bytes>,
+    },
+    /// A re-INVITE or UPDATE that wants [`LegCommand::AcceptReoffer`] or [`LegCommand::RejectReoffer`].
+    /// An UPDATE or re-INVITE that merely refreshes a session timer is answered by the SIP core itself.
+    Reoffered {
+        /// The leg that asks.
+        leg: LegId,
+        /// The offer; none asks for ours.
+        offer: Option<Bytes>,
+    },
+    /// A REFER, which the SIP core has refused already.
+    TransferRefused {
+        /// The leg that asked.
+        leg: LegId,
+    },
+    /// The leg is over.
+    Ended {
+        /// Which.
+        leg: LegId,
+        /// How.
+        how: EndHow,
+        /// The wacid, where Meta's BYE told it.
+        wacid: Option<String>,
+        /// Meta's own count of the call's length in seconds, where its BYE told it.
+        meta_duration_s: Option<u64>,
+    },
+}
+
+impl LegEvent {
+    /// Returns the leg the event is about.
+    pub const fn leg(&self) -> LegId {
+        match self {
+            Self::Ringing { leg, .. }
+            | Self::Answered { leg, .. }
+            | Self::Refused { leg, .. }
+            | Self::Acked { leg, .. }
+            | Self::Reoffered { leg, .. }
+            | Self::TransferRefused { leg }
+            | Self::Ended { leg, .. } => *leg,
+        }
+    }
+}
+
+/// How a leg ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EndHow {
+    /// The peer hung up.
+    Bye,
+    /// The originator gave up before our answer.
+    Cancelled,
+    /// Our 200 was never acknowledged (RFC 3261 section 13.3.1.4).
+    NoAck,
+    /// A request in the dialog failed, or its connection is lost with nothing to go back to.
+    Lost,
+    /// The session timer ran out (RFC 4028).
+    Timer,
+    /// We ended it (`HangUp`, `Refuse`) and the peer confirmed or its transaction timed out.
+    Local,
+}
+
+/// To the media plane. Each call has two media legs: index 0 toward the originator, and
+/// [`CALLED_MEDIA`] toward the called side, whichever of its forks answers.
+#[derive(Debug, Clone)]
+pub enum MediaCommand {
+    /// Take a port for a leg. Answered by [`MediaEvent::Opened`] or [`MediaEvent::OpenFailed`].
+    Open {
+        /// The media leg.
+        leg: LegId,
+        /// Which face of the bridge.
+        side: Side,
+    },
+    /// Set a leg's peer, keys and codec. A leg that is set again goes on with its stream where that was.
+    Configure(Box<MediaSetup>),
+    /// Begin to send to a leg: from now on packets leave at least every 20 ms, audio or comfort frames.
+    Start {
+        /// The media leg.
+        leg: LegId,
+    },
+    /// Let audio flow between the two legs.
+    Bridge {
+        /// The call.
+        call: CallId,
+    },
+    /// `held`: send no audio to this leg and expect none from it (what it sends is still relayed).
+    Hold {
+        /// The media leg that holds the call.
+        leg: LegId,
+        /// Whether it holds or takes back.
+        held: bool,
+    },
+    /// Copy both directions of the Meta leg to the recorder, or stop to.
+    Tap {
+        /// The call.
+        call: CallId,
+        /// Whether to.
+        on: bool,
+    },
+    /// Give everything of the call back. Confirmed by [`MediaEvent::Closed`].
+    Close {
+        /// The call.
+        call: CallId,
+    },
+}
+
+/// The index of the media leg toward the called side.
+pub const CALLED_MEDIA: u8 = 1;
+
+/// What the media plane must know of one leg.
+#[derive(Debug, Clone)]
+pub struct MediaSetup {
+    /// The media leg.
+    pub leg: LegId,
+    /// Which face of the bridge.
+    pub side: Side,
+    /// What kind of peer it is.
+    pub peer: PeerKind,
+    // `agreed: setu_sdp::Negotiated` goes here once that crate exports it.
+    /// Where our stream to the peer begins. The same for every `Configure` of a leg.
+    pub stream: StreamStart,
+}
+
+/// Which media profile (timing, latching, comfort frames) a peer needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum PeerKind {
+    /// Meta's relay.
+    Meta,
+    /// A registered softphone.
+    Softphone,
+    /// A PBX.
+    Trunk,
+}
+
+/// Where an outbound RTP stream begins (RFC 3550 section 5.1: all random).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StreamStart {
+    /// Synchronisation source.
+    pub ssrc: u32,
+    /// First sequence number; below 2^15, so that the first wrap-around cannot be missed (RFC 3711 section 3.3.1).
+    pub sequence: u16,
+    /// First time stamp.
+    pub timestamp: u32,
+}
+
+/// From the media plane.
+#[derive(Debug, Clone)]
+pub enum MediaEvent {
+    /// A leg has its port.
+    Opened {
+        /// The media leg.
+        leg: LegId,
+        /// The advertised address.
+        local: SocketAddr,
+    },
+    /// No port for a leg.
+    OpenFailed {
+        /// The media leg.
+        leg: LegId,
+        /// Why, for the operator.
+        why: String,
+    },
+    /// The first authenticated packet came from a leg.
+    FirstPacket {
+        /// The media leg.
+        leg: LegId,
+    },
+    /// Nothing was received from a leg for its profile's time.
+    Silent {
+        /// The media leg.
+        leg: LegId,
+    },
+    /// A digit was pressed (it is passed through by the media plane itself).
+    Dtmf {
+        /// The media leg it came from.
+        leg: LegId,
+        /// `0` to `9`, `*`, `#`, `A` to `D`.
+        digit: char,
+        /// How long, in milliseconds.
+        duration_ms: u32,
+    },
+    /// Everything of the call was given back.
+    Closed {
+        /// The call.
+        call: CallId,
+        /// Counters of each media leg that was set up.
+        quality: Vec<(LegId, MediaQuality)>,
+    },
+}
+
+/// To the recorder.
+#[derive(Debug, Clone)]
+pub enum RecordCommand {
+    /// Begin a file. Comes before [`MediaCommand::Tap`].
+    Start {
+        /// The call.
+        call: CallId,
+        /// When, for the file's name.
+        at: Wall,
+        /// What is known of the call, for the file's tags.
+        facts: Box<CallFacts>,
+        /// Who began it.
+        direction: Direction,
+    },
+    /// Finish the file. Comes after [`MediaEvent::Closed`], so that no frame is behind it.
+    Stop {
+        /// The call.
+        call: CallId,
+    },
+}
+
+/// From the recorder.
+#[derive(Debug, Clone)]
+pub enum RecordEvent {
+    /// The file is complete.
+    Finished {
+        /// The call.
+        call: CallId,
+        /// Where it is.
+        recording: RecordingRef,
+    },
+    /// There is no file, or only the part up to the failure.
+    Failed {
+        /// The call.
+        call: CallId,
+        /// Why, for the operator.
+        why: String,
+    },
+}
