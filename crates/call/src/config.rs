@@ -76,6 +76,8 @@ pub struct TrunkConfig {
     pub number: Option<String>,
     /// Encryption toward the PBX.
     pub srtp: Srtp,
+    /// Whether its signalling is encrypted, for [`Srtp::BySignalling`].
+    pub secure: bool,
 }
 
 /// Whether a leg's media is encrypted (SDES, RFC 4568).
@@ -83,7 +85,7 @@ pub struct TrunkConfig {
 pub enum Srtp {
     /// Never: a closed network.
     Off,
-    /// As the peer wants it; offered.
+    /// As the peer offers; our own offers let it choose where its kind of peer can.
     Optional,
     /// Always.
     Required,

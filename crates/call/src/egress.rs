@@ -26,7 +26,7 @@ impl Egress {
 
 fn never(to: IpAddr) -> bool {
     let link_local = match to {
-        IpAddr::V4(v4) => v4.is_link_local() || v4.is_broadcast() || v4.octets()[0] == 0,
+        IpAddr::V4(v4) => v4.is_link_local() || v4.is_broadcast() || matches!(v4.octets(), [0, ..]),
         IpAddr::V6(v6) => v6.is_unicast_link_local() || v6 == AWS_METADATA_V6,
     };
     link_local || to.is_multicast()

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use setu_model::{
     CallFacts, CallId, Cause, Cdr, Direction, Ingress, LegId, MediaQuality, RecordingRef, Side, Wall,
 };
+use setu_sdp::Negotiated;
 
 use crate::config::CallConfig;
 use crate::desk::DeskChange;
@@ -347,7 +348,8 @@ pub struct MediaSetup {
     pub side: Side,
     /// What kind of peer it is.
     pub peer: PeerKind,
-    // `agreed: setu_sdp::Negotiated` goes here once that crate exports it.
+    /// What offer and answer agreed on.
+    pub agreed: Negotiated,
     /// Where our stream to the peer begins. The same for every `Configure` of a leg.
     pub stream: StreamStart,
 }
