@@ -146,3 +146,59 @@ impl Keys {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hex(text: &str) -> Vec<u8> {
+        let digits: Vec<u8> =
+            text.bytes().filter_map(|c| char::from(c).to_digit(16)).map(|d| d as u8).collect();
+        digits.chunks(2).map(|pair| pair[0] << 4 | pair[1]).collect()
+    }
+
+    /// The session key and salt of RFC 7714 sections 16 and 17.
+    fn keys() -> Keys {
+        let key = UnboundKey::new(&AES_128_GCM, &hex("000102030405060708090a0b0c0d0e0f")).unwrap();
+        Keys { key: LessSafeKey::new(key), salt: Zeroizing::new(*b"Quid pro quo") }
+    }
+
+    /// RFC 7714 section 16.1.1.
+    #[test]
+    fn rtp_is_sealed_as_the_standard_says() {
+        let gcm = Gcm { rtp: keys(), rtcp: keys() };
+        let mut packet = hex("8040f17b 8041f8d3 5501a0b2");
+        packet.extend(b"Gallia est omnis divisa in partes tres");
+        let len = packet.len();
+        packet.resize(len + TAG, 0);
+        gcm.seal_rtp(&mut packet, len, 12, 0x5501_a0b2, 0xf17b).unwrap();
+        let sealed = "8040f17b 8041f8d3 5501a0b2 f24de3a3 fb34de6c acba861c 9d7e4bca be633bd5 0d294e6f
+            42a5f47a 51c7d19b 36de3adf 8833899d 7f27beb1 6a9152cf 765ee439 0cce";
+        assert_eq!(packet, hex(sealed));
+        assert_eq!(gcm.open_rtp(&mut packet, 12, 0x5501_a0b2, 0xf17b), Ok(len));
+        assert!(packet[..len].ends_with(b"partes tres"));
+    }
+
+    /// RFC 7714 section 17.1.
+    #[test]
+    fn rtcp_is_sealed_as_the_standard_says() {
+        let gcm = Gcm { rtp: keys(), rtcp: keys() };
+        let plain = hex("81c8000d 4d617273 4e545031 4e545032 52545020 0000042a 0000e930 4c756e61
+            deadbeef deadbeef deadbeef deadbeef deadbeef");
+        let mut packet = plain.clone();
+        packet.resize(plain.len() + TAG + 4, 0);
+        gcm.seal_rtcp(&mut packet, plain.len(), 0x4d61_7273, 0x8000_05d4).unwrap();
+        let sealed = "81c8000d 4d617273 63e94885 dcdab67c a727d766 2f6b7e99 7ff5c0f7 6c06f32d
+            c676a5f1 730d6fda 4ce09b46 86303ded 0bb9275b c84aa458 96cf4d2f c5abf872 45d9eade 800005d4";
+        assert_eq!(packet, hex(sealed));
+        assert_eq!(gcm.open_rtcp(&mut packet, 0x4d61_7273, 0x8000_05d4), Ok(plain.len()));
+        assert_eq!(packet[..plain.len()], plain);
+    }
+
+    #[test]
+    fn rtcp_without_the_encryption_bit_is_refused() {
+        let gcm = Gcm { rtp: keys(), rtcp: keys() };
+        let refused = gcm.open_rtcp(&mut [0; 60], 0, 0x0000_0001);
+        assert_eq!(refused, Err(SrtpError::AuthenticationFailed));
+    }
+}
