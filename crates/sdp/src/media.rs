@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
 
@@ -111,7 +111,8 @@ impl Media {
     }
 
     /// Returns the payload types of the `m=` line in order, with what `a=rtpmap` and `a=fmtp` say of them.
-    /// Static types without an `a=rtpmap` are resolved (RFC 3551 table 4).
+    /// Static types without an `a=rtpmap` are resolved (RFC 3551 table 4). A number that is repeated counts once, so
+    /// that a small text cannot unfold into a large table.
     pub fn payloads(&self) -> Vec<Payload> {
         let mut rtpmap = BTreeMap::new();
         for (number, encoding) in attributes(&self.lines, "rtpmap").filter_map(numbered) {
@@ -121,7 +122,9 @@ impl Media {
         for (number, parameters) in attributes(&self.lines, "fmtp").filter_map(numbered) {
             fmtp.entry(number).or_insert(parameters);
         }
-        let numbers = self.formats.iter().filter_map(|format| format.parse().ok().filter(|n| *n < 128));
+        let mut seen = BTreeSet::new();
+        let numbers = self.formats.iter().filter_map(|format| format.parse().ok());
+        let numbers = numbers.filter(|number| *number < 128 && seen.insert(*number));
         numbers
             .map(|number| Payload {
                 number,
