@@ -1,1 +1,16 @@
-//! The media plane of a bridge, without I/O.
+//! The media plane of one call: takes the packets of its legs, checks, rewrites and passes them on, and keeps one
+//! continuous stream toward each leg whatever feeds it.
+//!
+//! It never opens a socket, reads a clock, or trusts a packet that did not authenticate.
+
+#![forbid(unsafe_code)]
+
+mod port;
+mod profile;
+mod relay;
+mod setup;
+
+pub use port::{Arrival, Channel, Command, Direction, Event, OpenFailure, Sink};
+pub use profile::{Comfort, Latch, MediaProfile, Packetisation};
+pub use relay::Relay;
+pub use setup::{AudioFormat, Crypto, Dtmf, LegSetup, SetupRefused};
