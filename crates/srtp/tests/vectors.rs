@@ -9,6 +9,7 @@ use support::{hex, protect_rtcp, protect_rtp};
 const RTP: &str = "800f1234 decafbad cafebabe abababab abababab abababab abababab";
 const RTCP: &str = "81c8000b cafebabe abababab abababab abababab abababab";
 
+#[expect(clippy::unwrap_used, reason = "a panic is a failed test")]
 fn agrees(suite: Suite, keying: &str, rtp: &str, rtcp: &str) {
     let mut sender = Sender::from_keying(suite, &hex(keying)).unwrap();
     let mut protected = protect_rtp(&mut sender, &hex(RTP));
