@@ -4,19 +4,32 @@
 
 #![forbid(unsafe_code)]
 
+mod access;
 mod address;
+mod endpoint;
+mod flow;
 mod framer;
 mod message;
 mod params;
+mod registrar;
 mod scan;
+mod timers;
 mod uri;
 mod via;
 
+pub use access::{Access, AccountAccess, Identity, NumberAccess, TrunkAccess};
 pub use address::{Contacts, NameAddr};
+pub use endpoint::{
+    CommandError, Counters, Credentials, EarlyId, EndHow, Endpoint, EndpointConfig, Event, InviteRequest,
+    Limits, Output, Party, ReofferKind, SessionId, SideConfig, Sizes, Stranger,
+};
+pub use flow::{Arrival, FlowId, Hop, SendToken, Target, Transmit, Transport, UnknownTransport};
 pub use framer::{Frame, Framer};
 pub use message::{
     BuildError, Builder, CSeq, Header, HeaderError, Message, Method, ParseError, is_singleton, reason_phrase,
 };
 pub use params::Params;
+pub use registrar::{Binding, BindingChange, Vanished};
+pub use timers::{Timer, Timers};
 pub use uri::{Host, InvalidUri, Scheme, Uri};
 pub use via::Via;

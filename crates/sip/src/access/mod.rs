@@ -1,0 +1,64 @@
+//! Who may do what: networks, credentials, the method table and the token buckets of strangers.
+
+use ipnet::IpNet;
+use setu_model::Secret;
+
+use crate::flow::{Hop, Transport};
+
+/// Everybody the endpoint knows. Whoever is not in here is a stranger.
+#[derive(Debug, Clone, Default)]
+pub struct Access {
+    /// Business numbers: Meta's calls prove themselves with the password of the number they call.
+    pub numbers: Vec<NumberAccess>,
+    /// Networks Meta may call from, as an extra lock; empty lets any source try its digest.
+    pub meta_networks: Vec<IpNet>,
+    /// Accounts of softphones, proven by digest.
+    pub accounts: Vec<AccountAccess>,
+    /// PBXs, known by their source address and transport.
+    pub trunks: Vec<TrunkAccess>,
+}
+
+/// One business number with Meta.
+#[derive(Debug, Clone)]
+pub struct NumberAccess {
+    /// E.164 with `+`.
+    pub number: String,
+    /// The password Meta keeps for the number and our server; its digest user name is the number without `+`.
+    pub password: Secret<String>,
+}
+
+/// One account of a softphone.
+#[derive(Debug, Clone)]
+pub struct AccountAccess {
+    /// The user name, in the address-of-record and in the digest.
+    pub name: String,
+    /// The password.
+    pub password: Secret<String>,
+}
+
+/// One PBX.
+#[derive(Debug, Clone)]
+pub struct TrunkAccess {
+    /// The trunk's name in the configuration.
+    pub name: String,
+    /// Where its requests come from.
+    pub networks: Vec<IpNet>,
+    /// Over which transports; empty allows all.
+    pub transports: Vec<Transport>,
+    /// Where to send an OPTIONS from time to time; none never probes.
+    pub probe: Option<Hop>,
+}
+
+/// Who a peer proved to be.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Identity {
+    /// Meta, with the password of this business number.
+    Meta {
+        /// E.164 with `+`.
+        number: String,
+    },
+    /// A softphone, with the password of this account.
+    Account(String),
+    /// A PBX at an address of this trunk.
+    Trunk(String),
+}
