@@ -1,4 +1,11 @@
 //! The desk of agents: who is reachable, who is taken, which trunk is up, which pair of customer and number talks.
+//!
+//! It is a core of its own: calls put their questions as values ([`Ask`]) and get values back ([`Reply`]), so that
+//! one desk can serve several shards.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use setu_model::CallId;
 
 use crate::ports::ContactId;
 
@@ -31,4 +38,289 @@ pub enum DeskChange {
         /// Its name.
         trunk: String,
     },
+}
+
+/// What a call wants of the desk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Ask {
+    /// Admit the call: one active call per customer and number, and somebody to take it.
+    Admit { call: CallId, pair: Option<Pair>, want: Want },
+    /// Reserve another agent in the place of the one that is reserved.
+    Next { call: CallId, agents: Vec<Candidate> },
+    /// Give the reserved or engaged agent back.
+    ReleaseAgent { call: CallId },
+    /// Let the pair call again.
+    ReleasePair { call: CallId },
+}
+
+/// Who is to take or make the call on the agents' side.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Want {
+    /// The first of these who is reachable and free.
+    Agents(Vec<Candidate>),
+    /// An agent who began the call: engaged, however many calls that makes.
+    Engaged(String),
+    /// A trunk that must be up.
+    Trunk(String),
+    /// A trunk that began the call: it is up, as its call shows.
+    Nobody,
+}
+
+/// An agent who may take a call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Candidate {
+    pub(crate) agent: String,
+    pub(crate) calls_at_once: u8,
+}
+
+/// One customer with one business number, between whom Meta allows one call at a time.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Pair {
+    pub(crate) number: String,
+    pub(crate) customer: String,
+}
+
+/// The desk's answer to [`Ask::Admit`] and [`Ask::Next`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Reply {
+    /// An agent is reserved; these are the contacts, with whether their signalling is encrypted.
+    Reserved { agent: String, contacts: Vec<(ContactId, bool)> },
+    /// The call is admitted and needs no agent.
+    Admitted,
+    /// None of the agents is reachable and free. The agent reserved before, if any, still is.
+    NoAgent { registered: bool },
+    /// The trunk is down.
+    TrunkDown,
+    /// The pair is talking already.
+    Duplicate { with: CallId },
+}
+
+/// Presence, reservations, trunks and pairs.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Desk {
+    agents: BTreeMap<String, Seat>,
+    trunks_down: BTreeSet<String>,
+    pairs: BTreeMap<Pair, CallId>,
+    claims: BTreeMap<CallId, Claim>,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Seat {
+    contacts: BTreeMap<ContactId, bool>,
+    calls: BTreeSet<CallId>,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Claim {
+    agent: Option<String>,
+    pair: Option<Pair>,
+}
+
+impl Desk {
+    /// Takes a change of presence or health.
+    pub(crate) fn handle_change(&mut self, change: DeskChange) {
+        match change {
+            DeskChange::ContactUp { agent, contact, secure } => {
+                self.agents.entry(agent).or_default().contacts.insert(contact, secure);
+            }
+            DeskChange::ContactDown { agent, contact } => {
+                if let Some(seat) = self.agents.get_mut(&agent) {
+                    seat.contacts.remove(&contact);
+                }
+                self.forget_if_empty(&agent);
+            }
+            DeskChange::TrunkUp { trunk } => {
+                self.trunks_down.remove(&trunk);
+            }
+            DeskChange::TrunkDown { trunk } => {
+                self.trunks_down.insert(trunk);
+            }
+        }
+    }
+
+    /// Takes a question; [`Ask::Admit`] and [`Ask::Next`] are answered.
+    pub(crate) fn handle_ask(&mut self, ask: Ask) -> Option<(CallId, Reply)> {
+        match ask {
+            Ask::Admit { call, pair, want } => Some((call, self.admit(call, pair, want))),
+            Ask::Next { call, agents } => Some((call, self.next(call, &agents))),
+            Ask::ReleaseAgent { call } => {
+                self.release_agent(call);
+                None
+            }
+            Ask::ReleasePair { call } => {
+                self.release_pair(call);
+                None
+            }
+        }
+    }
+
+    /// Says whether nobody is reserved and no pair is talking.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.claims.is_empty()
+            && self.pairs.is_empty()
+            && self.agents.values().all(|seat| seat.calls.is_empty())
+    }
+
+    fn admit(&mut self, call: CallId, pair: Option<Pair>, want: Want) -> Reply {
+        if let Some(with) = pair.as_ref().and_then(|pair| self.pairs.get(pair)) {
+            return Reply::Duplicate { with: *with };
+        }
+        let reply = match want {
+            Want::Agents(agents) => self.next(call, &agents),
+            Want::Engaged(agent) => {
+                self.take(call, agent);
+                Reply::Admitted
+            }
+            Want::Trunk(trunk) if self.trunks_down.contains(&trunk) => Reply::TrunkDown,
+            Want::Trunk(_) | Want::Nobody => Reply::Admitted,
+        };
+        if let (Some(pair), Reply::Reserved { .. } | Reply::Admitted) = (pair, &reply) {
+            self.pairs.insert(pair.clone(), call);
+            self.claims.entry(call).or_default().pair = Some(pair);
+        }
+        reply
+    }
+
+    fn next(&mut self, call: CallId, agents: &[Candidate]) -> Reply {
+        let free = agents.iter().find_map(|candidate| {
+            let seat = self.agents.get(&candidate.agent)?;
+            let free = seat.calls.len() < usize::from(candidate.calls_at_once) && !seat.contacts.is_empty();
+            free.then(|| {
+                (candidate.agent.clone(), seat.contacts.iter().map(|(id, secure)| (*id, *secure)).collect())
+            })
+        });
+        let Some((agent, contacts)) = free else {
+            let reachable =
+                |c: &Candidate| self.agents.get(&c.agent).is_some_and(|seat| !seat.contacts.is_empty());
+            return Reply::NoAgent { registered: agents.iter().any(reachable) };
+        };
+        self.release_agent(call);
+        self.take(call, agent.clone());
+        Reply::Reserved { agent, contacts }
+    }
+
+    fn take(&mut self, call: CallId, agent: String) {
+        self.agents.entry(agent.clone()).or_default().calls.insert(call);
+        self.claims.entry(call).or_default().agent = Some(agent);
+    }
+
+    fn release_agent(&mut self, call: CallId) {
+        let Some(agent) = self.claims.get_mut(&call).and_then(|claim| claim.agent.take()) else { return };
+        if let Some(seat) = self.agents.get_mut(&agent) {
+            seat.calls.remove(&call);
+        }
+        self.forget_if_empty(&agent);
+        self.forget_claim(call);
+    }
+
+    fn release_pair(&mut self, call: CallId) {
+        let Some(pair) = self.claims.get_mut(&call).and_then(|claim| claim.pair.take()) else { return };
+        self.pairs.remove(&pair);
+        self.forget_claim(call);
+    }
+
+    fn forget_claim(&mut self, call: CallId) {
+        if self.claims.get(&call).is_some_and(|claim| claim.agent.is_none() && claim.pair.is_none()) {
+            self.claims.remove(&call);
+        }
+    }
+
+    /// Keeps the table at the size of who is there: names come from registrations.
+    fn forget_if_empty(&mut self, agent: &str) {
+        if self.agents.get(agent).is_some_and(|seat| seat.contacts.is_empty() && seat.calls.is_empty()) {
+            self.agents.remove(agent);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn call(n: u128) -> CallId {
+        CallId::from_bits(n)
+    }
+
+    fn up(desk: &mut Desk, agent: &str, contact: u64) {
+        desk.handle_change(DeskChange::ContactUp {
+            agent: agent.into(),
+            contact: ContactId(contact),
+            secure: false,
+        });
+    }
+
+    fn candidates(names: &[&str]) -> Vec<Candidate> {
+        names.iter().map(|name| Candidate { agent: (*name).into(), calls_at_once: 1 }).collect()
+    }
+
+    fn admit(desk: &mut Desk, n: u128, customer: &str, agents: &[&str]) -> Reply {
+        let pair = Some(Pair { number: "+1".into(), customer: customer.into() });
+        let want = Want::Agents(candidates(agents));
+        desk.handle_ask(Ask::Admit { call: call(n), pair, want }).unwrap().1
+    }
+
+    fn reserved(reply: &Reply) -> Option<&str> {
+        match reply {
+            Reply::Reserved { agent, .. } => Some(agent),
+            Reply::Admitted | Reply::NoAgent { .. } | Reply::TrunkDown | Reply::Duplicate { .. } => None,
+        }
+    }
+
+    #[test]
+    fn the_first_free_and_reachable_agent_is_reserved_and_only_once() {
+        let mut desk = Desk::default();
+        up(&mut desk, "bob", 1);
+        up(&mut desk, "carol", 2);
+        let agents = ["alice", "bob", "carol"];
+        assert_eq!(reserved(&admit(&mut desk, 1, "+91", &agents)), Some("bob"));
+        assert_eq!(reserved(&admit(&mut desk, 2, "+92", &agents)), Some("carol"));
+        assert_eq!(admit(&mut desk, 3, "+93", &agents), Reply::NoAgent { registered: true });
+        assert_eq!(admit(&mut desk, 4, "+94", &["alice"]), Reply::NoAgent { registered: false });
+        desk.handle_ask(Ask::ReleaseAgent { call: call(1) });
+        assert_eq!(reserved(&admit(&mut desk, 5, "+95", &agents)), Some("bob"));
+    }
+
+    #[test]
+    fn a_pair_talks_once_at_a_time_and_a_refused_call_claims_nothing() {
+        let mut desk = Desk::default();
+        assert_eq!(admit(&mut desk, 1, "+91", &["bob"]), Reply::NoAgent { registered: false });
+        assert!(desk.is_idle());
+        up(&mut desk, "bob", 1);
+        up(&mut desk, "carol", 2);
+        assert_eq!(reserved(&admit(&mut desk, 2, "+91", &["bob"])), Some("bob"));
+        assert_eq!(admit(&mut desk, 3, "+91", &["carol"]), Reply::Duplicate { with: call(2) });
+        desk.handle_ask(Ask::ReleasePair { call: call(2) });
+        assert_eq!(reserved(&admit(&mut desk, 4, "+91", &["carol"])), Some("carol"));
+        desk.handle_ask(Ask::ReleaseAgent { call: call(2) });
+        desk.handle_ask(Ask::ReleaseAgent { call: call(4) });
+        desk.handle_ask(Ask::ReleasePair { call: call(4) });
+        assert!(desk.is_idle());
+    }
+
+    #[test]
+    fn an_agent_stays_reserved_until_another_one_is() {
+        let mut desk = Desk::default();
+        up(&mut desk, "bob", 1);
+        admit(&mut desk, 1, "+91", &["bob"]);
+        let next = |desk: &mut Desk| {
+            desk.handle_ask(Ask::Next { call: call(1), agents: candidates(&["carol"]) }).unwrap().1
+        };
+        assert_eq!(next(&mut desk), Reply::NoAgent { registered: false });
+        assert_eq!(admit(&mut desk, 2, "+92", &["bob"]), Reply::NoAgent { registered: true });
+        up(&mut desk, "carol", 2);
+        assert_eq!(reserved(&next(&mut desk)), Some("carol"));
+        assert_eq!(reserved(&admit(&mut desk, 3, "+93", &["bob"])), Some("bob"));
+    }
+
+    #[test]
+    fn an_agent_who_dials_is_taken_even_without_a_registration() {
+        let mut desk = Desk::default();
+        let want = Want::Engaged("bob".into());
+        let reply = desk.handle_ask(Ask::Admit { call: call(1), pair: None, want });
+        assert_eq!(reply, Some((call(1), Reply::Admitted)));
+        up(&mut desk, "bob", 1);
+        assert_eq!(admit(&mut desk, 2, "+91", &["bob"]), Reply::NoAgent { registered: true });
+        desk.handle_ask(Ask::ReleaseAgent { call: call(1) });
+        assert!(desk.is_idle());
+    }
 }

@@ -6,14 +6,26 @@
 
 #![forbid(unsafe_code)]
 
+mod arrive;
+mod call;
 mod config;
+mod connect;
 mod desk;
+mod dial;
 mod egress;
+mod hangup;
 mod headers;
+mod ledger;
+mod media;
 mod number;
+mod policy;
 mod ports;
 mod refusal;
+mod reoffer;
+mod ring;
+mod switchboard;
 
+pub use call::Timer;
 pub use config::{
     AgentConfig, CallConfig, CallLimits, DialPlan, NumberConfig, NumberRoute, Srtp, Timers, TrunkConfig,
 };
@@ -26,3 +38,4 @@ pub use ports::{
     MediaSetup, Offered, Origin, Output, PeerKind, RecordCommand, RecordEvent, StreamStart,
 };
 pub use refusal::agent_refusal;
+pub use switchboard::{Counters, Switchboard};

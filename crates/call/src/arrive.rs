@@ -1,0 +1,245 @@
+//! A call arrives: may it be, and whom is it for?
+
+use setu_model::{Cause, Direction, EndedBy, Milestone, Pii, Side, Termination, Timeline};
+use setu_sdp::Description;
+
+use crate::call::{
+    Call, Claims, Context, Exchange, Leg, LegState, Party, Phase, Plan, Recording, Reserved, Rung,
+};
+use crate::config::{CallConfig, NumberRoute};
+use crate::desk::{Ask, Candidate, Pair, Reply, Want};
+use crate::hangup::Refusing;
+use crate::media::CallMedia;
+use crate::number::normalise;
+use crate::policy::kind;
+use crate::ports::{Offered, Origin, PeerKind};
+
+/// Why a call is turned away at the door: the end it gets and the status the originator hears.
+struct Turned(Termination, u16);
+
+impl Turned {
+    fn new(cause: Cause, status: u16, detail: impl Into<String>) -> Self {
+        Self(Termination::new(cause, EndedBy::Bridge).with_status(status).with_detail(detail), status)
+    }
+}
+
+/// Where an admitted call goes.
+struct Route {
+    number: String,
+    customer: String,
+    plan: Plan,
+    want: Want,
+}
+
+impl Call {
+    /// Takes a call in: it is routed, or turned away at once.
+    pub(crate) fn arrive(offered: Offered, ctx: &mut Context<'_>) -> Self {
+        let route = route(&offered, ctx.config);
+        let exchange = exchange(&offered);
+        let mut call = Self::new(offered, route.as_ref().ok(), ctx);
+        call.milestone(Milestone::Offered, None, ctx.now);
+        match (route, exchange) {
+            (Err(Turned(termination, status)), _) | (Ok(_), Err(Turned(termination, status))) => {
+                call.end(termination, Refusing::with(status), ctx);
+            }
+            (Ok(route), Ok(exchange)) => {
+                call.exchange = exchange;
+                let Route { number, customer, want, .. } = route;
+                // A customer who hides is nobody in particular: two such calls are not the same pair.
+                let pair = (!customer.is_empty()).then_some(Pair { number, customer });
+                ctx.asks.push_back(Ask::Admit { call: call.id, pair, want });
+            }
+        }
+        call
+    }
+
+    /// Takes the call in only to turn it away: the bridge is full or draining.
+    pub(crate) fn turn_away(offered: Offered, detail: &str, ctx: &mut Context<'_>) -> Self {
+        let Turned(termination, status) = Turned::new(Cause::Refused, 503, detail);
+        let mut call = Self::new(offered, None, ctx);
+        call.milestone(Milestone::Offered, None, ctx.now);
+        let retry_after_s = Some(ctx.config.limits.retry_after_s);
+        call.end(termination, Refusing { status, retry_after_s }, ctx);
+        call
+    }
+
+    fn new(offered: Offered, route: Option<&Route>, ctx: &mut Context<'_>) -> Self {
+        let Offered { call: id, ingress, direction, origin, mut facts, .. } = offered;
+        let party = match &origin {
+            Origin::Meta { number } => {
+                // The number that proved its password, whatever the To header says.
+                facts.number.clone_from(number);
+                Party::Customer
+            }
+            Origin::Account(name) => Party::Agent(name.clone()),
+            Origin::Trunk(name) => Party::Trunk(name.clone()),
+        };
+        let plan = match route {
+            Some(route) => {
+                facts.number.clone_from(&route.number);
+                facts.customer = Pii::new(route.customer.clone());
+                route.plan.clone()
+            }
+            None => Plan::Nobody,
+        };
+        let side = side_of(&party);
+        let called = match (side, &plan) {
+            (Side::Agents, _) => (Side::Meta, PeerKind::Meta),
+            (Side::Meta, Plan::Trunk { .. }) => (Side::Agents, PeerKind::Trunk),
+            (Side::Meta, Plan::Agents(_) | Plan::Customer | Plan::Nobody) => {
+                (Side::Agents, PeerKind::Softphone)
+            }
+        };
+        let media = CallMedia::new(id, (side, kind(&party)), called, ctx.entropy);
+        let wanted = ctx.config.numbers.get(&facts.number).is_some_and(|number| number.record);
+        let state = LegState::Offered { rung: Rung::Nothing };
+        Self {
+            id,
+            ingress,
+            direction,
+            facts,
+            began: ctx.now,
+            taken: None,
+            connected: None,
+            over: None,
+            phase: Phase::Admitting,
+            exchange: Exchange::Wanted,
+            legs: vec![Leg {
+                side,
+                party,
+                state,
+                offering: None,
+                reoffering: None,
+                early: None,
+                agreed: None,
+            }],
+            winner: None,
+            plan,
+            media,
+            recording: Recording::Off { wanted },
+            claims: Claims::default(),
+            refusal: None,
+            meta_duration_s: None,
+            timeline: Timeline::default(),
+        }
+    }
+
+    /// Takes the desk's answer.
+    pub(crate) fn handle_reply(&mut self, reply: Reply, ctx: &mut Context<'_>) {
+        match &self.phase {
+            Phase::Admitting => self.admitted(reply, ctx),
+            Phase::Calling { .. } => self.handle_next(reply, ctx),
+            // The call went on without waiting: what the desk has set aside goes back.
+            Phase::Opening { .. }
+            | Phase::Settling { .. }
+            | Phase::Connected { .. }
+            | Phase::Ending { .. } => {
+                if let Reply::Reserved { .. } | Reply::Admitted = reply {
+                    self.claims = Claims { agent: true, pair: true };
+                }
+            }
+        }
+    }
+
+    fn admitted(&mut self, reply: Reply, ctx: &mut Context<'_>) {
+        let turned = match reply {
+            Reply::Reserved { agent, contacts } => {
+                self.milestone(Milestone::Reserved, None, ctx.now);
+                return self.open(Some(Reserved { agent, contacts }), ctx);
+            }
+            Reply::Admitted => return self.open(None, ctx),
+            Reply::NoAgent { registered: true } => Turned::new(Cause::Unreachable, 480, "no agent is free"),
+            Reply::NoAgent { registered: false } => {
+                Turned::new(Cause::Unreachable, 480, "no agent is registered")
+            }
+            Reply::TrunkDown => Turned::new(Cause::Unreachable, 480, "the trunk does not answer"),
+            Reply::Duplicate { with } => {
+                Turned::new(Cause::Refused, 486, format!("customer and number are in call {with} already"))
+            }
+        };
+        self.end(turned.0, Refusing::with(turned.1), ctx);
+    }
+
+    fn open(&mut self, reserved: Option<Reserved>, ctx: &mut Context<'_>) {
+        self.claims = Claims { agent: true, pair: true };
+        self.phase = Phase::Opening { until: ctx.now.mono + ctx.config.timers.open, reserved };
+        self.media.open(ctx);
+    }
+}
+
+/// Which face of the bridge a party is on.
+pub(crate) const fn side_of(party: &Party) -> Side {
+    match party {
+        Party::Customer => Side::Meta,
+        Party::Agent(_) | Party::Trunk(_) => Side::Agents,
+    }
+}
+
+fn exchange(offered: &Offered) -> Result<Exchange, Turned> {
+    match &offered.offer {
+        None => Ok(Exchange::Wanted),
+        Some(offer) => match Description::parse(offer) {
+            Ok(description) => Ok(Exchange::Theirs(Box::new(description))),
+            Err(why) => Err(Turned::new(Cause::IncompatibleMedia, why.status(), why.to_string())),
+        },
+    }
+}
+
+fn route(offered: &Offered, config: &CallConfig) -> Result<Route, Turned> {
+    match (&offered.origin, offered.direction) {
+        (Origin::Meta { number }, Direction::UserInitiated) => inbound(offered, number, config),
+        (Origin::Account(name), Direction::BusinessInitiated) => {
+            let agent = config.agents.get(name);
+            let agent = agent.ok_or_else(|| Turned::new(Cause::Refused, 403, "the account is no agent"))?;
+            outbound(offered, agent.number.as_ref(), Want::Engaged(name.clone()), config)
+        }
+        (Origin::Trunk(name), Direction::BusinessInitiated) => {
+            let trunk = config.trunks.get(name);
+            let trunk =
+                trunk.ok_or_else(|| Turned::new(Cause::Refused, 403, "the trunk is not configured"))?;
+            outbound(offered, trunk.number.as_ref(), Want::Nobody, config)
+        }
+        (Origin::Meta { .. }, Direction::BusinessInitiated)
+        | (Origin::Account(_) | Origin::Trunk(_), Direction::UserInitiated) => {
+            Err(Turned::new(Cause::Refused, 403, "the call comes from the wrong side"))
+        }
+    }
+}
+
+fn inbound(offered: &Offered, number: &str, config: &CallConfig) -> Result<Route, Turned> {
+    let known = config.numbers.get(number);
+    let known = known.ok_or_else(|| Turned::new(Cause::Refused, 404, "the number is not configured"))?;
+    let (plan, want) = match &known.route {
+        NumberRoute::Agents(names) => {
+            let candidate = |name: &String| Candidate {
+                agent: name.clone(),
+                calls_at_once: config.agents.get(name).map_or(1, |agent| agent.calls_at_once),
+            };
+            let agents: Vec<Candidate> = names.iter().map(candidate).collect();
+            (Plan::Agents(agents.clone()), Want::Agents(agents))
+        }
+        NumberRoute::Trunk { trunk, extension } => {
+            let plan = Plan::Trunk { trunk: trunk.clone(), extension: extension.clone() };
+            (plan, Want::Trunk(trunk.clone()))
+        }
+    };
+    let customer = offered.facts.customer.reveal().clone();
+    Ok(Route { number: number.to_owned(), customer, plan, want })
+}
+
+fn outbound(
+    offered: &Offered,
+    own: Option<&String>,
+    want: Want,
+    config: &CallConfig,
+) -> Result<Route, Turned> {
+    let number = own.or(config.default_number.as_ref());
+    let number = number.ok_or_else(|| Turned::new(Cause::Refused, 403, "no business number to call from"))?;
+    if !config.numbers.contains_key(number) {
+        return Err(Turned::new(Cause::Refused, 403, "the business number to call from is not configured"));
+    }
+    let customer = normalise(&offered.dialled, &config.dial_plan);
+    let customer =
+        customer.ok_or_else(|| Turned::new(Cause::Refused, 404, "what was dialled is no number"))?;
+    Ok(Route { number: number.clone(), customer, plan: Plan::Customer, want })
+}

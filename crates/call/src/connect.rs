@@ -1,0 +1,153 @@
+//! The called side answers, and both sides are connected.
+
+use setu_model::{CallFacts, Cause, EndedBy, Milestone, Termination};
+
+use crate::call::{Call, Context, Exchange, LegState, Phase, Recording};
+use crate::dial::read_answer;
+use crate::hangup::Refusing;
+use crate::media::Terms;
+use crate::ports::{LegCommand, MediaCommand, Output, RecordCommand};
+
+impl Call {
+    /// A dialled leg answered. The first one that can be agreed with wins.
+    pub(crate) fn handle_answered(
+        &mut self,
+        index: u8,
+        sdp: Option<&[u8]>,
+        learnt: Option<&CallFacts>,
+        ctx: &mut Context<'_>,
+    ) {
+        // A 200 that crosses our CANCEL finds the leg told to end: its session hangs up by itself.
+        if !matches!(self.phase, Phase::Calling { .. }) || !self.is_pending(index) {
+            return;
+        }
+        self.milestone(Milestone::Answered, Some(index), ctx.now);
+        if let Some(learnt) = learnt {
+            self.learn(learnt);
+        }
+        if let Err(detail) = self.read_final(index, sdp, ctx) {
+            let by = self.party_of(index);
+            self.hang_up(index, Cause::IncompatibleMedia, ctx);
+            let end = Termination::new(Cause::IncompatibleMedia, by).with_status(488).with_detail(detail);
+            self.note_refusal(end, 488);
+            return self.seek_on(ctx);
+        }
+        if let Some(leg) = self.leg_mut(index) {
+            leg.state = LegState::Answered;
+        }
+        self.winner = Some(index);
+        self.taken = Some(ctx.now);
+        for other in self.pending() {
+            self.hang_up(other, Cause::Success, ctx);
+        }
+        self.set_called(index, ctx);
+        self.answer_originator(ctx);
+    }
+
+    /// Reads the session description of a 200. A 200 without one repeats, in the eyes of many PBXs, what their 183
+    /// said.
+    fn read_final(&mut self, index: u8, sdp: Option<&[u8]>, ctx: &Context<'_>) -> Result<(), String> {
+        let leg = self.leg_mut(index).ok_or("no such leg")?;
+        let offering = leg.offering.as_ref().ok_or("nothing was offered")?;
+        match sdp {
+            Some(sdp) => leg.early = Some(Box::new(read_answer(offering, sdp, ctx)?)),
+            None if leg.early.is_some() => {}
+            None => return Err("the answer has no session description".to_owned()),
+        }
+        Ok(())
+    }
+
+    fn answer_originator(&mut self, ctx: &mut Context<'_>) {
+        let leg = self.leg_id(0);
+        if let Some(originator) = self.leg_mut(0) {
+            originator.state = LegState::Answered;
+        }
+        match &self.exchange {
+            Exchange::Answer { text, .. } => {
+                let sdp = text.clone();
+                self.set_originator(ctx);
+                self.media.bridge(self.id, ctx);
+                ctx.leg(LegCommand::Answer { leg, sdp });
+                self.connect(ctx);
+            }
+            Exchange::Ours(offering) => {
+                // The called side hears comfort frames until the originator has said where it is.
+                self.media.called.start(ctx);
+                ctx.leg(LegCommand::Answer { leg, sdp: offering.offer.sdp.clone() });
+                self.phase = Phase::Settling { until: ctx.now.mono + ctx.config.timers.ack };
+            }
+            // Both wait for a port, and nobody is dialled before there is one.
+            Exchange::Theirs(_) | Exchange::Wanted => {
+                self.end(Termination::new(Cause::Fault, EndedBy::Bridge), Refusing::with(500), ctx);
+            }
+        }
+    }
+
+    /// The ACK to our 200: with the originator's answer, where the 200 held our offer.
+    pub(crate) fn handle_acked(&mut self, index: u8, sdp: Option<&[u8]>, ctx: &mut Context<'_>) {
+        let first = index == 0 && self.timeline.first(Milestone::Acknowledged).is_none();
+        let (settling, connected) = match &self.phase {
+            Phase::Settling { .. } => (index == 0, false),
+            Phase::Connected { .. } => (false, true),
+            Phase::Admitting | Phase::Opening { .. } | Phase::Calling { .. } | Phase::Ending { .. } => {
+                (false, false)
+            }
+        };
+        if first && (settling || connected) {
+            self.milestone(Milestone::Acknowledged, Some(0), ctx.now);
+        }
+        if settling {
+            self.settle_originator(sdp, ctx);
+        } else if connected {
+            self.reoffer_answered(index, sdp, ctx);
+        }
+    }
+
+    fn settle_originator(&mut self, sdp: Option<&[u8]>, ctx: &mut Context<'_>) {
+        let Exchange::Ours(offering) = &self.exchange else { return };
+        let read = sdp.ok_or_else(|| "the ACK has no session description".to_owned());
+        match read.and_then(|sdp| read_answer(offering, sdp, ctx)) {
+            Ok(agreed) => {
+                let (policy, local) = (offering.policy.clone(), offering.local.clone());
+                self.agree_originator(&Terms { policy, local, agreed }, ctx);
+                self.media.bridge(self.id, ctx);
+                self.connect(ctx);
+            }
+            Err(detail) => {
+                let end = Termination::new(Cause::IncompatibleMedia, self.party_of(0)).with_detail(detail);
+                self.end(end, Refusing::with(488), ctx);
+            }
+        }
+    }
+
+    pub(crate) fn agree_originator(&mut self, terms: &Terms, ctx: &mut Context<'_>) {
+        let srtp = terms.agreed.srtp.as_ref().map(|keys| keys.suite.name());
+        if let Some(leg) = self.leg_mut(0) {
+            leg.agreed = Some((terms.agreed.audio.codec.name(), srtp));
+        }
+        self.media.originator.agree(&terms.policy, &terms.local, terms.agreed.clone(), ctx);
+    }
+
+    fn connect(&mut self, ctx: &mut Context<'_>) {
+        self.connected = Some(ctx.now);
+        self.phase = Phase::Connected { until: ctx.now.mono + ctx.config.timers.longest };
+        self.milestone(Milestone::Bridged, None, ctx.now);
+        if matches!(self.recording, Recording::Off { wanted: true }) {
+            self.recording = Recording::Running;
+            self.milestone(Milestone::RecordingStarted, None, ctx.now);
+            let facts = Box::new(self.facts.clone());
+            let (call, at, direction) = (self.id, ctx.now.wall, self.direction);
+            ctx.outputs.push_back(Output::Record(RecordCommand::Start { call, at, facts, direction }));
+            ctx.media(MediaCommand::Tap { call, on: true });
+        }
+    }
+
+    /// Adds what a response of Meta told. What was known before stays.
+    fn learn(&mut self, learnt: &CallFacts) {
+        let facts = &mut self.facts;
+        facts.wacid = facts.wacid.take().or_else(|| learnt.wacid.clone());
+        facts.customer_name = facts.customer_name.take().or_else(|| learnt.customer_name.clone());
+        facts.user_id = facts.user_id.take().or_else(|| learnt.user_id.clone());
+        facts.country = facts.country.take().or_else(|| learnt.country.clone());
+    }
+}

@@ -1,0 +1,73 @@
+//! The one record each call leaves.
+
+use setu_model::{AnsweredBy, Cause, Cdr, Direction, EndedBy, LegRecord, Milestone, Now, Termination};
+
+use crate::call::{Call, Party, Phase, Recording};
+
+impl Call {
+    /// Makes the record of a call that is over.
+    pub(crate) fn into_cdr(mut self, now: Now) -> Cdr {
+        self.milestone(Milestone::Ended, None, now);
+        let agent = self.answered_by();
+        let quality = |index: u8| {
+            let at = self.media_index(index)?;
+            self.media.quality.iter().find(|(leg, _)| leg.index == at).map(|(_, quality)| *quality)
+        };
+        let legs = (0..).zip(&self.legs).map(|(index, leg)| LegRecord {
+            index,
+            side: leg.side,
+            codec: leg.agreed.map(|(codec, _)| codec.to_owned()),
+            srtp: leg.agreed.and_then(|(_, srtp)| srtp).map(str::to_owned),
+            media: quality(index),
+        });
+        let legs = legs.collect();
+        let termination = match self.phase {
+            Phase::Ending { termination, .. } => termination,
+            // Only calls that are ending are done.
+            Phase::Admitting
+            | Phase::Opening { .. }
+            | Phase::Calling { .. }
+            | Phase::Settling { .. }
+            | Phase::Connected { .. } => Termination::new(Cause::Fault, EndedBy::Bridge),
+        };
+        let recording = match self.recording {
+            Recording::Done(recording) => recording,
+            Recording::Off { .. } | Recording::Running | Recording::Stopping => None,
+        };
+        let over = self.over.unwrap_or(now);
+        Cdr {
+            call: self.id,
+            direction: self.direction,
+            ingress: self.ingress,
+            facts: self.facts,
+            began: self.began.wall,
+            answered: self.connected.map(|at| at.wall),
+            ended: over.wall,
+            setup_ms: self.taken.map(|at| between_ms(self.began, at)),
+            duration_ms: self.connected.map_or(0, |at| between_ms(at, over)),
+            meta_duration_s: self.meta_duration_s,
+            agent,
+            termination,
+            legs,
+            timeline: self.timeline,
+            recording,
+        }
+    }
+
+    fn answered_by(&self) -> Option<AnsweredBy> {
+        let index = match self.direction {
+            Direction::UserInitiated => self.winner?,
+            Direction::BusinessInitiated => 0,
+        };
+        match &self.leg(index)?.party {
+            Party::Agent(name) => Some(AnsweredBy::Agent(name.clone())),
+            Party::Trunk(name) => Some(AnsweredBy::Trunk(name.clone())),
+            Party::Customer => None,
+        }
+    }
+}
+
+/// By the clock that never goes back.
+fn between_ms(from: Now, to: Now) -> u64 {
+    u64::try_from(to.mono.saturating_duration_since(from.mono).as_millis()).unwrap_or(u64::MAX)
+}

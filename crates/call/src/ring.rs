@@ -1,0 +1,80 @@
+//! The called side rings, perhaps with audio of its own.
+
+use setu_model::{Milestone, Side};
+
+use crate::call::{Call, Context, Exchange, LegState, Phase, Rung};
+use crate::dial::read_answer;
+use crate::ports::LegCommand;
+
+impl Call {
+    /// A provisional response of a dialled leg.
+    pub(crate) fn handle_ringing(&mut self, index: u8, early: Option<&[u8]>, ctx: &mut Context<'_>) {
+        if !matches!(self.phase, Phase::Calling { .. }) || !self.is_pending(index) {
+            return;
+        }
+        self.milestone(Milestone::Ringing, Some(index), ctx.now);
+        // A broken early description is no reason to end a call that may yet be answered with a good one.
+        let Some(leg) = self.leg_mut(index) else { return };
+        let agreed = match (early, &leg.offering) {
+            (Some(early), Some(offering)) => read_answer(offering, early, ctx).ok(),
+            (Some(_) | None, _) => None,
+        };
+        let Some(agreed) = agreed else { return self.tell(Rung::Ringing, ctx) };
+        leg.early = Some(Box::new(agreed));
+        if self.passes_early_media(index, ctx) {
+            self.flow_early(index, ctx);
+        } else {
+            self.tell(Rung::Ringing, ctx);
+        }
+    }
+
+    /// Early media flows from one leg only, toward an originator whose offer can be answered, and toward Meta only
+    /// if the operator wants it.
+    fn passes_early_media(&self, index: u8, ctx: &Context<'_>) -> bool {
+        let wanted = self.originator_side() == Side::Agents || ctx.config.early_media_to_meta;
+        let other = (0..).zip(&self.legs).any(|(at, leg)| at != index && leg.early.is_some());
+        wanted && !other && matches!(self.exchange, Exchange::Answer { .. })
+    }
+
+    fn flow_early(&mut self, index: u8, ctx: &mut Context<'_>) {
+        self.set_called(index, ctx);
+        self.set_originator(ctx);
+        self.media.bridge(self.id, ctx);
+        self.milestone(Milestone::EarlyMedia, Some(index), ctx.now);
+        self.tell(Rung::EarlyMedia, ctx);
+    }
+
+    /// Tells the originator, once for each step.
+    fn tell(&mut self, rung: Rung, ctx: &mut Context<'_>) {
+        let Some(leg) = self.leg_mut(0) else { return };
+        let LegState::Offered { rung: before } = &mut leg.state else { return };
+        if *before >= rung {
+            return;
+        }
+        *before = rung;
+        let early = match (rung, &self.exchange) {
+            (Rung::EarlyMedia, Exchange::Answer { text, .. }) => Some(text.clone()),
+            (
+                Rung::Nothing | Rung::Ringing | Rung::EarlyMedia,
+                Exchange::Theirs(_) | Exchange::Answer { .. } | Exchange::Wanted | Exchange::Ours(_),
+            ) => None,
+        };
+        ctx.leg(LegCommand::Ring { leg: self.leg_id(0), early });
+    }
+
+    /// Tells the media plane of a called leg's early description.
+    pub(crate) fn set_called(&mut self, index: u8, ctx: &mut Context<'_>) {
+        let Some(leg) = self.legs.get_mut(usize::from(index)) else { return };
+        let (Some(offering), Some(agreed)) = (&leg.offering, &leg.early) else { return };
+        let srtp = agreed.srtp.as_ref().map(|keys| keys.suite.name());
+        leg.agreed = Some((agreed.audio.codec.name(), srtp));
+        self.media.called.agree(&offering.policy, &offering.local, (**agreed).clone(), ctx);
+    }
+
+    /// Tells the media plane of what was answered to the originator's offer.
+    pub(crate) fn set_originator(&mut self, ctx: &mut Context<'_>) {
+        let Exchange::Answer { terms, .. } = &self.exchange else { return };
+        let terms = terms.clone();
+        self.agree_originator(&terms, ctx);
+    }
+}

@@ -1,0 +1,356 @@
+//! All calls of one shard, and the desk beside them.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Instant;
+
+use setu_model::{CallId, Cause, Direction, EndedBy, Entropy, Milestone, Now, Termination};
+
+use crate::call::{Call, Context, Phase, Recording, Timer};
+use crate::config::CallConfig;
+use crate::desk::{Ask, Desk};
+use crate::hangup::Refusing;
+use crate::media::Plane;
+use crate::ports::{CALLED_MEDIA, Input, LegEvent, MediaEvent, Offered, Output, RecordEvent};
+
+/// Every call of one shard.
+///
+/// Handle, drain, wait: call [`handle`](Self::handle) or [`handle_timeout`](Self::handle_timeout), then drain
+/// [`poll_output`](Self::poll_output), then wait for the next input or for [`poll_timeout`](Self::poll_timeout).
+#[derive(Debug)]
+pub struct Switchboard {
+    config: CallConfig,
+    entropy: Random,
+    calls: BTreeMap<CallId, Call>,
+    /// The deadline of each call that has one, earliest first.
+    deadlines: BTreeSet<(Instant, CallId)>,
+    desk: Desk,
+    asks: VecDeque<Ask>,
+    outputs: VecDeque<Output>,
+    draining: Draining,
+    counters: Counters,
+}
+
+/// What the bounds of the switchboard turned away.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Calls taken in.
+    pub offered: u64,
+    /// Calls refused because there were too many.
+    pub refused_full: u64,
+    /// Calls refused while draining.
+    pub refused_draining: u64,
+    /// Events about calls that are over already, or never were.
+    pub stale: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Draining {
+    No,
+    Asked,
+    Told,
+}
+
+struct Random(Box<dyn Entropy>);
+
+impl std::fmt::Debug for Random {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Random")
+    }
+}
+
+impl Switchboard {
+    /// Makes a switchboard without calls, where nobody is registered.
+    pub fn new(config: CallConfig, entropy: Box<dyn Entropy>) -> Self {
+        Self {
+            config,
+            entropy: Random(entropy),
+            calls: BTreeMap::new(),
+            deadlines: BTreeSet::new(),
+            desk: Desk::default(),
+            asks: VecDeque::new(),
+            outputs: VecDeque::new(),
+            draining: Draining::No,
+            counters: Counters::default(),
+        }
+    }
+
+    /// Returns how many calls there are, those that wait for the confirmation of their end included.
+    pub fn active(&self) -> usize {
+        self.calls.len()
+    }
+
+    /// Says whether no new calls are taken.
+    pub fn is_draining(&self) -> bool {
+        self.draining != Draining::No
+    }
+
+    /// Returns the counters.
+    pub const fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    /// Takes what happened.
+    pub fn handle(&mut self, input: Input, now: Now) {
+        match input {
+            Input::Offered(offered) => self.offered(*offered, now),
+            Input::Leg(event) => self.with(event.leg().call, now, |call, ctx| call.handle_leg(event, ctx)),
+            Input::Media(event) => self.with(call_of(&event), now, |call, ctx| call.handle_media(event, ctx)),
+            Input::Record(RecordEvent::Finished { call, recording }) => {
+                self.with(call, now, |call, ctx| {
+                    if matches!(call.recording, Recording::Running | Recording::Stopping) {
+                        call.recording = Recording::Done(Some(recording));
+                        call.milestone(Milestone::RecordingStopped, None, ctx.now);
+                    }
+                });
+            }
+            Input::Record(RecordEvent::Failed { call, why }) => {
+                tracing::warn!(%call, why, "recording failed");
+                self.with(call, now, Call::recording_failed);
+            }
+            Input::Desk(change) => self.desk.handle_change(change),
+            Input::Configure(config) => self.config = *config,
+            Input::Drain => self.drain(now),
+        }
+    }
+
+    /// Fires every timer that is due at `now`.
+    pub fn handle_timeout(&mut self, now: Now) {
+        while let Some((_, id)) = self.deadlines.first().copied().filter(|(at, _)| *at <= now.mono) {
+            self.with(id, now, Call::handle_timeout);
+        }
+    }
+
+    /// Takes the next thing the caller must do.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// Returns when [`handle_timeout`](Self::handle_timeout) is next due, and for which timer.
+    pub fn poll_timeout(&self) -> Option<(Instant, Timer)> {
+        let (_, id) = self.deadlines.first()?;
+        self.calls.get(id)?.deadline()
+    }
+
+    /// Checks that nothing is left of any call: no call, no timer, no reserved agent, no talking pair. For tests
+    /// and for the end of a drain.
+    pub fn check_idle(&self) -> Result<(), String> {
+        let claims = [
+            (self.calls.is_empty(), "a call is left"),
+            (self.deadlines.is_empty(), "a timer is left"),
+            (self.asks.is_empty(), "a question to the desk is left"),
+            (self.desk.is_idle(), "an agent or a pair is still taken"),
+        ];
+        match claims.iter().find(|(holds, _)| !holds) {
+            Some((_, what)) => Err(format!("{what}: {self:?}")),
+            None => Ok(()),
+        }
+    }
+
+    fn offered(&mut self, offered: Offered, now: Now) {
+        let id = offered.call;
+        if self.calls.contains_key(&id) {
+            self.counters.stale += 1;
+            return;
+        }
+        self.counters.offered += 1;
+        let full = self.calls.len() >= self.config.limits.calls;
+        let turned_away = match (self.is_draining(), full) {
+            (true, _) => Some("the bridge is draining"),
+            (false, true) => Some("too many calls"),
+            (false, false) => None,
+        };
+        let (mut ctx, calls) = self.context(now);
+        if let Some(why) = turned_away {
+            // No state is kept of it: a flood must not fill the memory with calls that wait for their end.
+            let call = Call::turn_away(offered, why, &mut ctx);
+            let cdr = call.into_cdr(now);
+            log_end(&cdr);
+            self.outputs.push_back(Output::Cdr(Box::new(cdr)));
+            if full {
+                self.counters.refused_full += 1
+            } else {
+                self.counters.refused_draining += 1
+            }
+            return;
+        }
+        let call = Call::arrive(offered, &mut ctx);
+        let (number, customer) = (&call.facts.number, &call.facts.customer);
+        tracing::info!(call = %id, direction = ?call.direction, number, %customer, "call offered");
+        calls.insert(id, call);
+        self.follow_up(id, now, None);
+    }
+
+    /// Hands something to a call, then does what follows from it.
+    fn with(&mut self, id: CallId, now: Now, act: impl FnOnce(&mut Call, &mut Context<'_>)) {
+        let (mut ctx, calls) = self.context(now);
+        let Some(call) = calls.get_mut(&id) else {
+            self.counters.stale += 1;
+            return;
+        };
+        let before = call.deadline();
+        act(call, &mut ctx);
+        self.follow_up(id, now, before.map(|(at, _)| at));
+    }
+
+    /// Carries questions to the desk and answers back until none is left; writes the record if the call is done.
+    fn follow_up(&mut self, id: CallId, now: Now, before: Option<Instant>) {
+        loop {
+            let (mut ctx, calls) = self.context(now);
+            if let Some(call) = calls.get_mut(&id) {
+                call.release(&mut ctx);
+            }
+            let Some(ask) = self.asks.pop_front() else { break };
+            if let Some((asker, reply)) = self.desk.handle_ask(ask) {
+                let (mut ctx, calls) = self.context(now);
+                if let Some(call) = calls.get_mut(&asker) {
+                    call.handle_reply(reply, &mut ctx);
+                }
+            }
+        }
+        if let Some(at) = before {
+            self.deadlines.remove(&(at, id));
+        }
+        let done = self.calls.get(&id).is_some_and(Call::is_done);
+        if let Some(call) = if done { self.calls.remove(&id) } else { None } {
+            let cdr = call.into_cdr(now);
+            log_end(&cdr);
+            self.outputs.push_back(Output::Cdr(Box::new(cdr)));
+        } else if let Some((at, _)) = self.calls.get(&id).and_then(Call::deadline) {
+            self.deadlines.insert((at, id));
+        }
+        self.tell_drained();
+    }
+
+    fn drain(&mut self, now: Now) {
+        match self.draining {
+            Draining::No => self.draining = Draining::Asked,
+            Draining::Asked | Draining::Told => {
+                let calls: Vec<CallId> = self.calls.keys().copied().collect();
+                for id in calls {
+                    self.with(id, now, |call, ctx| {
+                        let end = Termination::new(Cause::Shutdown, EndedBy::Bridge);
+                        call.end(end, Refusing::with(503), ctx);
+                    });
+                }
+            }
+        }
+        self.tell_drained();
+    }
+
+    fn tell_drained(&mut self) {
+        if self.draining == Draining::Asked && self.calls.is_empty() {
+            self.draining = Draining::Told;
+            self.outputs.push_back(Output::Drained);
+        }
+    }
+
+    fn context(&mut self, now: Now) -> (Context<'_>, &mut BTreeMap<CallId, Call>) {
+        let Self { config, entropy, outputs, asks, calls, .. } = self;
+        (Context { config, entropy: entropy.0.as_mut(), outputs, asks, now }, calls)
+    }
+}
+
+impl Call {
+    fn handle_leg(&mut self, event: LegEvent, ctx: &mut Context<'_>) {
+        let index = event.leg().index;
+        match event {
+            LegEvent::Ringing { early, .. } => self.handle_ringing(index, early.as_deref(), ctx),
+            LegEvent::Answered { sdp, learnt, .. } => {
+                self.handle_answered(index, sdp.as_deref(), learnt.as_deref(), ctx);
+            }
+            LegEvent::Refused { status, cause, toward, detail, .. } => {
+                let mut end = Termination::new(cause, self.party_of(index)).with_status(status);
+                end.detail = detail;
+                self.handle_refused(index, end, toward, ctx);
+            }
+            LegEvent::Acked { sdp, .. } => self.handle_acked(index, sdp.as_deref(), ctx),
+            LegEvent::Reoffered { offer, .. } => self.handle_reoffered(index, offer.as_deref(), ctx),
+            LegEvent::TransferRefused { .. } => {
+                if self.leg(index).is_some() {
+                    self.milestone(Milestone::Renegotiated, Some(index), ctx.now);
+                }
+            }
+            LegEvent::Ended { how, wacid, meta_duration_s, .. } => {
+                self.facts.wacid = self.facts.wacid.take().or(wacid);
+                self.meta_duration_s = self.meta_duration_s.or(meta_duration_s);
+                self.handle_ended(index, how, ctx);
+            }
+        }
+    }
+
+    fn handle_media(&mut self, event: MediaEvent, ctx: &mut Context<'_>) {
+        match event {
+            MediaEvent::Opened { leg, local } => {
+                let Phase::Opening { reserved, .. } = &mut self.phase else { return };
+                let Some(end) = self.media.leg_mut(leg.index) else { return };
+                end.local = Some(local);
+                if self.media.originator.local.is_some() && self.media.called.local.is_some() {
+                    let reserved = reserved.take();
+                    self.begin_calling(reserved, ctx);
+                }
+            }
+            MediaEvent::OpenFailed { why, .. } => {
+                tracing::warn!(call = %self.id, why, "no media port");
+                let end = Termination::new(Cause::Fault, EndedBy::Bridge).with_status(503).with_detail(why);
+                self.end(end, Refusing::with(503), ctx);
+            }
+            MediaEvent::FirstPacket { leg } => {
+                let at = self.leg_of_media(leg.index);
+                self.milestone(Milestone::FirstPacket, at, ctx.now);
+            }
+            MediaEvent::Silent { leg } => self.handle_silent(leg.index, ctx),
+            // Which digit is nobody's business: it may be part of a card number.
+            MediaEvent::Dtmf { leg, duration_ms, .. } => tracing::debug!(?leg, duration_ms, "digit"),
+            MediaEvent::Closed { quality, .. } => {
+                let unasked = self.media.plane == Plane::Open;
+                self.media.plane = Plane::Closed;
+                self.media.quality = quality;
+                if unasked {
+                    let end = Termination::new(Cause::Fault, EndedBy::Bridge)
+                        .with_detail("the media worker is gone");
+                    self.end(end, Refusing::with(503), ctx);
+                }
+                self.stop_recording(ctx);
+            }
+        }
+    }
+
+    /// Nothing comes from a leg any more. An agent who holds the call has nothing to send.
+    fn handle_silent(&mut self, media: u8, ctx: &mut Context<'_>) {
+        let Some(end) = self.media.leg_mut(media) else { return };
+        let speaks = end.terms.as_ref().is_some_and(|terms| terms.agreed.direction.receives());
+        if end.held || !speaks || !matches!(self.phase, Phase::Connected { .. }) {
+            return;
+        }
+        let leg = self.leg_of_media(media);
+        self.milestone(Milestone::MediaLost, leg, ctx.now);
+        let from = leg.map_or(EndedBy::Bridge, |leg| self.party_of(leg));
+        let end = Termination::new(Cause::MediaTimeout, EndedBy::Bridge)
+            .with_detail(format!("no media from the {from}"));
+        self.end(end, Refusing::with(500), ctx);
+    }
+
+    fn leg_of_media(&self, media: u8) -> Option<u8> {
+        if media == CALLED_MEDIA { self.winner } else { Some(media) }
+    }
+}
+
+const fn call_of(event: &MediaEvent) -> CallId {
+    match event {
+        MediaEvent::Opened { leg, .. }
+        | MediaEvent::OpenFailed { leg, .. }
+        | MediaEvent::FirstPacket { leg }
+        | MediaEvent::Silent { leg }
+        | MediaEvent::Dtmf { leg, .. } => leg.call,
+        MediaEvent::Closed { call, .. } => *call,
+    }
+}
+
+fn log_end(cdr: &setu_model::Cdr) {
+    let direction = match cdr.direction {
+        Direction::UserInitiated => "user_initiated",
+        Direction::BusinessInitiated => "business_initiated",
+    };
+    let (call, end) = (cdr.call, &cdr.termination);
+    tracing::info!(%call, direction, cause = %end.cause, duration_ms = cdr.duration_ms, "call ended: {end}");
+}
