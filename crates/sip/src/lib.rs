@@ -6,6 +6,7 @@
 
 mod access;
 mod address;
+pub mod digest;
 mod endpoint;
 mod flow;
 mod framer;
