@@ -5,10 +5,23 @@
 
 #![forbid(unsafe_code)]
 
+mod address;
+mod feed;
+mod g711;
+mod guard;
+mod inbound;
+mod leg;
+mod opus;
+mod outbound;
 mod port;
 mod profile;
+mod reception;
 mod relay;
+mod repack;
 mod setup;
+mod stream;
+mod telephone;
+mod transcode;
 
 pub use port::{Arrival, Channel, Command, Direction, Event, OpenFailure, Sink};
 pub use profile::{Comfort, Latch, MediaProfile, Packetisation};

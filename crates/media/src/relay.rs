@@ -2,15 +2,37 @@
 
 use std::time::Instant;
 
-use setu_model::{CallId, LegId, Now};
+use setu_model::limits::OPUS_PACKET_BYTES;
+use setu_model::{CallId, LegId, Now, Side, TapChannel, TapFrame};
+use setu_srtp::TelephoneEvent;
+use setu_srtp::demux::{self, Kind};
+use setu_srtp::rtp::HEADER_LEN;
 
-use crate::{Arrival, Command, Event, OpenFailure, Sink};
+use crate::feed::{Converter, Feed, Route};
+use crate::inbound::Meaning;
+use crate::leg::{Agreed, Clock, Leg, Taken};
+use crate::outbound::{self, Parting};
+use crate::stream::{Arrived, Source, Stamp};
+use crate::telephone::reclock;
+use crate::{
+    Arrival, AudioFormat, Channel, Command, Direction, Event, LegSetup, OpenFailure, SetupRefused, Sink,
+};
 
 /// The media of one call. Owned by one worker; **handle, then wait**: every method that can produce something is
 /// handed the [`Sink`] it goes to, and [`poll_timeout`](Self::poll_timeout) tells when to come back.
 pub struct Relay {
     call: CallId,
-    legs: Vec<LegId>,
+    clock: Clock,
+    /// In the order of their indexes.
+    legs: Vec<Leg>,
+    tap: Option<Tap>,
+}
+
+/// The open tap on the Meta leg.
+#[derive(Debug, Clone, Copy)]
+struct Tap {
+    call: CallId,
+    opened: Instant,
 }
 
 impl Relay {
@@ -22,25 +44,41 @@ impl Relay {
     pub const ROOM: usize = 16;
 
     /// Makes the media of a call without legs. `now` ties the RTCP clock to the wall clock.
-    pub fn new(call: CallId, _now: Now) -> Self {
-        Self { call, legs: Vec::new() }
+    pub const fn new(call: CallId, now: Now) -> Self {
+        Self { call, clock: Clock { base: now }, legs: Vec::new(), tap: None }
     }
 
     /// Carries out a command of this call. [`Command::Open`] adds the leg and tells nothing if it worked: reserving
     /// an address and telling [`Event::Opened`] is the caller's part.
     pub fn command(&mut self, command: Command, now: Instant, sink: &mut impl Sink) {
-        let _ = now;
-        if let Command::Open { leg, .. } = command {
-            if self.legs.len() >= Self::LEGS || self.legs.contains(&leg) {
-                return sink.event(Event::OpenFailed { leg, why: OpenFailure::NoRoom });
+        match command {
+            Command::Open { leg, side } => self.open(leg, side, sink),
+            Command::Configure(setup) => self.configure(*setup, now, sink),
+            Command::Start { leg } => {
+                if let Some(leg) = self.leg_mut(leg) {
+                    leg.start(now);
+                }
+                // The first packet leaves at once, not with the next turn of the worker's clock.
+                self.handle_timeout(now, sink);
             }
-            self.legs.push(leg);
-        } else if matches!(command, Command::Close { .. }) {
-            sink.event(Event::Closed { call: self.call, quality: Vec::new() });
+            Command::Bridge { one, other } => self.bridge(one, other, now, sink),
+            Command::Unbridge { leg } => self.part(leg.index, now),
+            Command::Direct { leg, direction } => self.direct(leg, direction, now, sink),
+            Command::Tap { call, on } => self.tap = on.then_some(Tap { call, opened: now }),
+            Command::CloseLeg { leg } => self.close_leg(leg, now, sink),
+            Command::Close { call } => {
+                for leg in &mut self.legs {
+                    leg.report(true, self.clock, now, sink);
+                }
+                let quality = self.legs.drain(..).map(|leg| (leg.id, leg.quality())).collect();
+                self.tap = None;
+                sink.event(Event::Closed { call, quality });
+            }
         }
     }
 
-    /// Takes the datagram in the first `len` bytes of `buffer`. The buffer should have [`Relay::ROOM`] more bytes than `len`; its content is used up.
+    /// Takes the datagram in the first `len` bytes of `buffer`. The buffer should have [`Relay::ROOM`] more bytes than
+    /// `len`; its content is used up.
     pub fn handle_packet(
         &mut self,
         arrival: Arrival,
@@ -49,16 +87,299 @@ impl Relay {
         now: Instant,
         sink: &mut impl Sink,
     ) {
-        let _ = (arrival, buffer, len, now, sink);
+        let (clock, tap) = (self.clock, self.tap);
+        let Ok(at) = self.find(arrival.leg) else { return };
+        let Some(leg) = self.legs.get_mut(at) else { return };
+        let kind = buffer.get(..len).map_or(Kind::Other, demux::classify);
+        match (kind, arrival.channel) {
+            (Kind::Rtp, Channel::Rtp) => {
+                let Some(taken) = leg.take_rtp(arrival.from, buffer, len, now, sink) else { return };
+                if let Some(tap) = tap.filter(|_| leg.is_tapped() && taken.meaning == Meaning::Audio) {
+                    let payload = buffer.get(taken.at..taken.at + taken.len).unwrap_or_default();
+                    let stamp =
+                        Stamp { sequence: taken.extended.sequence, timestamp: taken.extended.timestamp };
+                    tap.frame(TapChannel::Customer, stamp, payload, now, sink);
+                }
+                self.forward(at, taken, buffer, now, sink);
+            }
+            (Kind::Rtcp, channel) => {
+                leg.take_rtcp(arrival.from, channel, buffer.get_mut(..len).unwrap_or_default(), clock, now);
+            }
+            // Neither STUN nor DTLS was agreed on a leg with SDES keys.
+            (Kind::Rtp | Kind::Stun | Kind::Dtls | Kind::Other, _) => leg.inbound.rejected += 1,
+        }
     }
 
     /// Does what is due at `now`.
     pub fn handle_timeout(&mut self, now: Instant, sink: &mut impl Sink) {
-        let _ = (now, sink);
+        for leg in &mut self.legs {
+            let Some(comfort) = leg.handle_timeout(self.clock, now, sink) else { continue };
+            if let Some((tap, audio)) = self.tap.filter(|_| leg.is_tapped()).zip(leg.audio()) {
+                tap.frame(TapChannel::Agent, comfort.stamp, outbound::silence(audio), now, sink);
+            }
+            leg.send_comfort(comfort, now, sink);
+        }
     }
 
     /// Returns when [`handle_timeout`](Self::handle_timeout) is next due.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        None
+        self.legs.iter().filter_map(Leg::poll_timeout).min()
+    }
+
+    fn open(&mut self, id: LegId, side: Side, sink: &mut impl Sink) {
+        match self.find(id) {
+            Err(at) if self.legs.len() < Self::LEGS && id.call == self.call => {
+                self.legs.insert(at, Leg::new(id, side));
+            }
+            Ok(_) | Err(_) => sink.event(Event::OpenFailed { leg: id, why: OpenFailure::NoRoom }),
+        }
+    }
+
+    fn configure(&mut self, setup: LegSetup, now: Instant, sink: &mut impl Sink) {
+        let id = setup.leg;
+        let done = self.leg_mut(id).ok_or(SetupRefused::UnknownLeg).and_then(|leg| leg.configure(setup, now));
+        let done = done.and_then(|()| self.refit(id.index));
+        if let Err(why) = done {
+            sink.event(Event::SetupFailed { leg: id, why });
+        }
+        self.handle_timeout(now, sink);
+    }
+
+    fn bridge(&mut self, one: LegId, other: LegId, now: Instant, sink: &mut impl Sink) {
+        if self.find(one).is_err() || self.find(other).is_err() || one == other {
+            return sink.event(Event::SetupFailed { leg: other, why: SetupRefused::UnknownLeg });
+        }
+        for (leg, partner) in [(one, other), (other, one)] {
+            if self.leg_mut(leg).is_some_and(|leg| leg.partner != Some(partner.index)) {
+                self.part(leg.index, now);
+            }
+        }
+        for (leg, partner) in [(one, other), (other, one)] {
+            if let Some(leg) = self.leg_mut(leg) {
+                leg.partner = Some(partner.index);
+            }
+        }
+        if let Err(why) = self.refit(one.index) {
+            self.part(one.index, now);
+            sink.event(Event::SetupFailed { leg: other, why });
+        }
+    }
+
+    /// Takes a leg and its partner apart; comfort frames take over on both.
+    fn part(&mut self, index: u8, now: Instant) {
+        let partner = self.legs.iter().find(|leg| leg.id.index == index).and_then(|leg| leg.partner);
+        for leg in &mut self.legs {
+            if leg.id.index == index || Some(leg.id.index) == partner {
+                leg.partner = None;
+                if let Some(agreed) = &mut leg.agreed {
+                    agreed.feed = None;
+                    agreed.outbound.release(now);
+                }
+            }
+        }
+    }
+
+    /// Finds the ways between a leg and its partner, both directions, once both are set up.
+    fn refit(&mut self, index: u8) -> Result<(), SetupRefused> {
+        let Some((at, partner)) = self.pair(index) else { return Ok(()) };
+        let Ok([one, other]) = self.legs.get_disjoint_mut([at, partner]) else { return Ok(()) };
+        let (Some(one), Some(other)) = (&mut one.agreed, &mut other.agreed) else { return Ok(()) };
+        let (to_one, to_other) =
+            (Feed::between(&other.setup, &one.setup)?, Feed::between(&one.setup, &other.setup)?);
+        (one.feed, one.fed_ssrc) = (Some(to_one), None);
+        (other.feed, other.fed_ssrc) = (Some(to_other), None);
+        Ok(())
+    }
+
+    fn direct(&mut self, id: LegId, direction: Direction, now: Instant, sink: &mut impl Sink) {
+        let Some(leg) = self.leg_mut(id) else { return };
+        let stops = leg.direction.receives() && !direction.receives();
+        leg.direct(direction, now);
+        let partner = leg.partner.filter(|_| stops);
+        // A peer that stops to speak leaves its listener with comfort frames at once.
+        let listener = self.legs.iter_mut().find(|leg| Some(leg.id.index) == partner);
+        if let Some(agreed) = listener.and_then(|leg| leg.agreed.as_mut()) {
+            agreed.outbound.release(now);
+        }
+        self.handle_timeout(now, sink);
+    }
+
+    fn close_leg(&mut self, id: LegId, now: Instant, sink: &mut impl Sink) {
+        let Ok(at) = self.find(id) else { return };
+        self.part(id.index, now);
+        let mut leg = self.legs.remove(at);
+        leg.report(true, self.clock, now, sink);
+        sink.event(Event::LegClosed { leg: id, quality: leg.quality() });
+    }
+
+    /// Passes a packet on to the partner of the leg it came from.
+    fn forward(&mut self, at: usize, taken: Taken, buffer: &mut [u8], now: Instant, sink: &mut impl Sink) {
+        let Some(index) = self.legs.get(at).map(|leg| leg.id.index) else { return };
+        let Some((_, partner)) = self.pair(index) else { return };
+        let Ok([from, to]) = self.legs.get_disjoint_mut([at, partner]) else { return };
+        if !from.direction.receives() || !to.may_send() || !(1..=OPUS_PACKET_BYTES).contains(&taken.len) {
+            return;
+        }
+        Hop { from: index, to, tap: self.tap, now }.pass(taken, buffer, sink);
+    }
+
+    /// Returns the positions of a leg and its partner.
+    fn pair(&self, index: u8) -> Option<(usize, usize)> {
+        let at = self.legs.iter().position(|leg| leg.id.index == index)?;
+        let partner = self.legs.get(at)?.partner?;
+        Some((at, self.legs.iter().position(|leg| leg.id.index == partner)?))
+    }
+
+    fn find(&self, id: LegId) -> Result<usize, usize> {
+        self.legs.binary_search_by_key(&id, |leg| leg.id)
+    }
+
+    fn leg_mut(&mut self, id: LegId) -> Option<&mut Leg> {
+        self.find(id).ok().and_then(|at| self.legs.get_mut(at))
+    }
+}
+
+/// A packet's way into a leg.
+struct Hop<'r> {
+    /// Index of the leg it came from.
+    from: u8,
+    to: &'r mut Leg,
+    tap: Option<Tap>,
+    now: Instant,
+}
+
+impl Hop<'_> {
+    fn pass(mut self, taken: Taken, buffer: &mut [u8], sink: &mut impl Sink) {
+        let Some(agreed) = &mut self.to.agreed else { return };
+        let Some(mut feed) = agreed.feed.take() else { return };
+        if agreed.fed_ssrc.replace(taken.header.ssrc).is_some_and(|ssrc| ssrc != taken.header.ssrc) {
+            feed.restart();
+        }
+        match taken.meaning {
+            Meaning::Audio => self.audio(&mut feed, taken, buffer, sink),
+            Meaning::Event(dtmf) => {
+                if let Some(to) = agreed.setup.dtmf {
+                    self.event(&mut feed, (dtmf.clock, to.clock), taken, buffer, sink);
+                }
+            }
+        }
+        // Gone for this packet only, so that leg and feed can be borrowed apart.
+        if let Some(agreed) = &mut self.to.agreed {
+            agreed.feed = Some(feed);
+        }
+    }
+
+    fn audio(&mut self, feed: &mut Feed, taken: Taken, buffer: &mut [u8], sink: &mut impl Sink) {
+        let arrived = taken.arrived(false);
+        let Some(payload) = buffer.get(taken.at..taken.at + taken.len) else { return };
+        match feed.route(payload) {
+            Route::Drop => {}
+            Route::AsIs => {
+                self.send(
+                    self.source(&taken, false),
+                    arrived,
+                    taken.header.marker,
+                    buffer,
+                    (taken.at, taken.len),
+                    sink,
+                );
+            }
+            Route::Through(mut converter) => {
+                let source = self.source(&taken, true);
+                converter.audio(arrived, payload, |arrived, payload| {
+                    self.send_copy(source, arrived, false, payload, sink);
+                });
+            }
+        }
+    }
+
+    fn event(
+        &mut self,
+        feed: &mut Feed,
+        (from_clock, to_clock): (u32, u32),
+        taken: Taken,
+        buffer: &[u8],
+        sink: &mut impl Sink,
+    ) {
+        let payload = buffer.get(taken.at..taken.at + taken.len).unwrap_or_default();
+        let Ok(event) = TelephoneEvent::parse(payload) else { return };
+        let (event, moved) = reclock(event, from_clock, to_clock);
+        let arrived = taken.arrived(true);
+        let (source, arrived) = match feed.events_route() {
+            Route::AsIs => (self.source(&taken, false), Some(arrived)),
+            Route::Through(mut converter) => {
+                (self.source(&taken, true), Converter::event(&mut converter, arrived))
+            }
+            Route::Drop => return,
+        };
+        let Some(mut arrived) = arrived else { return };
+        // Time stamps count in the audio's clock, durations in the event's.
+        let audio_clock = self.to.audio().map_or(to_clock, AudioFormat::clock);
+        let moved = u64::from(moved) * u64::from(audio_clock) / u64::from(to_clock.max(1));
+        arrived.timestamp = arrived.timestamp.wrapping_add(u32::try_from(moved).unwrap_or(0));
+        self.send_copy(source, arrived, taken.header.marker, &event.to_bytes(), sink);
+    }
+
+    /// Sends a payload that does not stand in the packet buffer.
+    fn send_copy(
+        &mut self,
+        source: Source,
+        arrived: Arrived,
+        marker: bool,
+        payload: &[u8],
+        sink: &mut impl Sink,
+    ) {
+        let mut scratch = [0; HEADER_LEN + OPUS_PACKET_BYTES + Relay::ROOM];
+        let Some(to) = scratch.get_mut(HEADER_LEN..HEADER_LEN + payload.len()) else { return };
+        to.copy_from_slice(payload);
+        self.send(source, arrived, marker, &mut scratch, (HEADER_LEN, payload.len()), sink);
+    }
+
+    /// Gives a packet its numbers, taps it, and sends it.
+    fn send(
+        &mut self,
+        source: Source,
+        arrived: Arrived,
+        marker: bool,
+        buffer: &mut [u8],
+        (at, len): (usize, usize),
+        sink: &mut impl Sink,
+    ) {
+        let Some(Agreed { outbound, setup, .. }) = &mut self.to.agreed else { return };
+        let payload_type = match setup.dtmf {
+            Some(dtmf) if arrived.event => dtmf.send_pt,
+            Some(_) | None => setup.audio.send_pt(),
+        };
+        let Some((stamp, begins)) = outbound.stream.source(source, arrived, self.now) else { return };
+        if let Some(tap) = self.tap.filter(|_| self.to.is_tapped() && !arrived.event) {
+            let payload = buffer.get(at..at + len).unwrap_or_default();
+            tap.frame(TapChannel::Agent, stamp, payload, self.now, sink);
+        }
+        let packet = Parting { payload_type, marker: marker || begins, stamp };
+        self.to.send(packet, buffer, at, len, self.now, sink);
+    }
+
+    const fn source(&self, taken: &Taken, repacked: bool) -> Source {
+        Source { leg: self.from, ssrc: taken.header.ssrc, repacked }
+    }
+}
+
+impl Tap {
+    fn frame(&self, channel: TapChannel, stamp: Stamp, payload: &[u8], now: Instant, sink: &mut impl Sink) {
+        let passed = now.saturating_duration_since(self.opened).as_micros();
+        sink.tap(TapFrame {
+            call: self.call,
+            channel,
+            sequence: stamp.sequence,
+            timestamp: stamp.timestamp,
+            passed_us: u64::try_from(passed).unwrap_or(u64::MAX),
+            payload: payload.into(),
+        });
+    }
+}
+
+impl Taken {
+    const fn arrived(&self, event: bool) -> Arrived {
+        Arrived { sequence: self.header.sequence, timestamp: self.header.timestamp, event }
     }
 }

@@ -101,6 +101,11 @@ impl AudioFormat {
             Self::Pcmu { .. } | Self::Pcma { .. } => 8_000,
         }
     }
+
+    /// Returns the RTP clock's ticks in 20 ms.
+    pub(crate) const fn step(self) -> u32 {
+        self.clock() / 50
+    }
 }
 
 /// A leg's telephone-event format (RFC 4733).

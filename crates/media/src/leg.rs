@@ -1,0 +1,343 @@
+//! One leg of a call: what is agreed with its peer, and its two halves.
+
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use setu_model::{LegId, MediaQuality, Now, Side};
+use setu_srtp::rtcp::{Compound, NtpTime};
+use setu_srtp::rtp::{HEADER_LEN, Header};
+use setu_srtp::{TelephoneEvent, rtcp};
+
+use crate::address::Address;
+use crate::feed::Feed;
+use crate::guard::Guard;
+use crate::inbound::{Inbound, Meaning};
+use crate::outbound::{self, Outbound, Parting};
+use crate::reception::Extended;
+use crate::{AudioFormat, Channel, Crypto, Direction, Event, LegSetup, SetupRefused, Sink};
+
+/// A leg, from its opening on.
+pub(crate) struct Leg {
+    pub(crate) id: LegId,
+    pub(crate) side: Side,
+    pub(crate) direction: Direction,
+    pub(crate) started: Option<Instant>,
+    /// The index of the leg whose packets feed this one, and which this one feeds.
+    pub(crate) partner: Option<u8>,
+    pub(crate) inbound: Inbound,
+    pub(crate) agreed: Option<Agreed>,
+}
+
+/// What exists once a leg is set up.
+pub(crate) struct Agreed {
+    pub(crate) setup: LegSetup,
+    pub(crate) address: Address,
+    pub(crate) guard: Guard,
+    pub(crate) outbound: Outbound,
+    /// How the partner's packets come to this leg; `None` until both are set up.
+    pub(crate) feed: Option<Feed>,
+    /// The partner's SSRC that the feed has seen last.
+    pub(crate) fed_ssrc: Option<u32>,
+}
+
+/// A valid RTP packet, as far as it was read.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Taken {
+    pub(crate) header: Header,
+    pub(crate) meaning: Meaning,
+    pub(crate) extended: Extended,
+    /// Where in the buffer its payload is.
+    pub(crate) at: usize,
+    pub(crate) len: usize,
+}
+
+/// The relay's clock for RTCP.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Clock {
+    pub(crate) base: Now,
+}
+
+impl Clock {
+    pub(crate) fn ntp(&self, now: Instant) -> NtpTime {
+        let passed = now.saturating_duration_since(self.base.mono).as_micros();
+        let units = (passed << 32) / 1_000_000;
+        NtpTime(
+            NtpTime::from_unix_ms(self.base.wall.unix_ms()).0.wrapping_add(u64::try_from(units).unwrap_or(0)),
+        )
+    }
+}
+
+impl Leg {
+    pub(crate) fn new(id: LegId, side: Side) -> Self {
+        Self {
+            id,
+            side,
+            direction: Direction::default(),
+            started: None,
+            partner: None,
+            inbound: Inbound::default(),
+            agreed: None,
+        }
+    }
+
+    /// Sets the leg up, or up anew. Changes nothing on an error.
+    pub(crate) fn configure(&mut self, setup: LegSetup, now: Instant) -> Result<(), SetupRefused> {
+        let encrypted = match setup.crypto {
+            Crypto::Plain if !setup.profile.plain_rtp => return Err(SetupRefused::PlainForbidden),
+            Crypto::Plain => false,
+            Crypto::Srtp { .. } => true,
+        };
+        if setup.dtmf.is_some_and(|dtmf| !(8_000..=48_000).contains(&dtmf.clock)) {
+            return Err(SetupRefused::BadClock);
+        }
+        let fresh = || Address::new(setup.remote, setup.remote_rtcp, setup.profile.latch, encrypted);
+        let Some(agreed) = &mut self.agreed else {
+            let guard = Guard::new(&setup.crypto)?;
+            let (address, mut outbound) = (fresh(), Outbound::new(&setup));
+            if self.started.is_some() {
+                outbound.start(&setup.profile, now);
+            }
+            self.side = setup.side;
+            self.agreed = Some(Agreed { setup, address, guard, outbound, feed: None, fed_ssrc: None });
+            return Ok(());
+        };
+        agreed.guard.rekey(&setup.crypto)?;
+        // What was learnt stays as long as the peer signals the same.
+        let before = &agreed.setup;
+        if (before.remote, before.remote_rtcp, before.profile)
+            != (setup.remote, setup.remote_rtcp, setup.profile)
+        {
+            agreed.address = fresh();
+        }
+        agreed.outbound.stream.set_step(setup.audio.step());
+        agreed.setup = setup;
+        agreed.feed = None;
+        Ok(())
+    }
+
+    /// Begins the leg's stream.
+    pub(crate) fn start(&mut self, now: Instant) {
+        if self.started.is_some() {
+            return;
+        }
+        self.started = Some(now);
+        self.inbound.watch(self.direction, now);
+        if let Some(agreed) = &mut self.agreed {
+            agreed.outbound.start(&agreed.setup.profile, now);
+        }
+    }
+
+    pub(crate) fn direct(&mut self, direction: Direction, now: Instant) {
+        let resumes = direction.sends() && !self.direction.sends();
+        self.direction = direction;
+        if self.started.is_none() {
+            return;
+        }
+        self.inbound.watch(direction, now);
+        if let Some(agreed) = self.agreed.as_mut().filter(|_| resumes) {
+            agreed.outbound.resume(now);
+        }
+    }
+
+    /// Returns whether this is the leg a recording is made of: Meta's, which speaks Opus.
+    pub(crate) fn is_tapped(&self) -> bool {
+        self.side == Side::Meta && matches!(self.audio(), Some(AudioFormat::Opus { .. }))
+    }
+
+    /// Returns the agreed audio format.
+    pub(crate) fn audio(&self) -> Option<AudioFormat> {
+        self.agreed.as_ref().map(|agreed| agreed.setup.audio)
+    }
+
+    /// Returns whether packets may go to the peer.
+    pub(crate) fn may_send(&self) -> bool {
+        self.started.is_some() && self.direction.sends() && self.agreed.is_some()
+    }
+
+    /// Takes an RTP packet in the first `len` bytes of `buffer`; `None` if it is not what it should be, which changes
+    /// nothing but a counter.
+    pub(crate) fn take_rtp(
+        &mut self,
+        from: SocketAddr,
+        buffer: &mut [u8],
+        len: usize,
+        now: Instant,
+        sink: &mut impl Sink,
+    ) -> Option<Taken> {
+        let taken = self.try_rtp(from, buffer, len, now, sink);
+        if taken.is_none() {
+            self.inbound.rejected += 1;
+        }
+        taken
+    }
+
+    fn try_rtp(
+        &mut self,
+        from: SocketAddr,
+        buffer: &mut [u8],
+        len: usize,
+        now: Instant,
+        sink: &mut impl Sink,
+    ) -> Option<Taken> {
+        let agreed = self.agreed.as_mut().filter(|agreed| agreed.address.admits(from, Channel::Rtp))?;
+        let plain = agreed.guard.open_rtp(buffer.get_mut(..len)?).ok()?;
+        let packet = buffer.get(..plain)?;
+        let header = Header::parse(packet).ok()?;
+        let payload = header.payload_range(packet).ok()?;
+        let meaning = Meaning::of(header.payload_type, agreed.setup.audio, agreed.setup.dtmf)?;
+        let (extended, first) = self.inbound.take(&header, agreed.setup.audio.clock(), meaning, now);
+        agreed.address.learn(from, Channel::Rtp, extended.newest);
+        if first {
+            sink.event(Event::FirstPacket { leg: self.id });
+        }
+        if let Meaning::Event(dtmf) = meaning {
+            let event = TelephoneEvent::parse(packet.get(payload.clone())?).ok()?;
+            if let Some(event) = self.inbound.take_event(self.id, event, header.timestamp, dtmf) {
+                sink.event(event);
+            }
+        }
+        Some(Taken { header, meaning, extended, at: payload.start, len: payload.len() })
+    }
+
+    /// Takes an RTCP compound in `packet`.
+    pub(crate) fn take_rtcp(
+        &mut self,
+        from: SocketAddr,
+        channel: Channel,
+        packet: &mut [u8],
+        clock: Clock,
+        now: Instant,
+    ) {
+        if self.try_rtcp(from, channel, packet, clock, now).is_none() {
+            self.inbound.rejected += 1;
+        }
+    }
+
+    fn try_rtcp(
+        &mut self,
+        from: SocketAddr,
+        channel: Channel,
+        packet: &mut [u8],
+        clock: Clock,
+        now: Instant,
+    ) -> Option<()> {
+        let agreed = self.agreed.as_mut().filter(|agreed| agreed.address.admits(from, channel))?;
+        let plain = agreed.guard.open_rtcp(packet).ok()?;
+        let compound = Compound::parse(packet.get(..plain)?).ok()?;
+        // On the RTP port only RTP moves the latch: its replay window says what is newest.
+        if channel == Channel::Rtcp {
+            agreed.address.learn(from, channel, true);
+        }
+        let (ssrc, ntp) = (agreed.outbound.ssrc, clock.ntp(now));
+        self.inbound.take_reports(compound, ssrc, &agreed.setup.profile, ntp, now);
+        Some(())
+    }
+
+    /// Returns when [`handle_timeout`](Self::handle_timeout) is due.
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        self.started?;
+        let agreed = self.agreed.as_ref()?;
+        let profile = &agreed.setup.profile;
+        [
+            agreed.outbound.comfort_due(profile, self.direction),
+            agreed.outbound.report_due(),
+            self.inbound.silent_at(profile.silence),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    /// Does what is due: a report, an event. Returns a comfort frame that is due, to be sent.
+    pub(crate) fn handle_timeout(
+        &mut self,
+        clock: Clock,
+        now: Instant,
+        sink: &mut impl Sink,
+    ) -> Option<Parting> {
+        self.started?;
+        let agreed = self.agreed.as_mut()?;
+        let profile = agreed.setup.profile;
+        let due = |at: Option<Instant>| at.filter(|at| *at <= now);
+        if due(self.inbound.silent_at(profile.silence)).is_some() {
+            self.inbound.told_silent();
+            sink.event(Event::Silent { leg: self.id });
+        }
+        if due(agreed.outbound.report_due()).is_some() {
+            self.report(false, clock, now, sink);
+        }
+        let agreed = self.agreed.as_mut()?;
+        let comfort = due(agreed.outbound.comfort_due(&profile, self.direction))?;
+        Some(agreed.outbound.comfort(agreed.setup.audio, comfort, now))
+    }
+
+    /// Sends a compound report; the `last` one says goodbye.
+    pub(crate) fn report(&mut self, last: bool, clock: Clock, now: Instant, sink: &mut impl Sink) {
+        if self.started.is_none() {
+            return;
+        }
+        let block = self.inbound.report(now);
+        let Some(agreed) = &mut self.agreed else { return };
+        let mut buffer = [0; REPORT_BYTES];
+        let written = agreed.outbound.compound(block, last, clock.ntp(now), now, &mut buffer);
+        agreed.outbound.reported(&agreed.setup.profile, now);
+        let Ok(len) = written.inspect_err(|error: &rtcp::RtcpError| tracing::debug!(%error, "no report"))
+        else {
+            return;
+        };
+        if let Ok(len) = agreed.guard.close_rtcp(&mut buffer, len) {
+            let (channel, to) = agreed.address.target(Channel::Rtcp);
+            sink.transmit(self.id, channel, to, buffer.get(..len).unwrap_or_default());
+        }
+    }
+
+    /// Sends a packet whose payload is at `at` in `buffer`, with room for a header before it.
+    pub(crate) fn send(
+        &mut self,
+        packet: Parting,
+        buffer: &mut [u8],
+        at: usize,
+        len: usize,
+        now: Instant,
+        sink: &mut impl Sink,
+    ) {
+        let Some(Agreed { outbound, guard, address, .. }) = &mut self.agreed else { return };
+        let (channel, to) = address.target(Channel::Rtp);
+        if let Some(datagram) = outbound.finish(guard, packet, buffer, at, len, now) {
+            sink.transmit(self.id, channel, to, datagram);
+        }
+    }
+
+    /// Sends 20 ms of silence.
+    pub(crate) fn send_comfort(&mut self, packet: Parting, now: Instant, sink: &mut impl Sink) {
+        let Some(agreed) = &self.agreed else { return };
+        let silence = outbound::silence(agreed.setup.audio);
+        let mut buffer = [0; HEADER_LEN + 160 + crate::Relay::ROOM];
+        if let Some(to) = buffer.get_mut(HEADER_LEN..HEADER_LEN + silence.len()) {
+            to.copy_from_slice(silence);
+        }
+        self.send(packet, &mut buffer, HEADER_LEN, silence.len(), now, sink);
+    }
+
+    /// Returns the leg's counters.
+    pub(crate) fn quality(&self) -> MediaQuality {
+        let since_start = |at: Option<Instant>| {
+            let passed = at?.saturating_duration_since(self.started?);
+            u64::try_from(passed.as_millis()).ok()
+        };
+        let outbound = self.agreed.as_ref().map(|agreed| &agreed.outbound);
+        MediaQuality {
+            received_packets: self.inbound.reception.packets,
+            sent_packets: outbound.map_or(0, |outbound| outbound.packets),
+            lost_packets: self.inbound.reception.lost(),
+            rejected_packets: self.inbound.rejected,
+            jitter_us: self.inbound.reception.jitter_us(),
+            round_trip_us: self.inbound.round_trip_us,
+            first_sent_ms: since_start(outbound.and_then(|outbound| outbound.first_sent)),
+            first_received_ms: since_start(self.inbound.first_packet),
+        }
+    }
+}
+
+/// Room for a sender report with one block (52 bytes), a source description (20), a goodbye (8) and SRTCP's trailer.
+const REPORT_BYTES: usize = 128;
