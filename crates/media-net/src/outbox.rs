@@ -1,0 +1,83 @@
+use std::net::SocketAddr;
+
+use crossbeam_channel::Sender;
+use setu_media::{Channel, Event, Sink};
+use setu_model::{LegId, TapFrame};
+
+use crate::calls::Legs;
+use crate::counters::Counters;
+use crate::sys::SendBatch;
+
+/// What leaves a worker: datagrams collected for the next system call, frames, and events for the end of the round.
+pub(crate) struct Outbox {
+    batch: SendBatch,
+    tap: Sender<TapFrame>,
+    events: Vec<Event>,
+}
+
+impl Outbox {
+    pub(crate) fn new(tap: Sender<TapFrame>) -> Self {
+        Self { batch: SendBatch::new(), tap, events: Vec::new() }
+    }
+
+    /// Adds an event of the worker itself.
+    pub(crate) fn event(&mut self, event: Event) {
+        self.events.push(event);
+    }
+
+    /// Sends what was collected. Must be called before a socket it may be for is closed.
+    pub(crate) fn flush(&mut self, counters: &Counters) {
+        let flushed = self.batch.flush();
+        counters.sent.add(flushed.sent);
+        counters.unsent.add(flushed.unsent);
+    }
+
+    /// Hands the events of the round over.
+    pub(crate) fn deliver(&mut self, counters: &Counters, on_event: &dyn Fn(Event)) {
+        for event in self.events.drain(..) {
+            if let Event::LegClosed { quality, .. } = &event {
+                counters.rejected.add(quality.rejected_packets);
+            } else if let Event::Closed { quality, .. } = &event {
+                counters.rejected.add(quality.iter().map(|(_, quality)| quality.rejected_packets).sum());
+            }
+            on_event(event);
+        }
+    }
+
+    /// The way out for the relay of one call.
+    pub(crate) fn of_call<'o>(&'o mut self, legs: &'o Legs, counters: &'o Counters) -> CallSink<'o> {
+        CallSink { outbox: self, legs, counters }
+    }
+}
+
+/// Where one call's relay puts what it produces.
+pub(crate) struct CallSink<'o> {
+    outbox: &'o mut Outbox,
+    legs: &'o Legs,
+    counters: &'o Counters,
+}
+
+impl Sink for CallSink<'_> {
+    fn transmit(&mut self, leg: LegId, channel: Channel, to: SocketAddr, datagram: &[u8]) {
+        if self.outbox.batch.is_full() {
+            self.outbox.flush(self.counters);
+        }
+        let sent = self
+            .legs
+            .descriptor(leg, channel)
+            .is_some_and(|descriptor| self.outbox.batch.push(descriptor, to, datagram));
+        if !sent {
+            self.counters.unsent.add(1);
+        }
+    }
+
+    fn tap(&mut self, frame: TapFrame) {
+        if self.outbox.tap.try_send(frame).is_err() {
+            self.counters.lost_frames.add(1);
+        }
+    }
+
+    fn event(&mut self, event: Event) {
+        self.outbox.event(event);
+    }
+}
