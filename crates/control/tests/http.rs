@@ -1,5 +1,7 @@
 //! The HTTP side as a scraper, a load balancer and a nuisance see it.
 
+#![expect(clippy::unwrap_used, reason = "helpers of a test may panic")]
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
