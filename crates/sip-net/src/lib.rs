@@ -1,1 +1,34 @@
-//! SIP transports: UDP, TCP, TLS, DNS, certificates.
+//! SIP transports: UDP, TCP and TLS with their certificates, name resolution, connection reuse and limits.
+//!
+//! They never decide anything about a message: what comes in is handed on with how it came, what goes out goes
+//! where its target says, within the egress policy.
+
+#![forbid(unsafe_code)]
+
+mod admission;
+mod certificate;
+mod config;
+mod connect;
+mod counters;
+mod egress;
+mod event;
+mod listen;
+mod net;
+mod pool;
+mod resolve;
+mod stream;
+mod tasks;
+mod tls;
+mod trace;
+mod udp;
+
+pub use certificate::{CertificateError, CertificateStatus};
+pub use config::{
+    CertificateFiles, InvalidAddress, Limits, ListenerConfig, PinnedAddress, PinnedHosts, SipNetConfig,
+    Timeouts, TlsConfig, Trust,
+};
+pub use counters::{Count, Counters, Traffic};
+pub use egress::{EgressPolicy, EgressRefusal};
+pub use event::{NetEvent, SendFailure, StartError};
+pub use net::SipNet;
+pub use trace::scrub;
