@@ -1,1 +1,19 @@
-//! The Meta edge twin and agent twins: independent peers for tests, demo and operators.
+//! The Meta edge twin and agent twins: independent peers that call the bridge, are called by it, and report what
+//! was seen and heard.
+//!
+//! It never shares protocol code with the bridge: its SIP text is printed by hand and parsed by `sipx-sip`, its
+//! SRTP is `rtc-srtp`, its Opus `opus-pure`. It is the witness, and a bug must not agree with itself.
+
+#![forbid(unsafe_code)]
+#![allow(dead_code, reason = "the agent twins that use the rest follow in the next commit")]
+
+mod io;
+pub mod media;
+pub mod meta;
+mod person;
+mod sip;
+
+pub use io::{Closed, ConnId, Output, Party, StreamFacts, Transport};
+pub use person::Person;
+pub use sip::digest::Algorithm;
+pub use sip::sdp::MediaDirection;

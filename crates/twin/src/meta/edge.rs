@@ -1,0 +1,476 @@
+//! The edge itself: its calls, its connections, and the sorting of what comes in.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use bytes::Bytes;
+use setu_model::{Entropy, Now, SeededEntropy};
+
+use super::call::{Call, Due, Stage};
+use super::describe::Relay;
+use super::print;
+use super::quirks::Quirks;
+use super::report::{Ender, Event, UserSaw, Violation};
+use super::spec::{Answering, CallSpec, EdgeConfig, TwinCallId};
+use crate::io::{Closed, ConnId, Output, Party, StreamFacts, Transport};
+use crate::media::{CryptoLine, DtmfPlan, Noticed, Suite};
+use crate::sip::message::{Message, Stream};
+use crate::sip::transactions::{Channel, Told, Transactions};
+
+/// Meta's SIP edge and the WhatsApp users behind it, for calls with SDES media.
+///
+/// Sans-IO: see [`Party`]. Events are taken with [`poll_event`](Self::poll_event).
+pub struct Edge {
+    pub(super) config: EdgeConfig,
+    pub(super) entropy: Box<dyn Entropy>,
+    pub(super) transactions: Transactions,
+    pub(super) calls: BTreeMap<TwinCallId, Call>,
+    /// Nonces of our challenges, newest last.
+    pub(super) nonces: VecDeque<String>,
+    conns: BTreeMap<ConnId, Conn>,
+    outputs: VecDeque<Output>,
+    events: VecDeque<Event>,
+    next_call: u64,
+    next_conn: u64,
+    next_relay: usize,
+}
+
+struct Conn {
+    stream: Stream,
+    open: bool,
+    /// What waits for the connection to open.
+    queue: Vec<Bytes>,
+    /// Whom we dialled.
+    dialled: Option<(String, u16)>,
+}
+
+impl Edge {
+    /// Makes an edge that listens and waits. Draws all randomness from `entropy`.
+    pub fn new(config: EdgeConfig, entropy: Box<dyn Entropy>) -> Self {
+        let listen =
+            Output::Listen { local: SocketAddr::new(config.ip, config.sip_port), transport: Transport::Tls };
+        let bind = config
+            .media_ports
+            .iter()
+            .map(|port| Output::BindUdp { local: SocketAddr::new(config.ip, *port) });
+        Self {
+            outputs: std::iter::once(listen).chain(bind).collect(),
+            config,
+            entropy,
+            transactions: Transactions::default(),
+            calls: BTreeMap::new(),
+            nonces: VecDeque::new(),
+            conns: BTreeMap::new(),
+            events: VecDeque::new(),
+            next_call: 1,
+            next_conn: 1,
+            next_relay: 0,
+        }
+    }
+
+    /// The configuration in force.
+    pub const fn config(&self) -> &EdgeConfig {
+        &self.config
+    }
+
+    /// Replaces the peculiarities of the calls to come.
+    pub fn set_quirks(&mut self, quirks: Quirks) {
+        self.config.quirks = quirks;
+    }
+
+    /// Says how `user` takes the calls to come. `None` is everybody without a rule of their own.
+    pub fn set_user(&mut self, user: Option<&str>, answering: Answering) {
+        match user {
+            Some(user) => drop(self.config.users.insert(user.to_owned(), answering)),
+            None => self.config.anyone = answering,
+        }
+    }
+
+    /// Lets a user call the business. The report comes as [`Event::Ended`], whatever happens.
+    pub fn call(&mut self, spec: CallSpec, now: Now) -> TwinCallId {
+        let id = self.next_id();
+        self.begin_user_call(id, spec, now);
+        self.flush();
+        id
+    }
+
+    /// Lets the user of `call` hang up, or give up if nobody answered yet.
+    pub fn hang_up(&mut self, call: TwinCallId, now: Now) {
+        self.with(call, |edge, call| edge.user_leaves(call, now));
+        self.flush();
+    }
+
+    /// Lets the user of `call` press keys from now on.
+    pub fn send_dtmf(&mut self, call: TwinCallId, digits: &str, now: Now) {
+        self.with(call, |_, call| {
+            if let Some(voice) = &mut call.voice {
+                voice.press(&DtmfPlan::new(0, digits), now.mono);
+            }
+        });
+    }
+
+    /// Cuts the connection of `call`. The call goes on; whatever must be sent next opens a new one.
+    pub fn drop_connection(&mut self, call: TwinCallId) {
+        if let Some(conn) = self.calls.get(&call).and_then(|call| call.conn) {
+            self.close(conn);
+        }
+    }
+
+    /// What the user of a call that goes on has heard so far.
+    pub fn heard(&self, call: TwinCallId) -> Option<crate::media::Heard> {
+        self.calls.get(&call)?.voice.as_ref().map(crate::media::Voice::report)
+    }
+
+    /// The number of calls that are not over.
+    pub fn active_calls(&self) -> usize {
+        self.calls.len()
+    }
+
+    /// Takes the next event.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    // -- for the other files of this module
+
+    pub(super) fn next_id(&mut self) -> TwinCallId {
+        let id = TwinCallId(self.next_call);
+        self.next_call += 1;
+        id
+    }
+
+    /// Takes the call out, runs `run` on it, and puts it back unless it is over.
+    pub(super) fn with<R>(
+        &mut self,
+        id: TwinCallId,
+        run: impl FnOnce(&mut Self, &mut Call) -> R,
+    ) -> Option<R> {
+        let mut call = self.calls.remove(&id)?;
+        let result = run(self, &mut call);
+        self.pump(&mut call);
+        if !matches!(call.stage, Stage::Done) {
+            self.calls.insert(id, call);
+        }
+        Some(result)
+    }
+
+    pub(super) fn tell(&mut self, event: Event) {
+        self.events.push_back(event);
+    }
+
+    pub(super) fn violated(&mut self, call: &mut Call, violation: Violation) {
+        if call.report.violated(&violation) {
+            self.events.push_back(Event::Violation(Some(call.id), violation));
+        }
+    }
+
+    /// The last word of a call.
+    pub(super) fn finish(&mut self, call: &mut Call) {
+        if let Some(voice) = &call.voice {
+            call.report.heard = voice.report();
+        }
+        self.transactions.forget_answer(&call.dialog.call_id);
+        call.stage = Stage::Done;
+        self.events.push_back(Event::Ended(Box::new(call.report.clone())));
+    }
+
+    pub(super) fn fail(&mut self, call: &mut Call, saw: UserSaw, by: Ender, now: Now) {
+        call.report.saw = saw;
+        call.ends(by, now);
+        self.finish(call);
+    }
+
+    /// A relay address and fresh keys for one call.
+    pub(super) fn allot(&mut self, now: Now) -> Relay {
+        let ports = self.config.media_ports.len().max(1);
+        let port = self.config.media_ports.get(self.next_relay % ports).copied().unwrap_or(0);
+        self.next_relay += 1;
+        let entropy = self.entropy.as_mut();
+        Relay {
+            address: SocketAddr::new(self.config.ip, port),
+            crypto: CryptoLine::fresh(1, Suite::AesCm128HmacSha1_80, entropy),
+            stream: print::uuid(entropy),
+            ssrc: entropy.next_u32(),
+            id: now.wall.unix_ms(),
+        }
+    }
+
+    /// A source of randomness for one voice. Seeded: twins protect no real call.
+    pub(super) fn fork_entropy(&mut self) -> Box<dyn Entropy> {
+        Box::new(SeededEntropy::new(self.entropy.next_u64()))
+    }
+
+    /// The way for requests of `call`: its connection, or a new one to the number's host.
+    pub(super) fn way(&mut self, call: &mut Call) -> Channel {
+        if let Some(conn) = call.conn.filter(|conn| self.conns.contains_key(conn)) {
+            return Channel::Stream(conn);
+        }
+        let target = (call.number.hostname.clone(), call.number.port);
+        let shared = self.conns.iter().find(|(_, c)| c.dialled.as_ref() == Some(&target)).map(|(id, _)| *id);
+        let conn = match shared.filter(|_| !call.quirks.connection_per_call) {
+            Some(conn) => conn,
+            None => self.dial(target),
+        };
+        call.conn = Some(conn);
+        call.report.connections += 1;
+        self.transactions.move_call(&call.dialog.call_id, Channel::Stream(conn));
+        Channel::Stream(conn)
+    }
+
+    pub(super) fn is_open(&self, conn: ConnId) -> bool {
+        self.conns.get(&conn).is_some_and(|c| c.open)
+    }
+
+    fn dial(&mut self, target: (String, u16)) -> ConnId {
+        let conn = ConnId::dialled(self.next_conn);
+        self.next_conn += 1;
+        let (host, port) = target.clone();
+        self.outputs.push_back(Output::Connect {
+            conn,
+            transport: Transport::Tls,
+            host,
+            port,
+            alpn: Vec::new(),
+        });
+        let entry = Conn { stream: Stream::new(), open: false, queue: Vec::new(), dialled: Some(target) };
+        self.conns.insert(conn, entry);
+        conn
+    }
+
+    pub(super) fn close(&mut self, conn: ConnId) {
+        if self.conns.remove(&conn).is_some() {
+            self.outputs.push_back(Output::CloseStream { conn });
+        }
+    }
+
+    /// Moves what the transactions send to the connections, or into the queue of one that is still opening.
+    pub(super) fn flush(&mut self) {
+        while let Some(output) = self.transactions.outputs.pop_front() {
+            if let Output::SendStream { conn, bytes } = &output {
+                match self.conns.get_mut(conn) {
+                    Some(c) if c.open => {}
+                    Some(c) => {
+                        c.queue.push(bytes.clone());
+                        continue;
+                    }
+                    None => continue,
+                }
+            }
+            self.outputs.push_back(output);
+        }
+    }
+
+    /// Moves the voice's packets out and acts on what its ear noticed.
+    fn pump(&mut self, call: &mut Call) {
+        let Some(voice) = &mut call.voice else { return };
+        while let Some((to, bytes)) = voice.poll_transmit() {
+            self.outputs.push_back(Output::SendUdp { from: call.relay.address, to, bytes });
+        }
+        for noticed in voice.noticed() {
+            match noticed {
+                Noticed::FirstPacket => self.tell(Event::FirstPacket(call.id)),
+                Noticed::SecondSsrc => self.violated(call, Violation::SecondSsrc),
+                Noticed::WrongPtime => self.violated(call, Violation::WrongPtime),
+                Noticed::Digit(digit) => self.tell(Event::Digit(call.id, digit)),
+            }
+        }
+    }
+
+    fn handle_message(&mut self, conn: ConnId, message: &Message, now: Now) {
+        if message.is_request() {
+            self.handle_request(conn, message, now);
+        } else if self.transactions.is_news(message, now.mono) {
+            let (branch, call_id) = (message.branch(), message.call_id());
+            let owner = self.calls.values().find(|call| call.dialog.call_id == call_id).map(|call| call.id);
+            if let Some(id) = owner {
+                self.with(id, |edge, call| edge.handle_response(call, &branch, message, now));
+            }
+        }
+    }
+
+    fn handle_response(&mut self, call: &mut Call, branch: &str, response: &Message, now: Now) {
+        let status = response.status().unwrap_or(0);
+        if response.cseq().1 == "INVITE" {
+            self.handle_invite_response(call, branch, response, now);
+        } else if matches!(&call.stage, Stage::Closing { branch: ours } if ours == branch) && status >= 200 {
+            call.report.bye_status = Some(status);
+            self.finish(call);
+        }
+    }
+
+    fn handle_told(&mut self, told: Told, now: Now) {
+        let owner = self.calls.values().find(|call| match (&told, &call.stage) {
+            (Told::NoAck { call_id }, _) => call.dialog.call_id == *call_id,
+            (Told::TimedOut { branch, .. }, Stage::Closing { branch: ours }) => branch == ours,
+            (Told::TimedOut { branch, .. }, Stage::Inviting(invited)) => *branch == invited.branch,
+            (
+                Told::TimedOut { .. },
+                Stage::Connecting | Stage::Ringing { .. } | Stage::Up | Stage::Deaf | Stage::Done,
+            ) => false,
+        });
+        let Some(id) = owner.map(|call| call.id) else { return };
+        self.with(id, |edge, call| match told {
+            Told::NoAck { .. } => {
+                edge.violated(call, Violation::NoAck);
+                edge.say_goodbye(call, Ender::Meta, now);
+            }
+            Told::TimedOut { .. } if matches!(call.stage, Stage::Closing { .. }) => edge.finish(call),
+            Told::TimedOut { .. } => edge.fail(call, UserSaw::CallFailed, Ender::Meta, now),
+        });
+    }
+
+    fn handle_due(&mut self, call: &mut Call, due: Due, now: Now) {
+        match due {
+            Due::Answer => self.user_decides(call, now),
+            Due::GiveUp | Due::HangUp => self.user_leaves(call, now),
+            Due::RingWindow => self.ring_window_closes(call, now),
+            Due::DropConnection => {
+                if let Some(conn) = call.conn {
+                    self.close(conn);
+                }
+            }
+            Due::MediaStart => {
+                self.violated(call, Violation::NoMediaAtStart);
+                self.say_goodbye(call, Ender::User, now);
+            }
+            Due::MediaMid => match call.media_deadline(now) {
+                Some(at) => drop(call.due.insert(Due::MediaMid, at)),
+                None => {
+                    self.violated(call, Violation::MediaStopped);
+                    self.say_goodbye(call, Ender::User, now);
+                }
+            },
+            Due::Deaf => self.fail(call, UserSaw::CallFailed, Ender::Meta, now),
+        }
+    }
+}
+
+impl Party for Edge {
+    fn handle_stream_opened(&mut self, conn: ConnId, facts: StreamFacts, now: Now) {
+        if !conn.is_dialled() && !facts.alpn.is_empty() && self.config.quirks.alpn_refused {
+            self.tell(Event::Violation(None, Violation::AlpnOffered));
+            self.outputs.push_back(Output::CloseStream { conn });
+            return;
+        }
+        let entry = self.conns.entry(conn).or_insert_with(|| Conn {
+            stream: Stream::new(),
+            open: true,
+            queue: Vec::new(),
+            dialled: None,
+        });
+        entry.open = true;
+        let queued: Vec<Bytes> = entry.queue.drain(..).collect();
+        self.outputs.extend(queued.into_iter().map(|bytes| Output::SendStream { conn, bytes }));
+        let waiting: Vec<TwinCallId> = self
+            .calls
+            .values()
+            .filter(|c| c.conn == Some(conn) && matches!(c.stage, Stage::Connecting))
+            .map(|c| c.id)
+            .collect();
+        for id in waiting {
+            self.with(id, |edge, call| edge.send_invite(call, None, now));
+        }
+        self.flush();
+    }
+
+    fn handle_stream_bytes(&mut self, conn: ConnId, bytes: &[u8], now: Now) {
+        let Some(entry) = self.conns.get_mut(&conn) else { return };
+        match entry.stream.push(bytes) {
+            Some(messages) => {
+                for message in messages {
+                    self.handle_message(conn, &message, now);
+                }
+            }
+            None => {
+                self.tell(Event::Violation(None, Violation::Malformed));
+                self.close(conn);
+            }
+        }
+        self.flush();
+    }
+
+    fn handle_stream_closed(&mut self, conn: ConnId, why: Closed, now: Now) {
+        self.conns.remove(&conn);
+        let ids: Vec<TwinCallId> =
+            self.calls.values().filter(|c| c.conn == Some(conn)).map(|c| c.id).collect();
+        for id in ids {
+            self.with(id, |edge, call| edge.connection_lost(call, why, now));
+        }
+        self.flush();
+    }
+
+    fn handle_udp(&mut self, local: SocketAddr, from: SocketAddr, bytes: &[u8], now: Now) {
+        let on_port = |call: &&Call| call.relay.address == local && call.voice.is_some();
+        let known = self
+            .calls
+            .values()
+            .filter(on_port)
+            .find(|call| call.voice.as_ref().is_some_and(|v| v.plan().remote == from));
+        if let Some(id) = known.map(|call| call.id) {
+            self.with(id, |_, call| take_media(call, bytes, now));
+            return;
+        }
+        // From elsewhere: whoever can open it owns it.
+        let strangers: Vec<TwinCallId> = self
+            .calls
+            .values()
+            .filter(on_port)
+            .filter(|call| call.quirks.latches)
+            .map(|call| call.id)
+            .collect();
+        for id in strangers {
+            let taken = self.with(id, |_, call| {
+                let taken = call.voice.as_mut().is_some_and(|voice| voice.claims(from, bytes));
+                if taken {
+                    take_media(call, bytes, now);
+                }
+                taken
+            });
+            if taken == Some(true) {
+                return;
+            }
+        }
+    }
+
+    fn handle_timeout(&mut self, now: Now) {
+        self.transactions.handle_timeout(now.mono);
+        while let Some(told) = self.transactions.poll_told() {
+            self.handle_told(told, now);
+        }
+        let due: Vec<TwinCallId> = self
+            .calls
+            .values()
+            .filter(|c| c.poll_timeout().is_some_and(|at| at <= now.mono))
+            .map(|c| c.id)
+            .collect();
+        for id in due {
+            self.with(id, |edge, call| {
+                if let Some(voice) = &mut call.voice {
+                    voice.handle_timeout(now);
+                }
+                while let Some(due) = call.take_due(now) {
+                    edge.handle_due(call, due, now);
+                }
+            });
+        }
+        self.flush();
+    }
+
+    fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        self.calls.values().filter_map(Call::poll_timeout).chain(self.transactions.poll_timeout()).min()
+    }
+}
+
+fn take_media(call: &mut Call, bytes: &[u8], now: Now) {
+    let Some(voice) = &mut call.voice else { return };
+    let first = voice.last_heard(false).is_none();
+    voice.handle_datagram(bytes, now);
+    if first && voice.last_heard(false).is_some() && call.answered.is_some() {
+        call.watch_media(now);
+    }
+}

@@ -1,0 +1,22 @@
+//! Meta's SIP edge with SDES media, in both directions, and the WhatsApp users behind it.
+
+mod business_calls;
+mod call;
+mod describe;
+mod edge;
+mod in_dialog;
+mod print;
+mod quirks;
+mod refusal;
+mod report;
+mod spec;
+mod user_calls;
+
+pub use edge::Edge;
+pub use quirks::{ParentUserId, Profile, Quirks, Ringing};
+pub use refusal::Refusal;
+pub use report::{CallReport, Ender, Event, UserSaw, Violation};
+pub use spec::{Answer, Answering, BusinessNumber, CallSpec, EdgeConfig, TwinCallId};
+
+#[cfg(test)]
+mod tests;
