@@ -1,9 +1,10 @@
 //! The end of a call, from whichever side, and the wait until everything has confirmed it.
 
-use setu_model::{Cause, EndedBy, Milestone, Side, Termination};
+use setu_model::{Cause, EndedBy, Milestone, RecordingRef, Side, Termination};
 
 use crate::call::{Call, Context, LegState, Phase, Recording};
 use crate::desk::Ask;
+use crate::media::Plane;
 use crate::ports::{EndHow, LegCommand, MediaCommand, Output, RecordCommand};
 
 /// How an originator that was not answered is refused.
@@ -167,7 +168,7 @@ impl Call {
         for leg in &mut self.legs {
             leg.state = LegState::Over;
         }
-        self.media.plane = crate::media::Plane::Closed;
+        self.media.plane = Plane::Closed;
         self.stop_recording(ctx);
         if matches!(self.recording, Recording::Stopping) {
             self.recording = Recording::Done(None);
@@ -181,13 +182,13 @@ impl Call {
         }
     }
 
-    /// The recorder has no file: the call goes on without.
-    pub(crate) fn recording_failed(&mut self, ctx: &mut Context<'_>) {
-        if matches!(self.recording, Recording::Running) && self.media.plane == crate::media::Plane::Open {
+    /// The recorder is done: with a file, or without one and the call goes on all the same.
+    pub(crate) fn recording_over(&mut self, recording: Option<RecordingRef>, ctx: &mut Context<'_>) {
+        if matches!(self.recording, Recording::Running) && self.media.plane == Plane::Open {
             ctx.media(MediaCommand::Tap { call: self.id, on: false });
         }
         if matches!(self.recording, Recording::Running | Recording::Stopping) {
-            self.recording = Recording::Done(None);
+            self.recording = Recording::Done(recording);
             self.milestone(Milestone::RecordingStopped, None, ctx.now);
         }
     }

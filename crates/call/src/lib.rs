@@ -13,6 +13,7 @@ mod connect;
 mod desk;
 mod dial;
 mod egress;
+mod fuzz;
 mod hangup;
 mod headers;
 mod ledger;
@@ -24,6 +25,7 @@ mod refusal;
 mod reoffer;
 mod ring;
 mod switchboard;
+mod watch;
 
 pub use call::Timer;
 pub use config::{
@@ -31,6 +33,8 @@ pub use config::{
 };
 pub use desk::DeskChange;
 pub use egress::Egress;
+#[doc(hidden)]
+pub use fuzz::fuzz_operations;
 pub use headers::{MOST_VALUE_BYTES, setu_headers};
 pub use number::normalise;
 pub use ports::{
@@ -39,3 +43,5 @@ pub use ports::{
 };
 pub use refusal::agent_refusal;
 pub use switchboard::{Counters, Switchboard};
+#[doc(hidden)]
+pub use watch::Watch;

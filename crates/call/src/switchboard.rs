@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use setu_model::{CallId, Cause, Direction, EndedBy, Entropy, Milestone, Now, Termination};
 
-use crate::call::{Call, Context, Phase, Recording, Timer};
+use crate::call::{Call, Context, Phase, Timer};
 use crate::config::CallConfig;
 use crate::desk::{Ask, Desk};
 use crate::hangup::Refusing;
@@ -96,16 +96,11 @@ impl Switchboard {
             Input::Leg(event) => self.with(event.leg().call, now, |call, ctx| call.handle_leg(event, ctx)),
             Input::Media(event) => self.with(call_of(&event), now, |call, ctx| call.handle_media(event, ctx)),
             Input::Record(RecordEvent::Finished { call, recording }) => {
-                self.with(call, now, |call, ctx| {
-                    if matches!(call.recording, Recording::Running | Recording::Stopping) {
-                        call.recording = Recording::Done(Some(recording));
-                        call.milestone(Milestone::RecordingStopped, None, ctx.now);
-                    }
-                });
+                self.with(call, now, |call, ctx| call.recording_over(Some(recording), ctx));
             }
             Input::Record(RecordEvent::Failed { call, why }) => {
                 tracing::warn!(%call, why, "recording failed");
-                self.with(call, now, Call::recording_failed);
+                self.with(call, now, |call, ctx| call.recording_over(None, ctx));
             }
             Input::Desk(change) => self.desk.handle_change(change),
             Input::Configure(config) => self.config = *config,
