@@ -10,7 +10,8 @@ use crate::uri::Uri;
 /// (RFC 3261 section 20.10).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NameAddr {
-    /// The display name with quotes and escapes resolved.
+    /// The display name with quotes and escapes resolved. Control characters in it are U+FFFD: no phone should see
+    /// them.
     pub display: Option<String>,
     /// The URI.
     pub uri: Uri,
@@ -40,6 +41,7 @@ impl NameAddr {
     fn read(text: &str) -> Result<Self, &'static str> {
         let (display, uri, params) = split(text)?;
         let uri = uri.parse().map_err(|crate::uri::InvalidUri(what)| what)?;
+        let display = display.map(|name| name.replace(char::is_control, "\u{fffd}"));
         Ok(Self { display, uri, params: Params::read_header(params)?, raw: text.to_owned() })
     }
 }

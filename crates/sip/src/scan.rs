@@ -137,6 +137,18 @@ pub(crate) fn quoted(text: &str) -> Option<(String, &str)> {
     None
 }
 
+/// Finds a NUL that does not stand escaped in a quoted string, the one place where the grammar has it.
+pub(crate) fn bare_nul(line: &[u8]) -> Option<usize> {
+    let (mut in_quotes, mut escaped) = (false, false);
+    count_work(line.len());
+    line.iter().position(|&byte| {
+        let bare = byte == 0 && !escaped;
+        in_quotes ^= byte == b'"' && !escaped;
+        escaped = in_quotes && byte == b'\\' && !escaped;
+        bare
+    })
+}
+
 /// Writes `text` as a quoted string.
 pub(crate) fn quote(text: &str) -> String {
     let mut quoted = String::with_capacity(text.len() + 2);
@@ -194,6 +206,16 @@ mod tests {
         assert_eq!(digits(b"0645"), Some(645));
         for bad in [&b""[..], b"-5", b"+5", b"5 5", b"0x10", b"18446744073709551616"] {
             assert_eq!(digits(bad), None, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn nul_is_bare_unless_escaped_in_quotes() {
+        for fine in [&b""[..], b"a: \"\\\0\"", b"\"\\\\\\\0\" \\"] {
+            assert_eq!(bare_nul(fine), None, "{fine:?}");
+        }
+        for bad in [&b"\0"[..], b"\\\0", b"\"\0\"", b"\"\\\\\0\"", b"\"a\" \\\0", b"\"\\\0\0\""] {
+            assert!(bare_nul(bad).is_some(), "{bad:?}");
         }
     }
 

@@ -137,7 +137,7 @@ impl Builder {
         if let Some(fault) = self.fault {
             return Err(fault);
         }
-        if self.start.bytes().any(breaks_line) {
+        if breaks_line(self.start.as_bytes()) {
             return Err(BuildError::Value("the start line".to_owned()));
         }
         let fields: usize = self.headers.iter().map(|(name, value)| name.len() + value.len() + 4).sum();
@@ -160,7 +160,7 @@ impl Builder {
             Some(BuildError::Name)
         } else if Name::of(name.as_bytes()) == Name::ContentLength {
             Some(BuildError::ContentLength)
-        } else if value.iter().copied().any(breaks_line) {
+        } else if breaks_line(value) {
             Some(BuildError::Value(name.to_owned()))
         } else {
             None
@@ -175,8 +175,9 @@ fn same_name(one: &str, other: &str) -> bool {
     known == Name::of(other.as_bytes()) && (known != Name::Other || one.eq_ignore_ascii_case(other))
 }
 
-const fn breaks_line(byte: u8) -> bool {
-    matches!(byte, b'\r' | b'\n' | 0)
+/// Tells whether `value` would end its line or be cut short by a careless reader.
+fn breaks_line(value: &[u8]) -> bool {
+    value.iter().any(|byte| matches!(byte, b'\r' | b'\n')) || scan::bare_nul(value).is_some()
 }
 
 /// `Content-Length: 65535` and three line ends.

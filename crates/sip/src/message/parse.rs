@@ -211,6 +211,7 @@ impl Reader<'_> {
 /// Returns the line that begins at `from`, without its CRLF. Without one, the line reaches to the end.
 ///
 /// Only CRLF ends a line: a CR or LF of its own, which some parsers take for a line end and some do not, is refused.
+/// So is NUL, at which others stop reading, but where the grammar has it: escaped in a quoted string.
 fn next_line(bytes: &[u8], from: usize) -> Result<&[u8], ParseError> {
     let rest = bytes.get(from..).unwrap_or_default();
     let end = scan::find(b'\n', rest).unwrap_or(rest.len());
@@ -220,11 +221,16 @@ fn next_line(bytes: &[u8], from: usize) -> Result<&[u8], ParseError> {
         (true, Some(line)) => line,
         (false, _) => line,
     };
-    match scan::find2(b'\r', 0, line) {
-        Some(at) if line.get(at) == Some(&0) => Err(ParseError::new(400, "NUL in the head", from + at)),
+    let Some(odd) = scan::find2(b'\r', 0, line) else {
+        return Ok(line);
+    };
+    if let Some(at) = scan::bare_nul(line) {
+        return Err(ParseError::new(400, "NUL in the head", from + at));
+    }
+    match scan::find(b'\r', line.get(odd..).unwrap_or_default()) {
         // At the very end of the input its LF may simply be missing.
-        Some(at) if end < rest.len() || at + 1 < line.len() => {
-            Err(ParseError::new(400, "CR without LF", from + at))
+        Some(at) if end < rest.len() || odd + at + 1 < line.len() => {
+            Err(ParseError::new(400, "CR without LF", from + odd + at))
         }
         Some(_) | None => Ok(line),
     }

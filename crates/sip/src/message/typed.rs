@@ -180,6 +180,8 @@ impl Message {
             return Err((400, "method of CSeq is not that of the request"));
         }
         match uri.parse::<Uri>() {
+            // Embedded headers have no place there (RFC 3261 section 19.1.1).
+            Ok(Uri { headers, .. }) if !headers.is_empty() => Err((400, "Request-URI with headers")),
             Ok(Uri { scheme: Scheme::Sip | Scheme::Sips | Scheme::Tel, .. }) => Ok(()),
             Ok(Uri { scheme: Scheme::Other(_), .. }) => Err((416, "scheme of the Request-URI is unknown")),
             Err(_) => Err((400, "Request-URI is broken")),
