@@ -171,6 +171,11 @@ impl Worker {
             return;
         }
         let Some(number) = self.calls.number(command.call()) else { return self.without_call(&command) };
+        if let Command::CloseLeg { leg } = command
+            && self.calls.at(number).is_some_and(|call| call.legs.find(leg).is_none())
+        {
+            return self.without_call(&command);
+        }
         if let Command::Configure(setup) = &command
             && setup.remote_rtcp.is_some()
         {
@@ -203,7 +208,7 @@ impl Worker {
         self.schedule.note(number, &mut call.scheduled, deadline);
     }
 
-    /// Answers a command for a call that has no media: none of its legs was opened, or it is closed.
+    /// Answers a command for a call or leg that has no media: it was never opened, or is closed.
     fn without_call(&mut self, command: &Command) {
         match command {
             Command::Close { call } => self.outbox.event(Event::Closed { call: *call, quality: Vec::new() }),

@@ -1,6 +1,8 @@
 //! A media plane on loopback, each test on an address of its own, and what its events say.
 #![allow(dead_code, reason = "each test file uses its own part")]
 
+pub(crate) mod peer;
+
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::sync::mpsc;
@@ -74,6 +76,11 @@ impl Fixture {
         let Event::Opened { leg: opened, local } = event else { panic!("{event:?}") };
         assert_eq!(opened, leg);
         local
+    }
+
+    /// Returns once every command so far was carried out: commands keep their order, and this one is answered.
+    pub(crate) fn settle(&self) {
+        self.close(call(u128::MAX));
     }
 
     /// Closes a call that nothing else happens in.
