@@ -12,31 +12,47 @@ pub(crate) const SLOT: u64 = 960;
 
 /// Places packets by their RTP time stamps, and keeps the time stamps true to the bridge's clock.
 ///
-/// Within a run the time stamps count: jitter does not move a frame. A run is tied to the clock by its first packet.
-/// A sender whose clock drifts is moved by whole slots as soon as it is off by more than one; one whose time stamps
-/// jump begins a new run.
+/// Within a run the time stamps count: jitter does not move a frame. A run is tied to the clock by the least delayed
+/// of its first packets. A sender whose clock drifts is moved by whole slots as soon as it is off by more than one;
+/// one whose time stamps jump begins a new run. What was sent later never stands before what was sent earlier.
 #[derive(Debug, Default)]
 pub(crate) struct Channel {
     run: Option<Run>,
     slots: BTreeMap<u64, Cell>,
     /// Every slot below is written.
     written: u64,
+    /// The order of the last frame that is written.
+    written_order: Option<Order>,
     /// The end of the last slot that anything was placed in.
     end: u64,
 }
 
 #[derive(Debug)]
 struct Run {
+    /// Counts the runs.
+    number: u64,
     /// The position on the grid is the time stamp plus this, modulo 2^64.
     offset: u64,
     /// The least delay against the clock seen in the window, in samples: jitter only ever adds to it.
     least: i64,
+    /// Packets in the window.
     seen: u32,
+    /// Packets left that may still move the run as a whole.
+    settling: u32,
 }
 
-/// What stands in the slot, and in those after it if it is long.
+/// The order in which frames were sent: the run, then the time stamp.
+type Order = (u64, u64);
+
+/// What stands in a slot, and in those after it if it is long.
 #[derive(Debug)]
-enum Cell {
+struct Cell {
+    order: Order,
+    content: Content,
+}
+
+#[derive(Debug)]
+enum Content {
     /// A frame of 20, 40 or 60 ms.
     Frame(Frame),
     /// Shorter frames of one configuration, which fill the slot together: 2 of 10 ms, 4 of 5 or 8 of 2.5.
@@ -51,73 +67,104 @@ impl Channel {
             return;
         };
         let Some(samples) = frames.first().map(|frame| Frame::samples(frame.toc)) else { return };
-        let mut at = self.position(tapped.timestamp, clock_samples(tapped.passed_us), counters);
-        for frame in frames {
+        let (run, mut at) = self.position(tapped.timestamp, clock_samples(tapped.passed_us), counters);
+        for (index, frame) in (0..).zip(frames) {
             // An empty frame is a pause of the encoder's; see `Muxer` for why it becomes silence.
             if frame.data.len() > 1 {
-                self.place_frame(frame, at, samples, counters);
+                let order = (run, tapped.timestamp.wrapping_add(index * samples));
+                self.place_frame(frame, at, order, counters);
             }
             at += samples;
         }
     }
 
-    /// The grid position of a time stamp in samples, with the run kept true to the clock.
-    fn position(&mut self, timestamp: u64, clock: u64, counters: &mut Counters) -> u64 {
-        let anchored = Run { offset: round(clock, SLOT).wrapping_sub(timestamp), least: i64::MAX, seen: 0 };
-        let run = self.run.get_or_insert(anchored);
-        let delay = |run: &Run| clock.wrapping_sub(timestamp.wrapping_add(run.offset)).cast_signed();
-        if !(-EARLIEST..=LATEST).contains(&delay(run)) {
+    /// The run of a time stamp and its grid position in samples, with the run kept true to the clock.
+    fn position(&mut self, timestamp: u64, clock: u64, counters: &mut Counters) -> (u64, u64) {
+        let mut run = self.run.take().unwrap_or_else(|| Run::begin(0, timestamp, clock));
+        let mut delay = run.delay(timestamp, clock);
+        if !(-EARLIEST..=LATEST).contains(&delay) {
             counters.runs += 1;
-            *run = Run { offset: round(clock, SLOT).wrapping_sub(timestamp), least: i64::MAX, seen: 0 };
+            run = Run::begin(run.number + 1, timestamp, clock);
+            delay = run.delay(timestamp, clock);
         }
-        run.least = run.least.min(delay(run));
+        if run.settling > 0 {
+            run.settling -= 1;
+            // Earlier than the packets before it: those were late, and are still there to be moved.
+            let early = round(delay.min(0).unsigned_abs(), SLOT) / SLOT;
+            if early > 0 && self.move_back(run.number, early) {
+                run.shift(-early.cast_signed());
+                delay = run.delay(timestamp, clock);
+            }
+        }
+        run.least = run.least.min(delay);
         run.seen += 1;
         if run.seen >= WINDOW {
             let slots = run.least / SLOT.cast_signed();
             counters.drift_slots += slots.unsigned_abs();
-            run.offset = run.offset.wrapping_add_signed(slots * SLOT.cast_signed());
+            run.shift(slots);
             (run.least, run.seen) = (i64::MAX, 0);
         }
         let at = timestamp.wrapping_add(run.offset);
+        let number = run.number;
+        self.run = Some(run);
         // Just before the tap's opening counts as at it.
-        if at.cast_signed() < 0 { 0 } else { at }
+        (number, if at.cast_signed() < 0 { 0 } else { at })
     }
 
-    fn place_frame(&mut self, frame: Frame, at: u64, samples: u64, counters: &mut Counters) {
+    /// Moves all frames of a run `by` slots back, if none is written yet and there is room.
+    fn move_back(&mut self, number: u64, by: u64) -> bool {
+        let first = self.slots.iter().find(|(_, cell)| cell.order.0 == number).map(|(slot, _)| *slot);
+        let Some(first) = first else { return true };
+        let before = self.slots.range(..first).next_back().map_or(0, |(slot, cell)| slot + cell.length());
+        let begun = self.written_order.is_some_and(|(written, _)| written == number);
+        let short = self.slots.range(first..).all(|(_, cell)| cell.length() == 1);
+        if begun || !short || first < by + before.max(self.written) {
+            return false;
+        }
+        let moved = self.slots.split_off(&first);
+        self.slots.extend(moved.into_iter().map(|(slot, cell)| (slot - by, cell)));
+        self.end = self.slots.last_key_value().map_or(self.end, |(slot, cell)| slot + cell.length());
+        true
+    }
+
+    fn place_frame(&mut self, frame: Frame, at: u64, order: Order, counters: &mut Counters) {
+        let samples = Frame::samples(frame.toc);
         let length = samples.div_ceil(SLOT);
         // A long frame begins at a multiple of its length, so that those of both sides stand side by side.
         let slot = round(at, samples) / SLOT;
-        if slot < self.written {
+        if slot < self.written || self.written_order.is_some_and(|last| order <= last) {
             counters.late += 1;
             return;
         }
-        if self.is_taken(slot, length) && samples >= SLOT {
+        if !self.fits(slot, length, order) {
             counters.duplicates += 1;
             return;
         }
-        self.end = self.end.max(slot + length);
         if samples >= SLOT {
-            self.slots.insert(slot, Cell::Frame(frame));
-            return;
+            if self.slots.contains_key(&slot) {
+                counters.duplicates += 1;
+                return;
+            }
+            self.slots.insert(slot, Cell { order, content: Content::Frame(frame) });
+        } else {
+            let count = SLOT / samples;
+            // Both are at most 8.
+            let (count, part) = (count as usize, (round(at, samples) / samples % count) as usize);
+            let empty = || Content::Parts { toc: frame.toc, parts: vec![None; count] };
+            let cell = self.slots.entry(slot).or_insert_with(|| Cell { order, content: empty() });
+            cell.order = cell.order.max(order);
+            cell.content.put_part(part, frame, counters);
         }
-        let count = SLOT / samples;
-        // Both are below 8.
-        let (count, part) = (count as usize, (round(at, samples) / samples % count) as usize);
-        let toc = frame.toc;
-        let cell = self.slots.entry(slot).or_insert_with(|| Cell::Parts { toc, parts: vec![None; count] });
-        match cell {
-            Cell::Parts { toc, parts } if *toc == frame.toc => match parts.get_mut(part) {
-                Some(free @ None) => *free = Some(frame),
-                Some(Some(_)) | None => counters.duplicates += 1,
-            },
-            Cell::Parts { .. } | Cell::Frame(_) => counters.unpaired += 1,
-        }
+        self.end = self.end.max(slot + length);
     }
 
-    fn is_taken(&self, slot: u64, length: u64) -> bool {
+    /// Says whether a frame sent in this place of the order can stand there: after what was sent before it, before
+    /// what was sent after it. What stands in the very slot is not looked at.
+    fn fits(&self, slot: u64, length: u64, order: Order) -> bool {
         let before = self.slots.range(..slot).next_back();
-        let overlapped = before.is_some_and(|(at, cell)| at + cell.length() > slot);
-        overlapped || self.slots.range(slot..slot + length).next().is_some()
+        let after = self.slots.range(slot + 1..).next();
+        before.is_none_or(|(at, cell)| cell.order < order && at + cell.length() <= slot)
+            && after.is_none_or(|(at, cell)| cell.order > order && slot + length <= *at)
     }
 
     /// How many slots what stands at `slot` takes: 1 if nothing does.
@@ -138,9 +185,10 @@ impl Channel {
         while let Some(entry) = self.slots.first_entry().filter(|entry| *entry.key() < from + span) {
             let (slot, cell) = entry.remove_entry();
             found += 1;
+            self.written_order = self.written_order.max(Some(cell.order));
             let length = cell.length();
             // Only what begins where the last one ended can become part of one packet.
-            if slot == from + covered && covered + length <= span && cell.append_to(&mut frames) {
+            if slot == from + covered && covered + length <= span && cell.content.append_to(&mut frames) {
                 covered += length;
             }
         }
@@ -156,11 +204,40 @@ impl Channel {
     }
 }
 
+impl Run {
+    /// The first packet stands where the clock is.
+    fn begin(number: u64, timestamp: u64, clock: u64) -> Self {
+        let offset = round(clock, SLOT).wrapping_sub(timestamp);
+        Self { number, offset, least: i64::MAX, seen: 0, settling: SETTLING }
+    }
+
+    /// How much later than its place on the grid a packet came, in samples; negative if it came earlier.
+    fn delay(&self, timestamp: u64, clock: u64) -> i64 {
+        clock.wrapping_sub(timestamp.wrapping_add(self.offset)).cast_signed()
+    }
+
+    fn shift(&mut self, slots: i64) {
+        self.offset = self.offset.wrapping_add_signed(slots.wrapping_mul(SLOT.cast_signed()));
+    }
+}
+
 impl Cell {
     fn length(&self) -> u64 {
+        match &self.content {
+            Content::Frame(frame) => Frame::samples(frame.toc).div_ceil(SLOT),
+            Content::Parts { .. } => 1,
+        }
+    }
+}
+
+impl Content {
+    fn put_part(&mut self, index: usize, frame: Frame, counters: &mut Counters) {
         match self {
-            Self::Frame(frame) => Frame::samples(frame.toc).div_ceil(SLOT),
-            Self::Parts { .. } => 1,
+            Self::Parts { toc, parts } if *toc == frame.toc => match parts.get_mut(index) {
+                Some(free @ None) => *free = Some(frame),
+                Some(Some(_)) | None => counters.duplicates += 1,
+            },
+            Self::Parts { .. } | Self::Frame(_) => counters.unpaired += 1,
         }
     }
 
@@ -196,6 +273,9 @@ const EARLIEST: i64 = 9_600;
 
 /// How many packets the least delay is taken from: 2 s, longer than a burst of jitter.
 const WINDOW: u32 = 100;
+
+/// How many packets of a run may show that its first ones were late: 160 ms, while those still wait to be written.
+const SETTLING: u32 = 8;
 
 /// The longest call; later frames pile up at its end rather than filling the disk with silence.
 const LONGEST_CALL_US: u64 = setu_model::limits::CALL_HOURS * 3_600_000_000;

@@ -375,3 +375,55 @@ fn why(path: &Path, error: &io::Error) -> String {
 
 /// Two commands a call: room for thousands of calls to begin and end while the disk stalls.
 const QUEUED_COMMANDS: usize = 16_384;
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+
+    use setu_model::TapChannel;
+
+    use super::*;
+
+    #[test]
+    fn a_full_disk_ends_the_recording_once_names_the_remedy_and_spares_the_others() {
+        let call = CallId::from_bits(7);
+        let (tell, told) = channel();
+        let mut writer = Writer {
+            folder: PathBuf::new(),
+            commands: bounded(1).1,
+            frames: bounded(1).1,
+            open: BTreeMap::new(),
+            on_event: Box::new(move |event| tell.send(event).unwrap()),
+        };
+        let file = OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let muxer = Muxer::new(&Tags::new(call, Wall::from_unix_ms(0)));
+        let file = Box::new(OpenFile { path: "/dev/full".into(), file, muxer, bytes: 0, duration_ms: 0 });
+        writer.open.insert(call, Recording::Open { file, dropped: 0 });
+        for i in 0..100 {
+            writer.write(&TapFrame {
+                call,
+                channel: TapChannel::Agent,
+                sequence: i,
+                timestamp: i * 960,
+                passed_us: i * 20_000,
+                payload: Box::new([0x48, 1, 2, 3]),
+            });
+        }
+        writer.finish(call);
+        let events: Vec<_> = told.try_iter().collect();
+        let [RecorderEvent::Failed { why, partial: None, .. }] = events.as_slice() else {
+            panic!("{events:?}")
+        };
+        assert!(why.contains("No space left") && why.contains("free space"), "{why}");
+    }
+
+    #[test]
+    fn files_go_to_the_day_their_call_began_in_utc() {
+        let call = CallId::from_bits(0);
+        let at = Wall::from_unix_ms(1_700_000_000_000);
+        assert_eq!(
+            path_of(Path::new("/rec"), call, at).to_str(),
+            Some("/rec/2023/11/14/00000000000000000000000000.opus")
+        );
+    }
+}
