@@ -76,19 +76,18 @@ impl Worker {
             on_event,
         };
         while !worker.shared.stop.load(Ordering::Acquire) {
-            worker.round();
+            if let Err(error) = worker.round() {
+                tracing::error!(%error, number, "packet thread cannot wait and ends its calls");
+                break;
+            }
         }
         worker.stop();
     }
 
     /// Waits for packets, commands or a deadline, and handles them.
-    fn round(&mut self) {
+    fn round(&mut self) -> io::Result<()> {
         let timeout = self.schedule.next().map(|at| at.saturating_duration_since(Instant::now()));
-        let ready = self.epoll.wait(timeout).unwrap_or_else(|error| {
-            tracing::error!(%error, "packet thread cannot wait");
-            0
-        });
-        for at in 0..ready {
+        for at in 0..self.epoll.wait(timeout)? {
             match self.epoll.token(at) {
                 Some(WAKE_UP) => self.shared.waker.clear(),
                 Some(token) => self.receive(token),
@@ -104,6 +103,7 @@ impl Worker {
         }
         self.run_timers();
         self.finish_round();
+        Ok(())
     }
 
     /// Takes what waits at a socket. A socket with more than a few batches is left for the next round, so that a

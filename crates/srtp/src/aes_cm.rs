@@ -93,7 +93,7 @@ impl AesCm {
         bytes::be32(packet, packet.len().checked_sub(4 + RTCP_TAG)?)
     }
 
-    /// Checks the tag and decrypts where the E bit says so; returns the length of the plain compound.
+    /// Checks the tag and decrypts; returns the length of the plain compound.
     pub(crate) fn open_rtcp(&self, packet: &mut [u8], ssrc: u32, word: u32) -> Result<usize, SrtpError> {
         let len = packet.len().checked_sub(4 + RTCP_TAG).ok_or(SrtpError::TooShort)?;
         let (packet, tag) = packet.split_at_mut_checked(len + 4).ok_or(SrtpError::TooShort)?;
@@ -101,10 +101,8 @@ impl AesCm {
             return Err(SrtpError::TooShort);
         }
         verify(&self.rtcp.hmac.tag(packet, None), tag)?;
-        if word & ENCRYPTED != 0 {
-            let payload = packet.get_mut(RTCP_CLEAR..len).ok_or(SrtpError::TooShort)?;
-            self.rtcp.apply(ssrc, u64::from(word & INDEX), payload);
-        }
+        let payload = packet.get_mut(RTCP_CLEAR..len).ok_or(SrtpError::TooShort)?;
+        self.rtcp.apply(ssrc, u64::from(word & INDEX), payload);
         Ok(len)
     }
 }

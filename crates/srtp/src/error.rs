@@ -16,6 +16,10 @@ pub enum SrtpError {
     /// The authentication tag does not match: forged, damaged, or protected with other keys.
     #[error("authentication failed")]
     AuthenticationFailed,
+    /// An SRTCP packet whose E bit is not set (RFC 3711 section 3.4). A peer may only send that where
+    /// `UNENCRYPTED_SRTCP` was agreed (RFC 4568 section 6.3.2), which the bridge never does.
+    #[error("report not encrypted")]
+    Unencrypted,
     /// More synchronisation sources under one key than [`MAX_SOURCES`](crate::MAX_SOURCES).
     #[error("too many synchronisation sources")]
     TooManySources,

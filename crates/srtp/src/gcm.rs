@@ -3,7 +3,7 @@
 use ring::aead::{AES_128_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use zeroize::Zeroizing;
 
-use crate::aes_cm::{ENCRYPTED, INDEX, RTCP_CLEAR};
+use crate::aes_cm::{INDEX, RTCP_CLEAR};
 use crate::key_derivation::{Label, Master};
 use crate::{SrtpError, bytes};
 
@@ -81,15 +81,9 @@ impl Gcm {
     }
 
     /// Checks the tag and decrypts; returns the length of the plain compound.
-    ///
-    /// A packet without the E bit is refused (RFC 7714 section 9.3 would authenticate it as data beside an empty
-    /// message): SDES peers that send one have negotiated `UNENCRYPTED_SRTCP`, which is never agreed to.
     pub(crate) fn open_rtcp(&self, packet: &mut [u8], ssrc: u32, word: u32) -> Result<usize, SrtpError> {
         let end = packet.len().checked_sub(4).ok_or(SrtpError::TooShort)?;
         let len = end.checked_sub(TAG).filter(|len| *len >= RTCP_CLEAR).ok_or(SrtpError::TooShort)?;
-        if word & ENCRYPTED == 0 {
-            return Err(SrtpError::AuthenticationFailed);
-        }
         let packet = packet.get_mut(..end).ok_or(SrtpError::TooShort)?;
         let (header, sealed) = packet.split_at_mut_checked(RTCP_CLEAR).ok_or(SrtpError::TooShort)?;
         let aad = rtcp_aad(header, word)?;
@@ -193,12 +187,5 @@ mod tests {
         assert_eq!(packet, hex(sealed));
         assert_eq!(gcm.open_rtcp(&mut packet, 0x4d61_7273, 0x8000_05d4), Ok(plain.len()));
         assert_eq!(packet[..plain.len()], plain);
-    }
-
-    #[test]
-    fn rtcp_without_the_encryption_bit_is_refused() {
-        let gcm = Gcm { rtp: keys(), rtcp: keys() };
-        let refused = gcm.open_rtcp(&mut [0; 60], 0, 0x0000_0001);
-        assert_eq!(refused, Err(SrtpError::AuthenticationFailed));
     }
 }

@@ -1,7 +1,7 @@
-use crate::aes_cm::INDEX;
+use crate::aes_cm::{ENCRYPTED, INDEX};
 use crate::rtp::Header;
 use crate::sources::Sources;
-use crate::suite::Cipher;
+use crate::suite::{Cipher, MAX_PACKET};
 use crate::{SourceIndex, SrtpError, Suite, rtcp};
 
 /// Checks and decrypts one direction's incoming RTP and RTCP under one master key.
@@ -61,6 +61,9 @@ impl Receiver {
     pub fn unprotect_rtcp(&mut self, packet: &mut [u8]) -> Result<usize, SrtpError> {
         let ssrc = checked(packet).and_then(rtcp::first_ssrc)?;
         let word = self.cipher.rtcp_word(packet).ok_or(SrtpError::TooShort)?;
+        if word & ENCRYPTED == 0 {
+            return Err(SrtpError::Unencrypted);
+        }
         let mut source = self.sources.load(ssrc)?;
         source.rtcp.take(u64::from(word & INDEX)).map_err(|_| SrtpError::Replayed)?;
         let len = match &self.cipher {
@@ -86,9 +89,6 @@ impl Receiver {
         self.sources.restore(marks);
     }
 }
-
-/// The longest packet taken, in bytes: what UDP can carry.
-const MAX_PACKET: usize = 0xffff;
 
 fn checked(packet: &[u8]) -> Result<&[u8], SrtpError> {
     if packet.len() <= MAX_PACKET { Ok(packet) } else { Err(SrtpError::NotRtp) }

@@ -1,7 +1,7 @@
 use crate::aes_cm::ENCRYPTED;
 use crate::rtp::Header;
 use crate::sources::Sources;
-use crate::suite::Cipher;
+use crate::suite::{Cipher, MAX_PACKET};
 use crate::{SourceIndex, SrtpError, Suite, rtcp};
 
 /// Protects one direction's outgoing RTP and RTCP under one master key.
@@ -91,9 +91,6 @@ impl Sender {
 
 /// The highest packet index: 48 bits (RFC 3711 section 9.2).
 const MAX_RTP_INDEX: u64 = (1 << 48) - 1;
-
-/// The longest packet taken, in bytes: what UDP can carry. Beyond 2^20 bytes the block counter would wrap.
-const MAX_PACKET: usize = 0xffff;
 
 fn checked(buffer: &[u8], len: usize) -> Result<&[u8], SrtpError> {
     buffer.get(..len).filter(|packet| packet.len() <= MAX_PACKET).ok_or(SrtpError::NoRoom)

@@ -92,6 +92,9 @@ impl FromStr for Suite {
     }
 }
 
+/// The longest packet taken, in bytes: what UDP can carry. Beyond 2^20 bytes the block counter would wrap.
+pub(crate) const MAX_PACKET: usize = 0xffff;
+
 /// The session keys of one direction, by kind of suite.
 pub(crate) enum Cipher {
     /// Counter mode and HMAC.
