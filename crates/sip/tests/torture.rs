@@ -2,6 +2,8 @@
 //!
 //! Where the RFC leaves a choice, or we are more lenient than it, the entry says so.
 
+#![allow(clippy::unwrap_used, reason = "clippy exempts test functions alone, not their helpers")]
+
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
