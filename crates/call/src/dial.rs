@@ -60,8 +60,12 @@ impl Call {
                 self.exchange = Exchange::Answer { text, terms: Box::new(Terms { policy, local, agreed }) };
             }
             Exchange::Wanted => {
-                // Nothing tells whether its signalling is encrypted, so encryption is offered only where it is wanted.
-                let policy = policy(&party, Role::Offer { secure: false }, ctx.config);
+                let secure = match &party {
+                    Party::Trunk(name) => ctx.config.trunks.get(name).map(|trunk| trunk.secure),
+                    // An INVITE does not tell how its sender is registered: it may choose.
+                    Party::Agent(_) | Party::Customer => None,
+                };
+                let policy = policy(&party, Role::Offer { secure }, ctx.config);
                 let local = Local::new(local.ip(), local.port(), &policy, ctx.entropy);
                 let offer = setu_sdp::offer(&policy, &local);
                 self.exchange = Exchange::Ours(Box::new(Offering { offer, policy, local }));
@@ -88,7 +92,7 @@ impl Call {
             return;
         };
         // Each fork gets keys of its own: one agent's phone cannot listen to what another answered.
-        let policy = policy(&party, Role::Offer { secure }, ctx.config);
+        let policy = policy(&party, Role::Offer { secure: Some(secure) }, ctx.config);
         let local = Local::new(address.ip(), address.port(), &policy, ctx.entropy);
         let offer = setu_sdp::offer(&policy, &local);
         let text = offer.sdp.clone();

@@ -9,8 +9,8 @@ use crate::ports::PeerKind;
 /// Who speaks first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Role {
-    /// We offer, over signalling that is encrypted or not.
-    Offer { secure: bool },
+    /// We offer, over signalling that is encrypted or not, or of which that is not known.
+    Offer { secure: Option<bool> },
     /// We answer.
     Answer,
 }
@@ -28,11 +28,13 @@ pub(crate) const fn kind(party: &Party) -> PeerKind {
 pub(crate) fn policy(party: &Party, role: Role, config: &CallConfig) -> Policy {
     let suites = || vec![SrtpSuite::AesCm128HmacSha1_80, SrtpSuite::AeadAes128Gcm];
     let srtp = |srtp: Srtp| match (srtp, role) {
-        (Srtp::Off, _) | (Srtp::BySignalling, Role::Offer { secure: false }) => SrtpPolicy::Off,
-        (Srtp::Required, _) | (Srtp::BySignalling, Role::Offer { secure: true }) => {
+        (Srtp::Off, _) | (Srtp::BySignalling, Role::Offer { secure: Some(false) }) => SrtpPolicy::Off,
+        (Srtp::Required, _) | (Srtp::BySignalling, Role::Offer { secure: Some(true) }) => {
             SrtpPolicy::Required(suites())
         }
-        (Srtp::Optional, _) | (Srtp::BySignalling, Role::Answer) => SrtpPolicy::Optional(suites()),
+        (Srtp::Optional, _) | (Srtp::BySignalling, Role::Answer | Role::Offer { secure: None }) => {
+            SrtpPolicy::Optional(suites())
+        }
     };
     match party {
         Party::Customer => Policy::meta(),

@@ -195,9 +195,10 @@ impl Switchboard {
                 call.release(&mut ctx);
             }
             let Some(ask) = self.asks.pop_front() else { break };
-            if let Some((asker, reply)) = self.desk.handle_ask(ask) {
+            // Every question is answered before anything else happens, so it is this call's.
+            if let Some((_, reply)) = self.desk.handle_ask(ask) {
                 let (mut ctx, calls) = self.context(now);
-                if let Some(call) = calls.get_mut(&asker) {
+                if let Some(call) = calls.get_mut(&id) {
                     call.handle_reply(reply, &mut ctx);
                 }
             }

@@ -1,0 +1,199 @@
+//! The business calls a WhatsApp user.
+
+use std::time::Duration;
+
+use crate::support::*;
+use bytes::Bytes;
+use setu_call::{EndHow, LegEvent, Origin};
+use setu_model::{AnsweredBy, CallFacts, CallId, Cause, EndedBy, LegId, Pii};
+
+fn alice_calls(house: &mut House, offer: Option<&str>) -> (CallId, LegId, LegId) {
+    let call = house.business_calls(Origin::Account("alice".into()), "00 91 98765 43210", offer);
+    house.ports_open(call);
+    (call, LegId::originator(call), LegId { call, index: 1 })
+}
+
+#[test]
+fn an_agent_dials_a_number_and_talks() {
+    let mut house = House::new();
+    let (call, agent, meta) = alice_calls(&mut house, Some(AGENT_ANSWER));
+    let dials = ["open 0 toward agents", "open 1 toward meta", "dial 1 +919876543210 from +15550001111"];
+    assert_eq!(house.says(), dials);
+    assert!(house.said.get(&meta).unwrap().contains("a=crypto:1 AES_CM_128_HMAC_SHA1_80"));
+    house.rings(meta);
+    assert_eq!(house.says(), ["ring 0"]);
+    house.wait(Duration::from_secs(3));
+    let learnt = CallFacts { user_id: Some(Pii::new("IN.1A2b".into())), ..CallFacts::default() };
+    let sdp = Some(Bytes::from(META_ANSWER));
+    house.leg(LegEvent::Answered { leg: meta, sdp, learnt: Some(Box::new(learnt)) });
+    let talks =
+        ["configure 1 opus", "configure 0 opus", "start 0", "start 1", "bridge", "answer 0", "record", "tap"];
+    assert_eq!(house.says(), talks);
+    house.acks(agent);
+    house.wait(Duration::from_secs(10));
+    house.ends(agent, EndHow::Bye);
+    assert_eq!(house.says(), ["hang up 1 success", "close"]);
+    house.leg(LegEvent::Ended {
+        leg: meta,
+        how: EndHow::Local,
+        wacid: Some("wacid.B".into()),
+        meta_duration_s: None,
+    });
+    house.confirm(call, &[]);
+    house.says();
+    let record = house.the_record();
+    assert_eq!(record.termination.by, EndedBy::Agent);
+    assert_eq!((record.setup_ms, record.duration_ms, record.meta_duration_s), (Some(3_000), 10_000, None));
+    assert_eq!((record.facts.number.as_str(), record.facts.customer.reveal().as_str()), (NUMBER, CUSTOMER));
+    assert_eq!(record.facts.wacid.as_deref(), Some("wacid.B"));
+    assert!(record.facts.user_id.is_some());
+    assert_eq!(record.agent, Some(AnsweredBy::Agent("alice".into())));
+    house.ended_with(Cause::Success);
+}
+
+#[test]
+fn metas_early_media_reaches_the_agent() {
+    let mut house = House::new();
+    let (_, _, meta) = alice_calls(&mut house, Some(PCMU));
+    house.says();
+    house.leg(LegEvent::Ringing { leg: meta, early: Some(Bytes::from(META_ANSWER)) });
+    let early = ["configure 1 opus", "configure 0 PCMU", "start 0", "start 1", "bridge", "ring 0 with audio"];
+    assert_eq!(house.says(), early);
+    house.answers(meta, META_ANSWER);
+    assert_eq!(house.says(), ["answer 0", "record", "tap"], "nothing changed, nothing is set again");
+}
+
+#[test]
+fn a_broken_early_description_is_mere_ringing() {
+    let mut house = House::new();
+    let (_, _, meta) = alice_calls(&mut house, Some(AGENT_ANSWER));
+    house.says();
+    house.leg(LegEvent::Ringing { leg: meta, early: Some(Bytes::from("rubbish")) });
+    assert_eq!(house.says(), ["ring 0"]);
+}
+
+#[test]
+fn a_pbx_that_sends_no_offer_gets_ours_and_answers_in_its_ack() {
+    let mut house = House::new();
+    let call = house.business_calls(Origin::Trunk("pbx".into()), "+919876543210", None);
+    house.ports_open(call);
+    let (pbx, meta) = (LegId::originator(call), LegId { call, index: 1 });
+    assert_eq!(
+        house.says().last().unwrap(),
+        "dial 1 +919876543210 from +15550002222",
+        "the trunk's own number"
+    );
+    house.leg(LegEvent::Ringing { leg: meta, early: Some(Bytes::from(META_ANSWER)) });
+    assert_eq!(house.says(), ["ring 0"], "no answer of ours can precede its offer");
+    house.answers(meta, META_ANSWER);
+    assert_eq!(house.says(), ["configure 1 opus", "start 1", "answer 0"], "Meta is fed from the start");
+    assert!(house.said.get(&pbx).unwrap().contains("opus/48000"));
+    house.leg(LegEvent::Acked { leg: pbx, sdp: Some(Bytes::from(PCMU)) });
+    assert_eq!(house.says(), ["configure 0 PCMU", "start 0", "bridge"]);
+    house.ends(meta, EndHow::Bye);
+    house.confirm(call, &[0]);
+    house.says();
+    assert_eq!(house.the_record().agent, Some(AnsweredBy::Trunk("pbx".into())));
+    house.ended_with(Cause::Success);
+}
+
+#[test]
+fn an_ack_without_the_answer_or_no_ack_at_all_ends_the_call() {
+    for (sdp, wait, cause) in [
+        (None, 0, Cause::IncompatibleMedia),
+        (Some(G722), 0, Cause::IncompatibleMedia),
+        (None, 33, Cause::SignallingLost),
+    ] {
+        let mut house = House::new();
+        let (call, agent, meta) = alice_calls(&mut house, None);
+        house.answers(meta, META_ANSWER);
+        house.says();
+        if wait == 0 {
+            house.leg(LegEvent::Acked { leg: agent, sdp: sdp.map(Bytes::from) });
+        }
+        house.wait(Duration::from_secs(wait));
+        assert_eq!(
+            house.says(),
+            [format!("hang up 0 {cause}"), format!("hang up 1 {cause}"), "close".into()]
+        );
+        house.confirm(call, &[0, 1]);
+        house.says();
+        house.ended_with(cause);
+    }
+}
+
+#[test]
+fn what_meta_refuses_is_passed_on_as_the_adapter_understood_it() {
+    let mut house = House::new();
+    let (call, _, meta) = alice_calls(&mut house, Some(AGENT_ANSWER));
+    house.says();
+    house.leg(LegEvent::Refused {
+        leg: meta,
+        status: 403,
+        cause: Cause::NoPermission,
+        toward: 403,
+        detail: Some("No Approved Call Permission Found".into()),
+    });
+    assert_eq!(house.says(), ["refuse 0 403", "close"]);
+    house.confirm(call, &[0]);
+    house.says();
+    let end = &house.the_record().termination;
+    assert_eq!((end.by, end.status), (EndedBy::Customer, Some(403)));
+    assert_eq!(end.detail.as_deref(), Some("No Approved Call Permission Found"));
+    house.ended_with(Cause::NoPermission);
+}
+
+#[test]
+fn an_agent_who_gives_up_cancels_metas_leg() {
+    let mut house = House::new();
+    let (call, agent, meta) = alice_calls(&mut house, Some(AGENT_ANSWER));
+    house.rings(meta);
+    house.says();
+    house.ends(agent, EndHow::Cancelled);
+    assert_eq!(house.says(), ["hang up 1 cancelled", "close"]);
+    house.refuses(meta, 487);
+    house.confirm(call, &[]);
+    house.says();
+    assert_eq!(house.the_record().termination.by, EndedBy::Agent);
+    house.ended_with(Cause::Cancelled);
+}
+
+#[test]
+fn a_customer_who_never_answers_is_given_up_even_if_meta_says_nothing() {
+    let mut house = House::new();
+    let (call, _, meta) = alice_calls(&mut house, Some(AGENT_ANSWER));
+    house.rings(meta);
+    house.says();
+    house.wait(Duration::from_secs(90));
+    assert_eq!(house.says(), ["refuse 0 480", "hang up 1 no_answer", "close"]);
+    house.confirm(call, &[0, 1]);
+    house.says();
+    house.ended_with(Cause::NoAnswer);
+}
+
+#[test]
+fn what_is_no_number_is_not_dialled() {
+    let mut house = House::new();
+    house.business_calls(Origin::Account("alice".into()), "sales", Some(AGENT_ANSWER));
+    assert_eq!(house.says(), ["refuse 0 404"]);
+}
+
+#[test]
+fn without_a_business_number_nobody_is_called() {
+    let mut house = House::with(|config| config.default_number = None);
+    house.business_calls(Origin::Account("alice".into()), "+919876543210", Some(AGENT_ANSWER));
+    assert_eq!(house.says(), ["refuse 0 403"]);
+}
+
+#[test]
+fn an_agent_who_dials_is_not_given_another_call() {
+    let mut house = House::with_alice();
+    alice_calls(&mut house, Some(AGENT_ANSWER));
+    house.says();
+    house.user_calls(TRUNK_NUMBER, Some(META_OFFER));
+    house.says();
+    let call = house.user_calls(NUMBER, Some(META_OFFER));
+    assert_eq!(house.says(), ["refuse 0 486"], "the same customer and number are in that call");
+    house.ends(LegId::originator(call), EndHow::Local);
+    house.says();
+}

@@ -1,0 +1,9 @@
+//! Calls in virtual time, told from outside: what the core is told, and what it commands.
+
+#![expect(clippy::disallowed_methods, reason = "a test owns its clock")]
+
+mod business_initiated;
+mod house;
+mod session;
+mod support;
+mod user_initiated;
