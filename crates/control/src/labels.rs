@@ -26,8 +26,10 @@ pub enum Bound {
 /// What became of a media packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fate {
-    /// Sent on to the other leg.
-    Relayed,
+    /// Taken from a peer.
+    Received,
+    /// Given to a peer.
+    Sent,
     /// Refused: failed authentication, a replay, malformed, from a wrong address.
     Rejected,
     /// Good, but a queue or socket had no room for it.
@@ -58,11 +60,12 @@ impl Bound {
 }
 
 impl Fate {
-    pub(crate) const ALL: [Self; 3] = [Self::Relayed, Self::Rejected, Self::Dropped];
+    pub(crate) const ALL: [Self; 4] = [Self::Received, Self::Sent, Self::Rejected, Self::Dropped];
 
     const fn word(self) -> &'static str {
         match self {
-            Self::Relayed => "relayed",
+            Self::Received => "received",
+            Self::Sent => "sent",
             Self::Rejected => "rejected",
             Self::Dropped => "dropped",
         }
@@ -124,13 +127,12 @@ impl BySide {
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct ByFate {
-    side: &'static str,
     fate: &'static str,
 }
 
 impl ByFate {
-    pub(crate) const fn new(side: Side, fate: Fate) -> Self {
-        Self { side: side_word(side), fate: fate.word() }
+    pub(crate) const fn new(fate: Fate) -> Self {
+        Self { fate: fate.word() }
     }
 }
 

@@ -32,7 +32,7 @@ pub struct Metrics {
     strangers: Family<BySide, Counter>,
     registrations: Gauge,
     media_packets: Family<ByFate, Counter>,
-    media_ports: Family<BySide, Gauge>,
+    media_legs: Gauge,
     recordings_active: Gauge,
     recordings_failed: Counter,
     recording_bytes: Counter,
@@ -60,7 +60,7 @@ impl Metrics {
             strangers: Family::default(),
             registrations: Gauge::default(),
             media_packets: Family::default(),
-            media_ports: Family::default(),
+            media_legs: Gauge::default(),
             recordings_active: Gauge::default(),
             recordings_failed: Counter::default(),
             recording_bytes: Counter::default(),
@@ -127,14 +127,14 @@ impl Metrics {
         self.registrations.set(signed(bindings));
     }
 
-    /// Sets how many media packets that came from a side have met a fate since the start.
-    pub fn media_packets(&self, side: Side, fate: Fate, total: u64) {
-        store(&self.media_packets.get_or_create(&ByFate::new(side, fate)), total);
+    /// Sets how many media packets have met a fate since the start.
+    pub fn media_packets(&self, fate: Fate, total: u64) {
+        store(&self.media_packets.get_or_create(&ByFate::new(fate)), total);
     }
 
-    /// Sets how many media ports of a side are in use.
-    pub fn media_ports_in_use(&self, side: Side, ports: u64) {
-        self.media_ports.get_or_create(&BySide::new(side)).set(signed(ports));
+    /// Sets how many media legs, each with a port of its own, are open.
+    pub fn media_legs(&self, legs: u64) {
+        self.media_legs.set(signed(legs));
     }
 
     /// Sets how many calls are being recorded.
@@ -217,8 +217,8 @@ impl Metrics {
 
     fn register_media(&mut self) {
         let to = &mut self.registry;
-        to.register("media_packets", "Media packets, by the side they came from", self.media_packets.clone());
-        to.register("media_ports_in_use", "Media ports taken by live calls", self.media_ports.clone());
+        to.register("media_packets", "Media packets, by what became of them", self.media_packets.clone());
+        to.register("media_legs", "Media legs that are open, each with its port", self.media_legs.clone());
         to.register("recordings_active", "Calls being recorded", self.recordings_active.clone());
         to.register("recordings_failed", "Recordings that could not be kept", self.recordings_failed.clone());
         to.register("recording_bytes", "Bytes of complete recordings", self.recording_bytes.clone());
@@ -237,13 +237,12 @@ impl Metrics {
                 drop(self.calls.get_or_create(&ByCause::new(direction, cause)));
             }
         }
+        for fate in Fate::ALL {
+            drop(self.media_packets.get_or_create(&ByFate::new(fate)));
+        }
         for side in SIDES {
             drop(self.sip_malformed.get_or_create(&BySide::new(side)));
             drop(self.strangers.get_or_create(&BySide::new(side)));
-            drop(self.media_ports.get_or_create(&BySide::new(side)));
-            for fate in Fate::ALL {
-                drop(self.media_packets.get_or_create(&ByFate::new(side, fate)));
-            }
             for transport in Transport::ALL {
                 for bound in Bound::ALL {
                     drop(self.sip_messages.get_or_create(&ByMessage::new(side, transport, bound)));
@@ -314,8 +313,8 @@ mod tests {
         metrics.first_audio_ms(Direction::BusinessInitiated, 40);
         metrics.stranger_refused(Side::Meta);
         metrics.registrations_active(7);
-        metrics.media_packets(Side::Agents, Fate::Relayed, 50);
-        metrics.media_ports_in_use(Side::Meta, 2);
+        metrics.media_packets(Fate::Sent, 50);
+        metrics.media_legs(2);
         metrics.recordings_active(1);
         metrics.recording_finished(4_096, 2);
         metrics.recording_failed();
@@ -333,9 +332,9 @@ mod tests {
             "setu_first_audio_seconds_bucket{le=\"0.04\",direction=\"business_initiated\"} 1",
             "setu_strangers_refused_total{side=\"meta\"} 1",
             "setu_registrations_active 7",
-            "setu_media_packets_total{side=\"agents\",fate=\"relayed\"} 50",
-            "setu_media_packets_total{side=\"meta\",fate=\"rejected\"} 0",
-            "setu_media_ports_in_use{side=\"meta\"} 2",
+            "setu_media_packets_total{fate=\"sent\"} 50",
+            "setu_media_packets_total{fate=\"rejected\"} 0",
+            "setu_media_legs 2",
             "setu_recordings_active 1",
             "setu_recordings_failed_total 1",
             "setu_recording_bytes_total 4096",

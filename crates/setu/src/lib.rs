@@ -4,6 +4,14 @@
 
 #![forbid(unsafe_code)]
 
+mod bridge;
+mod cdr_log;
+pub mod cli;
+pub mod commands;
 pub mod config;
+pub mod driver;
+mod health;
+pub mod settings;
 
+pub use bridge::{Bridge, Drainer, StartError};
 pub use config::Config;

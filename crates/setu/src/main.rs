@@ -1,2 +1,12 @@
 //! The `setu` command.
-fn main() {}
+
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use setu::cli::Cli;
+
+fn main() -> ExitCode {
+    setu::commands::run(Cli::parse())
+}

@@ -1,5 +1,7 @@
 //! The configuration file: the example is true, and what cannot work is refused with a remedy.
 
+#![expect(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
+
 use std::path::Path;
 
 use setu::Config;

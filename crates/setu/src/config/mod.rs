@@ -29,6 +29,12 @@ pub struct Config {
     /// The PBXs.
     #[serde(default)]
     pub trunks: Vec<Trunk>,
+    /// How long things ring.
+    #[serde(default)]
+    pub ringing: Ringing,
+    /// How dialled numbers become E.164.
+    #[serde(default)]
+    pub dial_plan: DialPlan,
     /// Names pinned to addresses.
     #[serde(default)]
     pub resolve: Resolve,
@@ -170,17 +176,16 @@ pub struct Number {
     pub trunk: Option<String>,
     /// The extension to dial on the trunk: configured, never taken from the call.
     pub extension: Option<String>,
-    /// How long agents ring, in seconds, 5 to 60.
-    #[serde(default = "default_ring_s")]
-    pub ring_s: u64,
 }
 
 /// Whether SRTP is used on a private leg.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SrtpUse {
-    /// Plain RTP.
+    /// SRTP where the signalling is encrypted (TLS), plain RTP where it is not; incoming calls as offered.
     #[default]
+    Auto,
+    /// Plain RTP.
     Off,
     /// SRTP keyed by SDES; calls without it are refused.
     Sdes,
@@ -258,6 +263,34 @@ pub struct Trunk {
     /// Seconds between OPTIONS probes; 0 for none.
     #[serde(default = "default_probe_s")]
     pub probe_s: u64,
+}
+
+/// How long things ring, in seconds.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Ringing {
+    /// From a user's call until an agent must have answered, over all agents tried. Meta gives up after 30 to 60 s.
+    pub total_s: u64,
+    /// How long one agent rings before the next one is tried.
+    pub agent_s: u64,
+    /// How long a customer may ring.
+    pub customer_s: u64,
+}
+
+impl Default for Ringing {
+    fn default() -> Self {
+        Self { total_s: 45, agent_s: 20, customer_s: 90 }
+    }
+}
+
+/// How numbers that agents and PBXs dial become E.164.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DialPlan {
+    /// Prefixes taken away, the first that fits: an outside-line digit, a tech prefix.
+    pub strip: Vec<String>,
+    /// Country calling code for numbers dialled with a single leading 0; none refuses those.
+    pub country_code: Option<String>,
 }
 
 /// Names pinned to addresses, instead of DNS.
@@ -474,10 +507,6 @@ const fn default_meta_port() -> u16 {
 
 fn default_realm() -> String {
     "setu".to_owned()
-}
-
-const fn default_ring_s() -> u64 {
-    45
 }
 
 fn default_codecs() -> Vec<Codec> {

@@ -127,9 +127,6 @@ fn numbers(config: &Config, found: &mut Findings) {
                 );
             }
         }
-        if !(5..=60).contains(&number.ring_s) {
-            found.add(at("ring_s"), "Meta gives up after 30 to 60 seconds", "choose 5 to 60");
-        }
     }
 }
 
@@ -170,6 +167,23 @@ fn trunks(config: &Config, found: &mut Findings) {
 
 fn limits(config: &Config, found: &mut Findings) {
     let limits = &config.limits;
+    if !(5..=60).contains(&config.ringing.total_s) {
+        found.add("ringing.total_s", "Meta gives up after 30 to 60 seconds", "choose 5 to 60");
+    }
+    if !(5..=60).contains(&config.ringing.agent_s) || !(5..=300).contains(&config.ringing.customer_s) {
+        found.add("ringing", "out of range", "choose 5 to 60 for agent_s and 5 to 300 for customer_s");
+    }
+    for (name, addresses) in &config.resolve.fixed {
+        for address in addresses {
+            if let Err(error) = address.parse::<setu_sip_net::PinnedAddress>() {
+                found.add(
+                    format!("resolve.static.{name}"),
+                    error.to_string(),
+                    "give an address, with a port or without",
+                );
+            }
+        }
+    }
     if limits.calls == 0 || limits.connections == 0 {
         found.add("limits", "a limit of 0 forbids everything", "choose at least 1");
     }

@@ -1,0 +1,432 @@
+//! A running bridge: starts every shell around one shard, feeds it, and stops in order.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use setu_call::{RecordCommand, RecordEvent};
+use setu_control::{Control, Metrics};
+use setu_media::{Command, Event, OpenFailure};
+use setu_media_net::{MediaPlane, SendError};
+use setu_model::{Cdr, Entropy, Now, Side, Wall};
+use setu_recording::{Recorder, RecorderEvent};
+use setu_sip::Transport;
+use setu_sip_net::{NetEvent, SipNet};
+use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::task::JoinHandle;
+
+use crate::cdr_log::CdrLog;
+use crate::config::Config;
+use crate::driver::{Input, Output, Shard};
+use crate::{health, settings};
+
+/// A running bridge.
+///
+/// Dropping it stops it at once; [`Bridge::drain`] and [`Bridge::shutdown`] stop it in order.
+#[derive(Debug)]
+pub struct Bridge {
+    inputs: mpsc::Sender<Input>,
+    cdrs: broadcast::Sender<Arc<Cdr>>,
+    state: Arc<Shared>,
+    net: Option<Arc<SipNet>>,
+    control: Option<Control>,
+    driver: Option<JoinHandle<()>>,
+    drained: Option<oneshot::Receiver<()>>,
+}
+
+/// What the driver shows to other tasks.
+#[derive(Debug, Default)]
+pub(crate) struct Shared {
+    pub(crate) calls: AtomicUsize,
+    pub(crate) draining: AtomicBool,
+}
+
+/// Why a bridge did not start. Nothing of it is left running.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A password cannot be read.
+    #[error(transparent)]
+    Settings(#[from] settings::SettingsError),
+    /// A SIP listener cannot start: an occupied port, a broken certificate.
+    #[error(transparent)]
+    Sip(#[from] setu_sip_net::StartError),
+    /// The media threads cannot start.
+    #[error("media: {0}")]
+    Media(#[from] setu_media_net::SpawnError),
+    /// The recorder cannot start.
+    #[error("recording.folder: {0}")]
+    Recording(#[from] setu_recording::StartError),
+    /// A certificate cannot be read again.
+    #[error(transparent)]
+    Certificate(#[from] setu_sip_net::CertificateError),
+    /// The CDR file cannot be written.
+    #[error("cdr.file {path}: {error}; make it writable for this user", path = path.display())]
+    Cdr {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        error: io::Error,
+    },
+    /// The HTTP listener cannot start.
+    #[error("http.bind: {0}")]
+    Http(#[from] setu_control::StartError),
+}
+
+impl Bridge {
+    /// Starts a bridge. Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// Says what cannot start and how to mend it; nothing is left half started.
+    pub async fn start(config: Config) -> Result<Self, StartError> {
+        let shard_settings = settings::shard(&config)?;
+        let metrics = Arc::new(Metrics::new());
+        let (inputs, queue) = mpsc::channel(INPUT_QUEUE);
+        let (cdrs, _) = broadcast::channel(CDR_SUBSCRIBERS_LAG);
+        let state = Arc::new(Shared::default());
+
+        let cdr_log = open_cdr_log(&config, &metrics)?;
+        let recorder = start_recorder(&config, &metrics, inputs.clone())?;
+        let tap = recorder.frames();
+        let on_media = forward(inputs.clone(), Input::Media);
+        let media = Arc::new(MediaPlane::spawn(settings::media_net(&config), tap, on_media)?);
+        let net = Arc::new(SipNet::start(settings::sip_net(&config), forward(inputs.clone(), net_input))?);
+        let control = health::serve(&config, &metrics, &net, &media, &state).await?;
+
+        let shard = Shard::new(shard_settings, || Box::new(SystemEntropy));
+        let (drained_tx, drained) = oneshot::channel();
+        let driver = Driver {
+            shard,
+            net: Arc::clone(&net),
+            media,
+            recorder,
+            cdr_log,
+            cdrs: cdrs.clone(),
+            metrics,
+            state: Arc::clone(&state),
+            drained: Some(drained_tx),
+        };
+        let driver = tokio::spawn(driver.run(queue));
+        Ok(Self {
+            inputs,
+            cdrs,
+            state,
+            net: Some(net),
+            control: Some(control),
+            driver: Some(driver),
+            drained: Some(drained),
+        })
+    }
+
+    /// Follows the calls that end from now on. A receiver that is slow loses the oldest; the CDR file has them all.
+    pub fn cdrs(&self) -> broadcast::Receiver<Arc<Cdr>> {
+        self.cdrs.subscribe()
+    }
+
+    /// How many calls are alive.
+    pub fn active_calls(&self) -> usize {
+        self.state.calls.load(Ordering::Relaxed)
+    }
+
+    /// Where SIP is listened for.
+    pub fn listening(&self) -> Vec<(Side, Transport, SocketAddr)> {
+        self.net.as_ref().map(|net| net.listening()).unwrap_or_default()
+    }
+
+    /// Where health and metrics are served.
+    pub fn http_address(&self) -> Option<SocketAddr> {
+        self.control.as_ref().map(Control::address)
+    }
+
+    /// Takes a changed configuration: numbers, accounts, trunks, routes, passwords and certificates. Listeners,
+    /// media ports and folders stay as they were until the next start.
+    ///
+    /// # Errors
+    /// A password or a certificate cannot be read; the old ones stay in force.
+    pub async fn reload(&self, config: &Config) -> Result<(), StartError> {
+        let settings = settings::shard(config)?;
+        if let Some(net) = &self.net {
+            net.reload_certificates()?;
+        }
+        // The driver ends only with the bridge.
+        let _ = self.inputs.send(Input::Reload(Box::new(settings))).await;
+        Ok(())
+    }
+
+    /// The first call: takes no new calls, and returns when the last live one has ended. A second one, while the
+    /// first waits or after it was given up, ends all calls.
+    pub async fn drain(&mut self) {
+        self.state.draining.store(true, Ordering::Relaxed);
+        let _ = self.inputs.send(Input::Drain).await;
+        if let Some(drained) = &mut self.drained {
+            let _ = drained.await;
+            self.drained = None;
+        }
+    }
+
+    /// A handle that asks for a drain from elsewhere, such as a signal handler.
+    pub fn drainer(&self) -> Drainer {
+        Drainer { inputs: self.inputs.clone(), state: Arc::clone(&self.state) }
+    }
+
+    /// Ends everything in order: calls that are alive are hung up, recordings and CDRs are on disk when it returns.
+    pub async fn shutdown(mut self) {
+        if self.drained.is_some() {
+            let drainer = self.drainer();
+            drainer.drain().await;
+            drainer.drain().await;
+            if let Some(drained) = self.drained.take()
+                && tokio::time::timeout(SHUTDOWN, drained).await.is_err()
+            {
+                tracing::warn!("calls did not confirm their end in time");
+            }
+        }
+        if let Some(control) = self.control.take() {
+            control.shutdown().await;
+        }
+        let _ = self.inputs.send(Input::Stop).await;
+        if let Some(driver) = self.driver.take() {
+            let _ = driver.await;
+        }
+        if let Some(net) = self.net.take().and_then(Arc::into_inner) {
+            net.shutdown().await;
+        }
+    }
+}
+
+impl Drop for Bridge {
+    fn drop(&mut self) {
+        if let Some(driver) = self.driver.take() {
+            driver.abort();
+        }
+    }
+}
+
+/// Asks a bridge to drain.
+#[derive(Debug, Clone)]
+pub struct Drainer {
+    inputs: mpsc::Sender<Input>,
+    state: Arc<Shared>,
+}
+
+impl Drainer {
+    /// The first time: no new calls. The second time: all calls end.
+    pub async fn drain(&self) {
+        self.state.draining.store(true, Ordering::Relaxed);
+        let _ = self.inputs.send(Input::Drain).await;
+    }
+}
+
+/// Inputs that may wait for the driver: more than it handles in a second. What does not fit is dropped and counted
+/// in the log; SIP sends it again.
+const INPUT_QUEUE: usize = 65_536;
+
+/// Ended calls a slow subscriber may lag behind.
+const CDR_SUBSCRIBERS_LAG: usize = 1_024;
+
+/// How long an orderly end may take: BYEs are answered within 64 T1 (RFC 3261 section 17.1.2.2).
+const SHUTDOWN: Duration = Duration::from_secs(35);
+
+/// Makes the function a shell hands its events to.
+fn forward<E: 'static>(
+    inputs: mpsc::Sender<Input>,
+    input: fn(E) -> Input,
+) -> impl Fn(E) + Send + Sync + 'static {
+    move |event| {
+        if let Err(mpsc::error::TrySendError::Full(_)) = inputs.try_send(input(event)) {
+            tracing::error!("the bridge is overloaded: an input was dropped");
+        }
+    }
+}
+
+fn net_input(event: NetEvent) -> Input {
+    match event {
+        NetEvent::Received { arrival, message } => Input::Received(arrival, message),
+        NetEvent::Malformed { arrival, error } => Input::Malformed(arrival, Box::new(error)),
+        NetEvent::Bound { token, flow, remote } => Input::Bound(token, flow, remote),
+        NetEvent::SendFailed { token, reason } => {
+            tracing::debug!(?token, %reason, "cannot send");
+            Input::SendFailed(token)
+        }
+        NetEvent::FlowClosed { flow } => Input::FlowClosed(flow),
+    }
+}
+
+fn open_cdr_log(config: &Config, metrics: &Arc<Metrics>) -> Result<CdrLog, StartError> {
+    let metrics = Arc::clone(metrics);
+    CdrLog::open(&config.cdr.file, move |_| metrics.cdr_written())
+        .map_err(|error| StartError::Cdr { path: config.cdr.file.clone(), error })
+}
+
+fn start_recorder(
+    config: &Config,
+    metrics: &Arc<Metrics>,
+    inputs: mpsc::Sender<Input>,
+) -> Result<Recorder, StartError> {
+    let metrics = Arc::clone(metrics);
+    let to_driver = forward(inputs, Input::Record);
+    let recorder = Recorder::spawn(settings::recorder(config), move |event| {
+        to_driver(match event {
+            RecorderEvent::Finished { call, recording } => {
+                metrics.recording_finished(recording.bytes, recording.dropped_frames);
+                RecordEvent::Finished { call, recording }
+            }
+            RecorderEvent::Failed { call, why, .. } => {
+                metrics.recording_failed();
+                tracing::error!(%call, why, "recording failed; the call goes on");
+                RecordEvent::Failed { call, why }
+            }
+        });
+    })?;
+    Ok(recorder)
+}
+
+/// The one loop that owns the shard.
+struct Driver {
+    shard: Shard,
+    net: Arc<SipNet>,
+    media: Arc<MediaPlane>,
+    recorder: Recorder,
+    cdr_log: CdrLog,
+    cdrs: broadcast::Sender<Arc<Cdr>>,
+    metrics: Arc<Metrics>,
+    state: Arc<Shared>,
+    drained: Option<oneshot::Sender<()>>,
+}
+
+impl Driver {
+    async fn run(mut self, mut queue: mpsc::Receiver<Input>) {
+        loop {
+            let deadline = self.shard.poll_timeout();
+            let input = match deadline {
+                Some(at) => tokio::select! {
+                    biased;
+                    input = queue.recv() => input,
+                    () = tokio::time::sleep_until(at.into()) => {
+                        self.shard.handle_timeout(now());
+                        self.carry_out();
+                        continue;
+                    }
+                },
+                None => queue.recv().await,
+            };
+            match input {
+                None | Some(Input::Stop) => break,
+                Some(input) => self.shard.handle(input, now()),
+            }
+            // Timers must fire even if inputs never cease.
+            if deadline.is_some_and(|at| at <= Instant::now()) {
+                self.shard.handle_timeout(now());
+            }
+            self.carry_out();
+        }
+        self.stop();
+    }
+
+    fn carry_out(&mut self) {
+        while let Some(output) = self.shard.poll_output() {
+            match output {
+                Output::Send(transmit) => self.net.send(transmit),
+                Output::Close(flow) => self.net.close(flow),
+                Output::Media(command) => self.command_media(command),
+                Output::Record(command) => self.record(command),
+                Output::Cdr(cdr) => self.ended(cdr),
+                Output::Stranger(side, _) => self.metrics.stranger_refused(side),
+                Output::Registrations(contacts) => self.metrics.registrations_active(contacts as u64),
+                Output::Drained => {
+                    if let Some(drained) = self.drained.take() {
+                        let _ = drained.send(());
+                    }
+                }
+            }
+        }
+        let calls = self.shard.calls();
+        self.state.calls.store(calls, Ordering::Relaxed);
+        self.metrics.calls_active(calls as u64);
+    }
+
+    /// A command that the media plane cannot take is answered in its place: no call waits for ever.
+    fn command_media(&mut self, command: Command) {
+        let (Err(SendError::Full(command)) | Err(SendError::Stopped(command))) = self.media.send(command)
+        else {
+            return;
+        };
+        tracing::error!(?command, "the media plane takes no commands");
+        let answer = match command {
+            Command::Open { leg, .. } => Event::OpenFailed { leg, why: OpenFailure::Stopping },
+            Command::Close { call } => Event::Closed { call, quality: Vec::new() },
+            Command::Configure(_)
+            | Command::Start { .. }
+            | Command::Bridge { .. }
+            | Command::Unbridge { .. }
+            | Command::Direct { .. }
+            | Command::Tap { .. }
+            | Command::CloseLeg { .. } => return,
+        };
+        self.shard.handle(Input::Media(answer), now());
+    }
+
+    fn record(&mut self, command: RecordCommand) {
+        let (call, done) = match command {
+            RecordCommand::Start { call, at, facts, direction } => {
+                (call, self.recorder.start(call, at, settings::tags(call, at, &facts, direction)))
+            }
+            RecordCommand::Stop { call } => (call, self.recorder.stop(call)),
+        };
+        if let Err(error) = done {
+            tracing::error!(%call, %error, "recording failed; the call goes on");
+            let failed = RecordEvent::Failed { call, why: error.to_string() };
+            self.shard.handle(Input::Record(failed), now());
+        }
+    }
+
+    fn ended(&self, cdr: Box<Cdr>) {
+        self.metrics.call_ended(cdr.direction, cdr.termination.cause);
+        if let Some(ms) = cdr.setup_ms {
+            self.metrics.call_setup_ms(cdr.direction, ms);
+        }
+        tracing::info!(
+            call = %cdr.call, direction = ?cdr.direction, customer = %cdr.facts.customer,
+            duration_ms = cdr.duration_ms, end = %cdr.termination, "call ended"
+        );
+        // Nobody may be listening.
+        let _ = self.cdrs.send(Arc::new((*cdr).clone()));
+        self.cdr_log.write(cdr);
+    }
+
+    /// Ends the threads in the order in which data flows: packets, frames, files, records.
+    fn stop(self) {
+        let Self { media, recorder, cdr_log, .. } = self;
+        tokio::task::block_in_place(|| {
+            // The metrics hold the other reference, and only read counters.
+            if let Some(media) = Arc::into_inner(media) {
+                media.shutdown();
+            }
+            recorder.shutdown();
+            cdr_log.close();
+        });
+    }
+}
+
+/// Both clocks.
+pub(crate) fn now() -> Now {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Now {
+        mono: Instant::now(),
+        wall: Wall::from_unix_ms(i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX)),
+    }
+}
+
+/// The system's CSPRNG.
+struct SystemEntropy;
+
+impl Entropy for SystemEntropy {
+    #[expect(clippy::panic, reason = "without randomness there are no keys; going on would be worse")]
+    fn fill(&mut self, bytes: &mut [u8]) {
+        if let Err(error) = getrandom::fill(bytes) {
+            panic!("the system has no random numbers: {error}");
+        }
+    }
+}

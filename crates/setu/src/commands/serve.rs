@@ -1,0 +1,118 @@
+//! `setu serve`: the bridge as a process, with its signals.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::fail;
+use crate::bridge::Bridge;
+use crate::config::{Config, Log, LogFormat};
+
+pub(super) fn run(path: &Path) -> ExitCode {
+    let config = match Config::load(path) {
+        Ok(config) => config,
+        Err(error) => return fail(&error.to_string()),
+    };
+    if let Err(error) = start_log(&config.log) {
+        return fail(&error);
+    }
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&format!("cannot start the runtime: {error}")),
+    };
+    match runtime.block_on(serve(path, config)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&error),
+    }
+}
+
+async fn serve(path: &Path, config: Config) -> Result<(), String> {
+    let mut signals = Signals::new().map_err(|error| format!("cannot listen to signals: {error}"))?;
+    let mut bridge = Bridge::start(config).await.map_err(|error| error.to_string())?;
+    for (side, transport, address) in bridge.listening() {
+        tracing::info!(%side, %transport, %address, "listening");
+    }
+    tracing::info!(http = ?bridge.http_address(), version = env!("CARGO_PKG_VERSION"), "ready");
+    while let Event::Reload = signals.next().await {
+        reload(&bridge, path).await;
+    }
+    tracing::info!(
+        calls = bridge.active_calls(),
+        "draining: no new calls; a second signal ends the live ones"
+    );
+    drain(&mut bridge, &mut signals).await;
+    bridge.shutdown().await;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Waits for the live calls; a second signal ends them.
+async fn drain(bridge: &mut Bridge, signals: &mut Signals) {
+    let drainer = bridge.drainer();
+    let mut drained = std::pin::pin!(bridge.drain());
+    loop {
+        tokio::select! {
+            () = &mut drained => return,
+            event = signals.next() => if let Event::Stop = event {
+                tracing::warn!("ending all calls");
+                drainer.drain().await;
+            },
+        }
+    }
+}
+
+async fn reload(bridge: &Bridge, path: &Path) {
+    let outcome = match Config::load(path) {
+        Ok(config) => bridge.reload(&config).await.map_err(|error| error.to_string()),
+        Err(error) => Err(error.to_string()),
+    };
+    match outcome {
+        Ok(()) => tracing::info!("configuration, passwords and certificates read again"),
+        Err(error) => tracing::error!(error, "reload refused; everything stays as it was"),
+    }
+}
+
+enum Event {
+    Stop,
+    Reload,
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hang_up: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hang_up: signal(SignalKind::hangup())?,
+        })
+    }
+
+    async fn next(&mut self) -> Event {
+        tokio::select! {
+            _ = self.terminate.recv() => Event::Stop,
+            _ = self.interrupt.recv() => Event::Stop,
+            _ = self.hang_up.recv() => Event::Reload,
+        }
+    }
+}
+
+/// Starts the log on standard error.
+fn start_log(log: &Log) -> Result<(), String> {
+    setu_model::set_pii_visible(log.show_pii);
+    let wanted =
+        std::env::var("SETU_LOG").ok().or_else(|| log.level.clone()).unwrap_or_else(|| "info".to_owned());
+    let filter = tracing_subscriber::EnvFilter::try_new(&wanted)
+        .map_err(|error| format!("log.level {wanted:?}: {error}; use info, debug or info,setu_sip=debug"))?;
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let started = match log.format {
+        LogFormat::Text => lines.try_init(),
+        LogFormat::Json => lines.json().try_init(),
+    };
+    started.map_err(|error| error.to_string())
+}

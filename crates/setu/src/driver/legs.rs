@@ -1,0 +1,370 @@
+//! SIP sessions seen as legs of calls: what Meta's and the PBX's messages mean, and what the call core's commands
+//! look like on the wire.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use setu_call::{
+    ContactId, DeskChange, Dial, DialTarget, EndHow as CallEnd, LegCommand, LegEvent, Offered, Origin,
+    agent_refusal, setu_headers,
+};
+use setu_model::{CallFacts, CallId, Cause, Direction, Ingress, LegId, Now, Side};
+use setu_sip::{
+    Arrival, Binding, BindingChange, Credentials, EndHow, Identity, InviteRequest, Message, Party, Target,
+    Transport, Uri,
+};
+
+use super::{Event, Hop, Output, SessionId, Shard};
+
+/// Which session carries which leg.
+#[derive(Debug, Default)]
+pub(super) struct LegTable {
+    by_session: BTreeMap<SessionId, (LegId, Side)>,
+    by_leg: BTreeMap<LegId, (SessionId, Side)>,
+}
+
+impl LegTable {
+    fn join(&mut self, session: SessionId, leg: LegId, side: Side) {
+        self.by_session.insert(session, (leg, side));
+        self.by_leg.insert(leg, (session, side));
+    }
+
+    fn part(&mut self, session: SessionId) -> Option<(LegId, Side)> {
+        let (leg, side) = self.by_session.remove(&session)?;
+        self.by_leg.remove(&leg);
+        Some((leg, side))
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.by_session.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.by_session.is_empty()
+    }
+}
+
+impl Shard {
+    /// What a SIP session's event means to the call it belongs to.
+    pub(super) fn on_session(&mut self, event: Event, now: Now) {
+        match event {
+            Event::Invited { session, identity, arrival, invite } => {
+                self.offered(session, identity, &arrival, &invite, now);
+            }
+            Event::Progress { session, body, .. } => {
+                self.tell(session, now, |leg| LegEvent::Ringing { leg, early: body });
+            }
+            Event::Answered { session, message, .. } => {
+                let sdp = session_description(&message);
+                self.tell(session, now, |leg| LegEvent::Answered {
+                    leg,
+                    sdp,
+                    learnt: Some(Box::new(facts(&message))),
+                });
+            }
+            Event::Refused { session, status, message } => {
+                self.refused(session, status, message.as_ref(), now)
+            }
+            Event::Acked { session, body } => {
+                self.tell(session, now, |leg| LegEvent::Acked { leg, sdp: body })
+            }
+            Event::Reoffered { session, offer, .. } => {
+                self.tell(session, now, |leg| LegEvent::Reoffered { leg, offer });
+            }
+            Event::Transfer { session, .. } => {
+                self.tell(session, now, |leg| LegEvent::TransferRefused { leg })
+            }
+            Event::Ended { session, how } => self.ended(session, &how, now),
+            Event::Binding(change) => self.binding(change, now),
+            Event::TrunkState { name, up } => {
+                let change = if up {
+                    DeskChange::TrunkUp { trunk: name }
+                } else {
+                    DeskChange::TrunkDown { trunk: name }
+                };
+                self.calls.handle(setu_call::Input::Desk(change), now);
+            }
+            Event::StrangerRefused { side, source, method, status, why } => {
+                tracing::debug!(%side, %source, %method, ?status, ?why, "stranger refused");
+                self.outputs.push_back(Output::Stranger(side, why));
+            }
+            // Digits arrive as telephone-events too; INFO has been answered. Our own re-offers are never sent.
+            Event::Info { .. } | Event::Reanswered { .. } | Event::ReofferRefused { .. } => {}
+        }
+    }
+
+    /// Carries out a command of the call core.
+    pub(super) fn command_leg(&mut self, command: LegCommand, now: Now) {
+        if let LegCommand::Dial(dial) = command {
+            return self.dial(*dial, now);
+        }
+        let Some(&(session, side)) = self.legs.by_leg.get(&command.leg()) else {
+            tracing::debug!(leg = %command.leg(), "command for a leg that is over");
+            return;
+        };
+        let done = match command {
+            LegCommand::Ring { early, .. } => {
+                let status = if early.is_some() { 183 } else { 180 };
+                self.endpoint.ring(session, status, early.map(Bytes::from), now)
+            }
+            LegCommand::Answer { sdp, .. } => self.endpoint.answer(session, Bytes::from(sdp), &[], now),
+            LegCommand::Refuse { status, reason, retry_after_s, .. } => {
+                let headers = retry_after_s.map(|s| ("Retry-After".to_owned(), s.to_string()));
+                self.endpoint.refuse(session, status, reason.as_deref(), headers.as_slice(), now)
+            }
+            LegCommand::HangUp { cause, .. } => {
+                // Toward Meta nothing is sent that its samples do not show.
+                let headers = match side {
+                    Side::Meta => Vec::new(),
+                    Side::Agents => vec![("Reason".to_owned(), reason_header(cause))],
+                };
+                self.endpoint.hang_up(session, &headers, now)
+            }
+            LegCommand::AcceptReoffer { sdp, .. } => {
+                self.endpoint.reoffer_accept(session, Bytes::from(sdp), now)
+            }
+            LegCommand::RejectReoffer { status, .. } => self.endpoint.reoffer_reject(session, status, now),
+            LegCommand::Dial(_) => Ok(()),
+        };
+        if let Err(error) = done {
+            // The command crossed the peer's own end, which is on its way up.
+            tracing::debug!(?session, %error, "command not carried out");
+        }
+    }
+
+    fn tell(&mut self, session: SessionId, now: Now, event: impl FnOnce(LegId) -> LegEvent) {
+        if let Some(&(leg, _)) = self.legs.by_session.get(&session) {
+            self.calls.handle(setu_call::Input::Leg(event(leg)), now);
+        }
+    }
+
+    fn offered(
+        &mut self,
+        session: SessionId,
+        identity: Identity,
+        arrival: &Arrival,
+        invite: &Message,
+        now: Now,
+    ) {
+        let call = CallId::new(now.wall, &mut *self.entropy);
+        self.legs.join(session, LegId::originator(call), arrival.side);
+        let dialled = invite
+            .request_uri()
+            .and_then(|uri| uri.parse::<Uri>().ok())
+            .and_then(|uri| uri.user)
+            .unwrap_or_default();
+        let (direction, origin) = match identity {
+            Identity::Meta { number } => (Direction::UserInitiated, Origin::Meta { number }),
+            Identity::Account(name) => (Direction::BusinessInitiated, Origin::Account(name)),
+            Identity::Trunk(name) => (Direction::BusinessInitiated, Origin::Trunk(name)),
+        };
+        let mut told = match direction {
+            Direction::UserInitiated => facts(invite),
+            Direction::BusinessInitiated => CallFacts::default(),
+        };
+        if let Origin::Meta { number } = &origin {
+            told.number.clone_from(number);
+        }
+        tracing::info!(%call, remote = %arrival.remote, ?direction, wacid = told.wacid, "call offered");
+        let offered = Offered {
+            call,
+            ingress: Ingress::Sip,
+            direction,
+            origin,
+            dialled,
+            facts: told,
+            offer: session_description(invite),
+        };
+        self.calls.handle(setu_call::Input::Offered(Box::new(offered)), now);
+    }
+
+    fn refused(&mut self, session: SessionId, status: u16, message: Option<&Message>, now: Now) {
+        let Some((leg, side)) = self.legs.part(session) else { return };
+        let reason = message.map(|m| m.reason().into_owned()).unwrap_or_default();
+        let (cause, toward, detail) = if side == Side::Meta {
+            let warning = message.and_then(|m| m.header("Warning").map(std::borrow::Cow::into_owned));
+            let refusal = setu_whatsapp::refusal(status, &reason, warning.as_deref());
+            (refusal.cause, refusal.toward_agent, refusal.detail)
+        } else {
+            let (cause, toward) = agent_refusal(status);
+            (cause, toward, Some(reason).filter(|r| !r.is_empty()))
+        };
+        let event = LegEvent::Refused { leg, status, cause, toward, detail };
+        self.calls.handle(setu_call::Input::Leg(event), now);
+    }
+
+    fn ended(&mut self, session: SessionId, how: &EndHow, now: Now) {
+        let Some((leg, _)) = self.legs.part(session) else { return };
+        let (how, message) = match how {
+            EndHow::Bye { message } => (CallEnd::Bye, Some(message)),
+            EndHow::Cancelled { message } => (CallEnd::Cancelled, Some(message)),
+            EndHow::Local => (CallEnd::Local, None),
+            EndHow::NoAck => (CallEnd::NoAck, None),
+            EndHow::Timer => (CallEnd::Timer, None),
+            EndHow::Lost { .. } => (CallEnd::Lost, None),
+        };
+        let told = message.map(|m| with_headers(m, |h| setu_whatsapp::ended_facts(h))).unwrap_or_default();
+        let event = LegEvent::Ended { leg, how, wacid: told.wacid, meta_duration_s: told.meta_duration_s };
+        self.calls.handle(setu_call::Input::Leg(event), now);
+    }
+
+    fn binding(&mut self, change: BindingChange, now: Now) {
+        let same = |known: &Binding, b: &Binding| known.account == b.account && known.contact == b.contact;
+        let known =
+            |shard: &Self, b: &Binding| shard.contacts.iter().find(|(_, k)| same(k, b)).map(|(id, _)| *id);
+        let desk = match change {
+            BindingChange::Appeared(binding) | BindingChange::Refreshed(binding) => {
+                let contact = known(self, &binding).unwrap_or_else(|| {
+                    self.next_contact += 1;
+                    ContactId(self.next_contact)
+                });
+                let agent = binding.account.clone();
+                let secure = binding.hop.transport == Transport::Tls;
+                self.contacts.insert(contact, binding);
+                DeskChange::ContactUp { agent, contact, secure }
+            }
+            BindingChange::Vanished { binding, why } => {
+                let Some(contact) = known(self, &binding) else { return };
+                self.contacts.remove(&contact);
+                tracing::info!(agent = binding.account, ?why, "contact is gone");
+                DeskChange::ContactDown { agent: binding.account, contact }
+            }
+        };
+        self.outputs.push_back(Output::Registrations(self.contacts.len()));
+        self.calls.handle(setu_call::Input::Desk(desk), now);
+    }
+
+    fn dial(&mut self, dial: Dial, now: Now) {
+        let leg = dial.leg;
+        let side = match dial.target {
+            DialTarget::Customer { .. } => Side::Meta,
+            DialTarget::Contact { .. } | DialTarget::Trunk { .. } => Side::Agents,
+        };
+        let request = self.invite_request(dial);
+        let started = match request {
+            Some(request) => self.endpoint.invite(request, now).map_err(|error| error.to_string()),
+            None => Err("the contact or trunk is gone".to_owned()),
+        };
+        match started {
+            Ok(session) => self.legs.join(session, leg, side),
+            Err(detail) => {
+                let event = LegEvent::Refused {
+                    leg,
+                    status: 503,
+                    cause: Cause::Unreachable,
+                    toward: 480,
+                    detail: Some(detail),
+                };
+                self.calls.handle(setu_call::Input::Leg(event), now);
+            }
+        }
+    }
+
+    fn invite_request(&self, dial: Dial) -> Option<InviteRequest> {
+        let facts = &dial.facts;
+        let offer = Bytes::from(dial.offer);
+        let agents_host = self.settings.endpoint.side(Side::Agents).uri_host();
+        let caller = Party {
+            display: facts.customer_name.as_ref().map(|n| n.reveal().clone()),
+            uri: format!("sip:{}@{agents_host}", facts.customer.reveal()),
+        };
+        let toward_agents = |target: Target, request_uri: String, to: String| InviteRequest {
+            side: Side::Agents,
+            target,
+            request_uri,
+            from: caller.clone(),
+            to: Party { display: None, uri: to },
+            contact_user: Some(facts.number.clone()),
+            headers: setu_headers(facts),
+            offer: offer.clone(),
+            credentials: None,
+            session_timer: true,
+        };
+        match dial.target {
+            DialTarget::Contact { agent, contact } => {
+                let binding = self.contacts.get(&contact)?;
+                let to = format!("sip:{agent}@{agents_host}");
+                Some(toward_agents(binding.target(), binding.contact.clone(), to))
+            }
+            DialTarget::Trunk { trunk, extension } => {
+                let hop = self.settings.trunks.get(&trunk)?.hop.clone();
+                let uri = trunk_uri(&extension, &hop);
+                Some(toward_agents(Target::Hop(hop), uri.clone(), uri))
+            }
+            DialTarget::Customer { number, customer } => {
+                let meta = &self.settings.meta;
+                let password = meta.passwords.get(&number)?.clone();
+                let called = format!("sip:{customer}@{}", meta.domain);
+                Some(InviteRequest {
+                    side: Side::Meta,
+                    target: Target::Hop(Hop {
+                        side: Side::Meta,
+                        transport: Transport::Tls,
+                        host: meta.domain.clone(),
+                        port: Some(meta.port),
+                    }),
+                    request_uri: format!("{called};transport=tls"),
+                    from: Party { display: None, uri: format!("sip:{number}@{}", meta.hostname) },
+                    to: Party { display: None, uri: called },
+                    contact_user: Some(number.clone()),
+                    headers: Vec::new(),
+                    offer,
+                    credentials: Some(Credentials {
+                        realm: Some(meta.domain.clone()),
+                        username: setu_whatsapp::digest_username(&number).to_owned(),
+                        password,
+                    }),
+                    session_timer: false,
+                })
+            }
+        }
+    }
+}
+
+fn trunk_uri(extension: &str, hop: &Hop) -> String {
+    let host = if hop.host.contains(':') { format!("[{}]", hop.host) } else { hop.host.clone() };
+    let port = hop.port.map(|p| format!(":{p}")).unwrap_or_default();
+    let transport = match hop.transport {
+        Transport::Udp => String::new(),
+        Transport::Tcp | Transport::Tls => format!(";transport={}", hop.transport.param()),
+    };
+    format!("sip:{extension}@{host}{port}{transport}")
+}
+
+fn session_description(message: &Message) -> Option<Bytes> {
+    Some(message.body()).filter(|body| !body.is_empty())
+}
+
+fn facts(message: &Message) -> CallFacts {
+    with_headers(message, |headers| setu_whatsapp::facts_from_headers(headers))
+}
+
+/// Hands the headers of `message` to `read` as text.
+fn with_headers<T>(message: &Message, read: impl FnOnce(Vec<(&str, &str)>) -> T) -> T {
+    let texts: Vec<(String, String)> =
+        message.headers().map(|h| (h.name().to_owned(), h.text().into_owned())).collect();
+    read(texts.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect())
+}
+
+/// Why we end a leg, in a Reason header (RFC 3326).
+fn reason_header(cause: Cause) -> String {
+    let (code, text) = match cause {
+        Cause::Success => (16, "Normal call clearing"),
+        Cause::Busy => (17, "User busy"),
+        Cause::NoAnswer => (19, "No answer from the user"),
+        Cause::Declined => (21, "Call rejected"),
+        Cause::Cancelled => (487, "Call completed elsewhere or cancelled"),
+        Cause::MediaTimeout => (408, "Media timeout"),
+        Cause::Unreachable
+        | Cause::NoPermission
+        | Cause::RefusedByMeta
+        | Cause::Refused
+        | Cause::IncompatibleMedia
+        | Cause::SignallingLost
+        | Cause::TooLong
+        | Cause::Shutdown
+        | Cause::Fault => (31, cause.word()),
+    };
+    let protocol = if code < 128 { "Q.850" } else { "SIP" };
+    format!("{protocol};cause={code};text=\"{text}\"")
+}

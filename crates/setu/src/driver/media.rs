@@ -1,0 +1,81 @@
+//! The call core's media commands in the words of the media plane, and its events back.
+
+use std::time::Duration;
+
+use setu_call::{CALLED_MEDIA, MediaCommand, MediaEvent, MediaSetup, PeerKind};
+use setu_media::{AudioFormat, Command, Crypto, Direction, Dtmf, Event, LegSetup, MediaProfile};
+use setu_model::LegId;
+use setu_sdp::{AudioCodec, Negotiated, SrtpSuite};
+use setu_srtp::Suite;
+
+/// Translates one command.
+pub(super) fn commands(command: MediaCommand, silence: Duration) -> Vec<Command> {
+    let one = match command {
+        MediaCommand::Open { leg, side } => Command::Open { leg, side },
+        MediaCommand::Configure(setup) => Command::Configure(Box::new(leg_setup(*setup, silence))),
+        MediaCommand::Start { leg } => Command::Start { leg },
+        MediaCommand::Bridge { call } => {
+            Command::Bridge { one: LegId::originator(call), other: LegId { call, index: CALLED_MEDIA } }
+        }
+        MediaCommand::Hold { leg, held } => {
+            let direction = if held { Direction::RecvOnly } else { Direction::SendRecv };
+            Command::Direct { leg, direction }
+        }
+        MediaCommand::Tap { call, on } => Command::Tap { call, on },
+        MediaCommand::Close { call } => Command::Close { call },
+    };
+    vec![one]
+}
+
+/// Translates one event; none if the call core need not know.
+pub(super) fn event(event: Event) -> Option<MediaEvent> {
+    Some(match event {
+        Event::Opened { leg, local } => MediaEvent::Opened { leg, local },
+        Event::OpenFailed { leg, why } => MediaEvent::OpenFailed { leg, why: why.to_string() },
+        Event::SetupFailed { leg, why } => MediaEvent::OpenFailed { leg, why: why.to_string() },
+        Event::FirstPacket { leg } => MediaEvent::FirstPacket { leg },
+        Event::Silent { leg } => MediaEvent::Silent { leg },
+        Event::Dtmf { leg, digit, duration_ms } => MediaEvent::Dtmf { leg, digit, duration_ms },
+        Event::LegClosed { .. } => return None,
+        Event::Closed { call, quality } => MediaEvent::Closed { call, quality },
+    })
+}
+
+fn leg_setup(setup: MediaSetup, silence: Duration) -> LegSetup {
+    let MediaSetup { leg, side, peer, agreed, stream } = setup;
+    let Negotiated { remote, remote_rtcp, audio, dtmf, srtp, .. } = agreed;
+    let (send_pt, receive_pt) = (audio.send_pt, audio.receive_pt);
+    let profile = match peer {
+        PeerKind::Meta => MediaProfile::meta(),
+        PeerKind::Softphone => MediaProfile::softphone(),
+        PeerKind::Trunk => MediaProfile::trunk(),
+    };
+    LegSetup {
+        leg,
+        side,
+        remote,
+        remote_rtcp,
+        crypto: match srtp {
+            None => Crypto::Plain,
+            Some(keys) => Crypto::Srtp { suite: suite(keys.suite), send: keys.send, receive: keys.receive },
+        },
+        audio: match audio.codec {
+            AudioCodec::Opus => AudioFormat::Opus { send_pt, receive_pt },
+            AudioCodec::Pcmu => AudioFormat::Pcmu { send_pt, receive_pt },
+            AudioCodec::Pcma => AudioFormat::Pcma { send_pt, receive_pt },
+        },
+        dtmf: dtmf.map(|d| Dtmf { send_pt: d.send_pt, receive_pt: d.receive_pt, clock: d.clock_hz }),
+        profile: MediaProfile { silence: Some(silence), ..profile },
+        ssrc: stream.ssrc,
+        sequence: stream.sequence,
+        timestamp: stream.timestamp,
+    }
+}
+
+const fn suite(suite: SrtpSuite) -> Suite {
+    match suite {
+        SrtpSuite::AesCm128HmacSha1_80 => Suite::AesCm128HmacSha1_80,
+        SrtpSuite::AesCm128HmacSha1_32 => Suite::AesCm128HmacSha1_32,
+        SrtpSuite::AeadAes128Gcm => Suite::AeadAes128Gcm,
+    }
+}

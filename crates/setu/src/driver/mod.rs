@@ -1,0 +1,231 @@
+//! One signalling shard: the SIP endpoint and the call core, joined by messages.
+//!
+//! It takes one input, hands it to a core, drains every output into the other core or outward, and then waits for
+//! the next input or the earliest deadline. It owns no socket, clock or task, so a whole bridge runs in virtual time.
+
+mod legs;
+mod media;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use setu_call::{CallConfig, ContactId, RecordCommand, RecordEvent, Switchboard};
+use setu_model::{Cdr, Entropy, Now, Secret, Side};
+use setu_sip::{
+    Arrival, Binding, Endpoint, EndpointConfig, Event, FlowId, Hop, Message, ParseError, SendToken,
+    SessionId, Stranger, Transmit,
+};
+
+/// What the shard is told.
+#[derive(Debug)]
+pub enum Input {
+    /// A SIP message came in.
+    Received(Arrival, Message),
+    /// Bytes came in that are no SIP message.
+    Malformed(Arrival, Box<ParseError>),
+    /// A request to a hop found its flow.
+    Bound(SendToken, FlowId, SocketAddr),
+    /// A message could not be sent.
+    SendFailed(SendToken),
+    /// A flow is gone.
+    FlowClosed(FlowId),
+    /// From the media plane.
+    Media(setu_media::Event),
+    /// From the recorder.
+    Record(RecordEvent),
+    /// The first time: take no new calls. The second time: end all.
+    Drain,
+    /// A new configuration; live calls go on.
+    Reload(Box<ShardSettings>),
+    /// Ends the loop around the shard; the shard itself ignores it.
+    Stop,
+}
+
+/// What the shard wants done.
+#[derive(Debug)]
+pub enum Output {
+    /// Send a SIP message.
+    Send(Transmit),
+    /// Close a SIP flow.
+    Close(FlowId),
+    /// To the media plane.
+    Media(setu_media::Command),
+    /// To the recorder.
+    Record(RecordCommand),
+    /// A call is over; store this.
+    Cdr(Box<Cdr>),
+    /// Somebody who proved nothing was turned away.
+    Stranger(Side, Stranger),
+    /// How many contacts are registered, after a change.
+    Registrations(usize),
+    /// The drain is complete.
+    Drained,
+}
+
+/// Everything a shard must know of its peers.
+#[derive(Debug, Clone)]
+pub struct ShardSettings {
+    /// For the SIP endpoint.
+    pub endpoint: EndpointConfig,
+    /// For the call core.
+    pub calls: CallConfig,
+    /// Meta's SIP edge.
+    pub meta: MetaPeer,
+    /// The trunks, by name.
+    pub trunks: BTreeMap<String, TrunkPeer>,
+    /// How long a leg may stay silent.
+    pub silence: std::time::Duration,
+}
+
+/// Meta's SIP edge, and who we are to it.
+#[derive(Debug, Clone)]
+pub struct MetaPeer {
+    /// The SIP domain: Request-URI host, name to verify, digest realm.
+    pub domain: String,
+    /// Its port.
+    pub port: u16,
+    /// Our host name as configured with Meta.
+    pub hostname: String,
+    /// The SIP password of each business number (E.164 with `+`).
+    pub passwords: BTreeMap<String, Secret<String>>,
+}
+
+/// One PBX.
+#[derive(Debug, Clone)]
+pub struct TrunkPeer {
+    /// Where its INVITEs go.
+    pub hop: Hop,
+}
+
+/// One signalling shard.
+pub struct Shard {
+    endpoint: Endpoint,
+    calls: Switchboard,
+    settings: ShardSettings,
+    entropy: Box<dyn Entropy>,
+    legs: legs::LegTable,
+    contacts: BTreeMap<ContactId, Binding>,
+    next_contact: u64,
+    outputs: VecDeque<Output>,
+}
+
+impl Shard {
+    /// Makes an idle shard. `entropy` gives a source of randomness to each core: the system's CSPRNG in a bridge,
+    /// a seeded one in a simulation.
+    pub fn new(settings: ShardSettings, mut entropy: impl FnMut() -> Box<dyn Entropy>) -> Self {
+        Self {
+            endpoint: Endpoint::new(settings.endpoint.clone(), entropy()),
+            calls: Switchboard::new(settings.calls.clone(), entropy()),
+            settings,
+            entropy: entropy(),
+            legs: legs::LegTable::default(),
+            contacts: BTreeMap::new(),
+            next_contact: 0,
+            outputs: VecDeque::new(),
+        }
+    }
+
+    /// Takes one input and lets the cores talk until both are quiet.
+    pub fn handle(&mut self, input: Input, now: Now) {
+        match input {
+            Input::Received(arrival, message) => self.endpoint.handle_received(&arrival, message, now),
+            Input::Malformed(arrival, error) => self.endpoint.handle_malformed(&arrival, &error, now),
+            Input::Bound(token, flow, remote) => self.endpoint.handle_bound(token, flow, remote, now),
+            Input::SendFailed(token) => self.endpoint.handle_send_failed(token, now),
+            Input::FlowClosed(flow) => self.endpoint.handle_flow_closed(flow, now),
+            Input::Media(event) => {
+                if let Some(event) = media::event(event) {
+                    self.calls.handle(setu_call::Input::Media(event), now);
+                }
+            }
+            Input::Record(event) => self.calls.handle(setu_call::Input::Record(event), now),
+            Input::Drain => self.calls.handle(setu_call::Input::Drain, now),
+            Input::Reload(settings) => {
+                self.endpoint.reload_access(settings.endpoint.access.clone(), now);
+                self.calls.handle(setu_call::Input::Configure(Box::new(settings.calls.clone())), now);
+                self.settings = *settings;
+            }
+            Input::Stop => {}
+        }
+        self.pump(now);
+    }
+
+    /// Fires every timer that is due.
+    pub fn handle_timeout(&mut self, now: Now) {
+        self.endpoint.handle_timeout(now);
+        self.calls.handle_timeout(now);
+        self.pump(now);
+    }
+
+    /// Takes the next thing to do.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// Returns when [`handle_timeout`](Self::handle_timeout) is next due.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        [self.endpoint.poll_timeout().map(|(at, _)| at), self.calls.poll_timeout().map(|(at, _)| at)]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// The number of live calls.
+    pub fn calls(&self) -> usize {
+        self.calls.active()
+    }
+
+    /// The SIP counters.
+    pub fn sip_counters(&self) -> setu_sip::Counters {
+        self.endpoint.counters()
+    }
+
+    /// Says what is left over when no call is alive; empty in a healthy shard.
+    pub fn leftovers(&self) -> Vec<String> {
+        let mut left = Vec::new();
+        if let Err(what) = self.calls.check_idle() {
+            left.push(what);
+        }
+        if !self.legs.is_empty() {
+            left.push(format!("{} legs are still mapped to sessions", self.legs.len()));
+        }
+        left
+    }
+
+    fn pump(&mut self, now: Now) {
+        loop {
+            if let Some(output) = self.endpoint.poll_output() {
+                self.on_endpoint(output, now);
+            } else if let Some(output) = self.calls.poll_output() {
+                self.on_calls(output, now);
+            } else {
+                return;
+            }
+        }
+    }
+
+    fn on_endpoint(&mut self, output: setu_sip::Output, now: Now) {
+        use setu_sip::Output as Sip;
+        match output {
+            Sip::Send(transmit) => self.outputs.push_back(Output::Send(transmit)),
+            Sip::Close(flow) => self.outputs.push_back(Output::Close(flow)),
+            Sip::Event(event) => self.on_session(*event, now),
+        }
+    }
+
+    fn on_calls(&mut self, output: setu_call::Output, now: Now) {
+        use setu_call::Output as Call;
+        match output {
+            Call::Leg(command) => self.command_leg(command, now),
+            Call::Media(command) => {
+                for command in media::commands(command, self.settings.silence) {
+                    self.outputs.push_back(Output::Media(command));
+                }
+            }
+            Call::Record(command) => self.outputs.push_back(Output::Record(command)),
+            Call::Cdr(cdr) => self.outputs.push_back(Output::Cdr(cdr)),
+            Call::Drained => self.outputs.push_back(Output::Drained),
+        }
+    }
+}

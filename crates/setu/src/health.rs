@@ -1,0 +1,101 @@
+//! What `/healthz` and `/metrics` show of a running bridge.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
+use std::time::Instant;
+
+use setu_control::{
+    Bound, CertificateHealth, Control, Fate, Health, ListenerHealth, Metrics, StartError, State,
+};
+use setu_media_net::MediaPlane;
+use setu_model::Side;
+use setu_sip::Transport;
+use setu_sip_net::SipNet;
+
+use crate::bridge::{Shared, now};
+use crate::config::Config;
+
+/// Serves both until the returned handle is shut down. It holds the shells weakly, so it never keeps them alive.
+pub(crate) async fn serve(
+    config: &Config,
+    metrics: &Arc<Metrics>,
+    net: &Arc<SipNet>,
+    media: &Arc<MediaPlane>,
+    state: &Arc<Shared>,
+) -> Result<Control, StartError> {
+    let (weak_net, weak_media) = (Arc::downgrade(net), Arc::downgrade(media));
+    metrics.refresh_with(move |metrics| {
+        if let Some(net) = weak_net.upgrade() {
+            sip(&net, metrics);
+        }
+        media_totals(&weak_media, metrics);
+    });
+    let (weak_net, state, started) = (Arc::downgrade(net), Arc::clone(state), Instant::now());
+    let health = move || health(weak_net.upgrade().as_deref(), &state, started);
+    setu_control::serve(config.http.bind, Arc::clone(metrics), health).await
+}
+
+fn health(net: Option<&SipNet>, state: &Shared, started: Instant) -> Health {
+    let wall = now().wall;
+    let draining = state.draining.load(Ordering::Relaxed) || net.is_none();
+    let certificates = net.map(SipNet::certificates).unwrap_or_default();
+    Health {
+        status: if draining { State::Draining } else { State::Ok },
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        uptime_s: started.elapsed().as_secs(),
+        calls: state.calls.load(Ordering::Relaxed) as u64,
+        certificates: certificates
+            .into_iter()
+            .map(|c| CertificateHealth {
+                side: c.side,
+                days_left: c.seconds_left(wall).div_euclid(86_400),
+                names: c.names,
+                not_after: c.not_after,
+            })
+            .collect(),
+        listeners: net
+            .map(SipNet::listening)
+            .unwrap_or_default()
+            .into_iter()
+            .map(|(side, transport, address)| ListenerHealth { side, transport: label(transport), address })
+            .collect(),
+    }
+}
+
+fn sip(net: &SipNet, metrics: &Metrics) {
+    let counters = net.counters();
+    for side in [Side::Meta, Side::Agents] {
+        let mut malformed = 0;
+        for transport in [Transport::Udp, Transport::Tcp, Transport::Tls] {
+            let traffic = counters.traffic(side, transport);
+            metrics.sip_messages(side, label(transport), Bound::In, traffic.received.total());
+            metrics.sip_messages(side, label(transport), Bound::Out, traffic.sent.total());
+            malformed += traffic.malformed.total();
+        }
+        metrics.sip_malformed(side, malformed);
+    }
+    for (event, total) in counters.events() {
+        metrics.sip_transport_event(event, total);
+    }
+    let wall = now().wall;
+    for certificate in net.certificates() {
+        metrics.certificate_expires_in(certificate.side, certificate.seconds_left(wall));
+    }
+}
+
+fn media_totals(media: &Weak<MediaPlane>, metrics: &Metrics) {
+    let Some(totals) = media.upgrade().map(|m| m.totals()) else { return };
+    metrics.media_packets(Fate::Received, totals.received);
+    metrics.media_packets(Fate::Sent, totals.sent);
+    metrics.media_packets(Fate::Rejected, totals.rejected + totals.oversized);
+    metrics.media_packets(Fate::Dropped, totals.unsent + totals.lost_frames);
+    metrics.media_legs(totals.legs);
+}
+
+const fn label(transport: Transport) -> setu_control::Transport {
+    match transport {
+        Transport::Udp => setu_control::Transport::Udp,
+        Transport::Tcp => setu_control::Transport::Tcp,
+        Transport::Tls => setu_control::Transport::Tls,
+    }
+}

@@ -1,0 +1,275 @@
+//! The configuration in the words of each core and shell.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use setu_call::{
+    AgentConfig, CallConfig, CallLimits, DialPlan, Egress, NumberConfig, NumberRoute, Srtp, Timers,
+    TrunkConfig,
+};
+use setu_media_net::{MediaNetConfig, MediaSide};
+use setu_model::{CallFacts, CallId, Direction, Secret, Side, Wall};
+use setu_recording::{RecorderConfig, Tags};
+use setu_sip::{Access, AccountAccess, NumberAccess, TrunkAccess};
+use setu_sip::{EndpointConfig, Limits, SideConfig};
+use setu_sip::{Hop, Transport};
+
+use setu_sip_net::{
+    CertificateFiles, EgressPolicy, ListenerConfig, PinnedHosts, SipNetConfig, TlsConfig, Trust,
+};
+
+use crate::config::{Account, Config, MediaAddresses, Number, SrtpUse, Trunk, TrunkTransport};
+use crate::driver::{MetaPeer, ShardSettings, TrunkPeer};
+
+/// Builds the settings of a shard, reading every password.
+///
+/// # Errors
+/// Names the password that cannot be read.
+pub fn shard(config: &Config) -> Result<ShardSettings, SettingsError> {
+    Ok(ShardSettings {
+        endpoint: endpoint(config)?,
+        calls: calls(config),
+        meta: MetaPeer {
+            domain: config.meta.domain.clone(),
+            port: config.meta.port,
+            hostname: config.meta.hostname.clone(),
+            passwords: config
+                .numbers
+                .iter()
+                .map(|n| Ok((n.number.clone(), number_password(n)?)))
+                .collect::<Result<_, _>>()?,
+        },
+        trunks: config.trunks.iter().map(|t| (t.name.clone(), TrunkPeer { hop: trunk_hop(t) })).collect(),
+        silence: Duration::from_secs(config.limits.silence_s),
+    })
+}
+
+/// A password that cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[error("the password of {owner}: {problem}")]
+pub struct SettingsError {
+    owner: String,
+    problem: String,
+}
+
+/// Where a trunk is.
+pub(crate) fn trunk_hop(trunk: &Trunk) -> Hop {
+    Hop {
+        side: Side::Agents,
+        transport: match trunk.transport {
+            TrunkTransport::Udp => Transport::Udp,
+            TrunkTransport::Tcp => Transport::Tcp,
+            TrunkTransport::Tls => Transport::Tls,
+        },
+        host: trunk.host.clone(),
+        port: trunk.port,
+    }
+}
+
+fn endpoint(config: &Config) -> Result<EndpointConfig, SettingsError> {
+    let agents = &config.agents;
+    Ok(EndpointConfig {
+        user_agent: concat!("Setu/", env!("CARGO_PKG_VERSION")).to_owned(),
+        meta: SideConfig {
+            host: config.meta.hostname.clone(),
+            udp: None,
+            tcp: None,
+            tls: Some(config.meta.advertised_port.unwrap_or(config.meta.bind.port())),
+            realm: config.meta.hostname.clone(),
+        },
+        agents: SideConfig {
+            host: agents.hostname.clone(),
+            udp: agents.udp.map(|a| a.port()),
+            tcp: agents.tcp.map(|a| a.port()),
+            tls: agents.tls.map(|a| a.port()),
+            realm: agents.realm.clone(),
+        },
+        access: access(config)?,
+        timers: setu_sip::Timers::RFC_3261,
+        limits: Limits { sessions: config.limits.calls.saturating_mul(4), ..Limits::default() },
+    })
+}
+
+fn access(config: &Config) -> Result<Access, SettingsError> {
+    Ok(Access {
+        numbers: config
+            .numbers
+            .iter()
+            .map(|n| Ok(NumberAccess { number: n.number.clone(), password: number_password(n)? }))
+            .collect::<Result<_, _>>()?,
+        meta_networks: config.meta.sources.clone(),
+        accounts: config
+            .accounts
+            .iter()
+            .map(|a| Ok(AccountAccess { name: a.name.clone(), password: account_password(a)? }))
+            .collect::<Result<_, _>>()?,
+        trunks: config
+            .trunks
+            .iter()
+            .map(|t| TrunkAccess {
+                name: t.name.clone(),
+                networks: t.networks.clone(),
+                transports: Vec::new(),
+                probe: (t.probe_s > 0).then(|| trunk_hop(t)),
+            })
+            .collect(),
+    })
+}
+
+fn number_password(number: &Number) -> Result<Secret<String>, SettingsError> {
+    let owner = || format!("number {}", number.number);
+    number.password.read().map_err(|problem| SettingsError { owner: owner(), problem })
+}
+
+fn account_password(account: &Account) -> Result<Secret<String>, SettingsError> {
+    let owner = || format!("account {}", account.name);
+    account.password.read().map_err(|problem| SettingsError { owner: owner(), problem })
+}
+
+fn calls(config: &Config) -> CallConfig {
+    let numbers: BTreeMap<_, _> = config
+        .numbers
+        .iter()
+        .map(|n| {
+            let route = match (&n.trunk, &n.extension) {
+                (Some(trunk), Some(extension)) => {
+                    NumberRoute::Trunk { trunk: trunk.clone(), extension: extension.clone() }
+                }
+                (None | Some(_), None) | (None, Some(_)) => NumberRoute::Agents(n.agents.clone()),
+            };
+            (n.number.clone(), NumberConfig { route, record: config.recording.enabled })
+        })
+        .collect();
+    CallConfig {
+        numbers,
+        agents: config
+            .accounts
+            .iter()
+            .map(|a| {
+                let agent =
+                    AgentConfig { number: a.number.clone(), srtp: srtp(a.srtp), ..AgentConfig::default() };
+                (a.name.clone(), agent)
+            })
+            .collect(),
+        trunks: config
+            .trunks
+            .iter()
+            .map(|t| {
+                let secure = t.transport == TrunkTransport::Tls;
+                (t.name.clone(), TrunkConfig { number: t.number.clone(), srtp: srtp(t.srtp), secure })
+            })
+            .collect(),
+        dial_plan: DialPlan {
+            strip: config.dial_plan.strip.clone(),
+            country_code: config.dial_plan.country_code.clone(),
+        },
+        egress: Egress {
+            allow: config.egress.allow.iter().map(|net| (net.network(), net.prefix_len())).collect(),
+        },
+        timers: Timers {
+            ring: Duration::from_secs(config.ringing.total_s),
+            ring_agent: Duration::from_secs(config.ringing.agent_s),
+            ring_customer: Duration::from_secs(config.ringing.customer_s),
+            longest: Duration::from_secs(config.limits.call_minutes * 60),
+            ..Timers::default()
+        },
+        limits: CallLimits { calls: config.limits.calls, ..CallLimits::default() },
+        early_media_to_meta: config.meta.early_media,
+        ..CallConfig::default()
+    }
+}
+
+const fn srtp(use_: SrtpUse) -> Srtp {
+    match use_ {
+        SrtpUse::Auto => Srtp::BySignalling,
+        SrtpUse::Off => Srtp::Off,
+        SrtpUse::Optional => Srtp::Optional,
+        SrtpUse::Sdes => Srtp::Required,
+    }
+}
+
+/// Where and how SIP is listened for.
+pub(crate) fn sip_net(config: &Config) -> SipNetConfig {
+    let (meta, agents) = (&config.meta, &config.agents);
+    let mut listeners = vec![ListenerConfig {
+        advertised_host: Some(meta.hostname.clone()),
+        advertised_port: meta.advertised_port,
+        ..ListenerConfig::new(Side::Meta, Transport::Tls, meta.bind)
+    }];
+    for (transport, bind) in
+        [(Transport::Udp, agents.udp), (Transport::Tcp, agents.tcp), (Transport::Tls, agents.tls)]
+    {
+        listeners.extend(bind.map(|bind| ListenerConfig {
+            advertised_host: Some(agents.hostname.clone()),
+            ..ListenerConfig::new(Side::Agents, transport, bind)
+        }));
+    }
+    let chain = |chain: &Path, key: &Path| CertificateFiles { chain: chain.to_owned(), key: key.to_owned() };
+    let trust =
+        |extra_roots: &Option<PathBuf>| Trust { extra_roots: extra_roots.clone(), ..Trust::default() };
+    let meta_tls = TlsConfig {
+        certificate: Some(chain(&meta.certificate, &meta.private_key)),
+        trust: trust(&meta.extra_roots),
+        client_authorities: None,
+    };
+    let agents_tls = TlsConfig {
+        certificate: agents
+            .certificate
+            .as_deref()
+            .zip(agents.private_key.as_deref())
+            .map(|(c, k)| chain(c, k)),
+        trust: trust(&agents.extra_roots),
+        client_authorities: None,
+    };
+    let mut pinned = PinnedHosts::default();
+    for (name, addresses) in &config.resolve.fixed {
+        // Validation has refused what does not parse.
+        pinned.pin(name, addresses.iter().filter_map(|a| a.parse().ok()).collect());
+    }
+    SipNetConfig {
+        listeners,
+        tls: [(Side::Meta, meta_tls), (Side::Agents, agents_tls)].into(),
+        pinned,
+        egress: EgressPolicy::new(config.egress.allow.clone()),
+        limits: setu_sip_net::Limits {
+            connections: config.limits.connections,
+            ..setu_sip_net::Limits::default()
+        },
+        ..SipNetConfig::default()
+    }
+}
+
+/// Where media goes in and out.
+pub(crate) fn media_net(config: &Config) -> MediaNetConfig {
+    let side = |media: &MediaAddresses| MediaSide {
+        bind: media.bind,
+        advertised: media.advertised(),
+        ports: media.ports.first..=media.ports.last,
+    };
+    MediaNetConfig {
+        meta: side(&config.meta.media),
+        agents: side(&config.agents.media),
+        threads: config.limits.media_threads,
+        pinned: config.limits.media_threads > 1,
+        quarantine: Duration::from_secs(config.limits.port_rest_s),
+    }
+}
+
+/// Where recordings go.
+pub(crate) fn recorder(config: &Config) -> RecorderConfig {
+    RecorderConfig::new(&config.recording.folder)
+}
+
+/// What a recording says of itself: nothing that names a person.
+pub(crate) fn tags(call: CallId, at: Wall, facts: &CallFacts, direction: Direction) -> Tags {
+    let direction = match direction {
+        Direction::UserInitiated => "user_initiated",
+        Direction::BusinessInitiated => "business_initiated",
+    };
+    let tags = Tags::new(call, at).with("SETU_DIRECTION", direction).with("SETU_NUMBER", &facts.number);
+    match &facts.wacid {
+        Some(wacid) => tags.with("SETU_WACID", wacid),
+        None => tags,
+    }
+}

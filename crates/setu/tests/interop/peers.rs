@@ -1,0 +1,346 @@
+//! Real peers as processes of a test: started, waited for until they answer, ended by id. A missing one fails.
+
+use std::fs::{self, File};
+use std::net::{TcpListener, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::{Duration, Instant};
+
+/// The chroot that `cargo xtask peers` makes.
+pub fn root() -> PathBuf {
+    let root = std::env::var_os("SETU_PEERS").map_or_else(
+        || {
+            let cache = std::env::var_os("XDG_CACHE_HOME").map_or_else(
+                || PathBuf::from(std::env::var_os("HOME").expect("HOME")).join(".cache"),
+                PathBuf::from,
+            );
+            cache.join("setu/peers")
+        },
+        PathBuf::from,
+    );
+    assert!(root.join("usr/sbin/asterisk").exists(), "no peers in {}: run `cargo xtask peers`", root.display());
+    root
+}
+
+/// A process that ends with the test.
+pub struct Process {
+    name: String,
+    child: Child,
+    log: PathBuf,
+}
+
+impl Process {
+    /// Starts `command` with its output in `log`.
+    pub fn start(name: &str, command: &mut Command, log: &Path) -> Self {
+        let out = File::create(log).unwrap();
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(out.try_clone().unwrap())
+            .stderr(out)
+            .spawn()
+            .unwrap_or_else(|error| panic!("cannot start {name}: {error}; run `cargo xtask peers`"));
+        Self { name: name.to_owned(), child, log: log.to_owned() }
+    }
+
+    /// What it has written.
+    pub fn output(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends a signal by name, such as `TERM`.
+    pub fn signal(&self, name: &str) {
+        let done = Command::new("kill").args([&format!("-{name}"), &self.id().to_string()]).status().unwrap();
+        assert!(done.success(), "cannot signal {}", self.name);
+    }
+
+    /// Waits until it ends by itself.
+    pub fn wait(&mut self, within: Duration) -> std::process::ExitStatus {
+        let mut status = None;
+        until(&format!("{} ends:\n{}", self.name, self.output()), within, || {
+            status = self.child.try_wait().unwrap();
+            status.is_some()
+        });
+        status.unwrap()
+    }
+
+    /// Fails the test if it has ended.
+    pub fn assert_alive(&mut self) {
+        if let Some(status) = self.child.try_wait().unwrap() {
+            panic!("{} ended with {status}:\n{}", self.name, self.output());
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Asks `ready` again and again until it says yes; fails the test after `within`.
+pub fn until(what: &str, within: Duration, mut ready: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !ready() {
+        assert!(start.elapsed() < within, "not within {within:?}: {what}");
+        pause(Duration::from_millis(20));
+    }
+}
+
+/// Gives other processes time, as a wait that is part of a bounded loop.
+fn pause(how_long: Duration) {
+    let (_never, receiver) = std::sync::mpsc::channel::<()>();
+    let _ = receiver.recv_timeout(how_long);
+}
+
+/// A port that is free for UDP and TCP on loopback; never the same twice in one test run.
+pub fn port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    loop {
+        let base = 33_000 + (std::process::id() % 40) as u16 * 200;
+        let port = base + NEXT.fetch_add(1, Ordering::Relaxed) % 200;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() && UdpSocket::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+}
+
+/// An Asterisk in the chroot, with one PJSIP endpoint `setu`.
+pub struct Asterisk {
+    process: Process,
+    root: PathBuf,
+    /// Its folder as the chroot sees it.
+    inside: String,
+    /// Its SIP port on 127.0.0.1.
+    pub port: u16,
+}
+
+/// How to set one up.
+pub struct AsteriskSpec<'a> {
+    /// Where it finds the bridge, such as `sip:127.0.0.1:5060`.
+    pub bridge: String,
+    /// Codecs of the endpoint, such as `opus` or `ulaw`.
+    pub allow: &'a str,
+    /// `no` or `sdes`.
+    pub media_encryption: &'a str,
+    /// The tone it plays, in Hz.
+    pub tone_hz: u32,
+}
+
+impl Asterisk {
+    /// Starts one and waits until it is booted.
+    pub fn start(spec: &AsteriskSpec<'_>) -> Self {
+        let root = root();
+        let port = port();
+        let inside = format!("/setu-tests/asterisk-{}-{port}", std::process::id());
+        let folder = root.join(&inside[1..]);
+        for sub in ["etc", "var", "log", "run", "spool"] {
+            fs::create_dir_all(folder.join(sub)).unwrap();
+        }
+        write_asterisk_config(&folder.join("etc"), &inside, port, spec);
+        let process = Process::start(
+            "asterisk",
+            Command::new("chroot").arg(&root).args(["/usr/sbin/asterisk", "-f", "-C"]).arg(format!("{inside}/etc/asterisk.conf")),
+            &folder.join("log/stdout"),
+        );
+        let mut asterisk = Self { process, root, inside, port };
+        until("asterisk boots", Duration::from_secs(30), || {
+            asterisk.process.assert_alive();
+            asterisk.cli("core waitfullybooted").contains("fully booted")
+        });
+        asterisk
+    }
+
+    /// Runs a command of its console and returns what it printed.
+    pub fn cli(&self, command: &str) -> String {
+        let out = Command::new("chroot")
+            .arg(&self.root)
+            .args(["/usr/sbin/asterisk", "-C", &format!("{}/etc/asterisk.conf", self.inside), "-rx", command])
+            .output()
+            .unwrap();
+        String::from_utf8_lossy(&out.stdout).into_owned()
+    }
+
+    /// The number of calls it has at the moment.
+    pub fn channels(&self) -> usize {
+        self.cli("core show channels count")
+            .lines()
+            .find_map(|l| l.strip_suffix(" active channels").or(l.strip_suffix(" active channel")))
+            .and_then(|n| n.trim().parse().ok())
+            .unwrap_or(usize::MAX)
+    }
+
+    /// The WAV of what its side of the last call received.
+    pub fn heard(&self) -> PathBuf {
+        self.root.join(&self.inside[1..]).join("spool/heard.wav")
+    }
+
+    /// What its dialplan noted of the last call's headers.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.root.join(&self.inside[1..]).join("log/messages")).unwrap_or_default()
+    }
+}
+
+impl Drop for Asterisk {
+    fn drop(&mut self) {
+        self.cli("core stop now");
+        let _ = self.process.child.wait();
+        let _ = fs::remove_dir_all(self.root.join(&self.inside[1..]));
+    }
+}
+
+fn write_asterisk_config(etc: &Path, inside: &str, port: u16, spec: &AsteriskSpec<'_>) {
+    let write = |name: &str, text: String| fs::write(etc.join(name), text).unwrap();
+    // A section head with (!) would make Asterisk take it as a template and ignore it.
+    write(
+        "asterisk.conf",
+        format!(
+            "[directories]\nastcachedir => {inside}/var\nastetcdir => {inside}/etc\n\
+             astmoddir => /usr/lib/x86_64-linux-gnu/asterisk/modules\nastvarlibdir => /var/lib/asterisk\n\
+             astdbdir => {inside}/var\nastkeydir => {inside}/var\nastdatadir => /usr/share/asterisk\n\
+             astagidir => {inside}/var\nastspooldir => {inside}/spool\nastrundir => {inside}/run\n\
+             astlogdir => {inside}/log\n[options]\nverbose = 3\n"
+        ),
+    );
+    let modules: String = ASTERISK_MODULES.split_whitespace().map(|m| format!("load = {m}.so\n")).collect();
+    write("modules.conf", format!("[modules]\nautoload=no\n{modules}"));
+    write(
+        "pjsip.conf",
+        format!(
+            "[udp]\ntype=transport\nprotocol=udp\nbind=127.0.0.1:{port}\n\
+             [setu]\ntype=endpoint\ntransport=udp\ncontext=from-setu\ndisallow=all\nallow={}\naors=setu\n\
+             direct_media=no\nmedia_encryption={}\nrtp_symmetric=yes\n\
+             [setu]\ntype=aor\ncontact={}\n[setu]\ntype=identify\nendpoint=setu\nmatch=127.0.0.1\n",
+            spec.allow, spec.media_encryption, spec.bridge
+        ),
+    );
+    write(
+        "extensions.conf",
+        format!(
+            "[from-setu]\n\
+             exten => tone,1,Verbose(1,customer=${{PJSIP_HEADER(read,X-Setu-Customer)}} wacid=${{PJSIP_HEADER(read,X-Setu-Wacid)}})\n\
+             same => n,Goto(talk,1)\n\
+             exten => talk,1,Answer()\n\
+             same => n,MixMonitor({inside}/spool/both.wav,r({inside}/spool/heard.wav))\n\
+             same => n,PlayTones({hz})\n same => n,Wait(60)\n\
+             exten => hangup,1,Answer()\n same => n,PlayTones({hz})\n same => n,Wait(2)\n same => n,Hangup()\n\
+             exten => busy,1,Hangup(17)\n\
+             exten => ring,1,Ringing()\n same => n,Wait(60)\n\
+             exten => early,1,Progress()\n same => n,PlayTones({hz})\n same => n,Wait(2)\n same => n,Goto(talk,1)\n",
+            hz = spec.tone_hz
+        ),
+    );
+    let rtp = port.wrapping_add(10_000);
+    write("rtp.conf", format!("[general]\nrtpstart={rtp}\nrtpend={}\n", rtp + 60));
+    write("logger.conf", "[logfiles]\nmessages => notice,warning,error,verbose\n".to_owned());
+    write(
+        "indications.conf",
+        "[general]\ncountry=us\n[us]\ndescription = US\nringcadence = 2000,4000\ndial = 350+440\n\
+         busy = 480+620/500,0/500\nring = 440+480/2000,0/4000\ncongestion = 480+620/250,0/250\n"
+            .to_owned(),
+    );
+    for empty in ["ccss", "cdr", "cel", "features", "acl", "udptl", "pjproject"] {
+        write(&format!("{empty}.conf"), String::new());
+    }
+}
+
+const ASTERISK_MODULES: &str = "res_pjproject res_sorcery_config res_sorcery_memory res_sorcery_astdb \
+    res_timing_timerfd res_pjsip res_pjsip_authenticator_digest res_pjsip_outbound_authenticator_digest \
+    res_pjsip_endpoint_identifier_ip res_pjsip_endpoint_identifier_user res_pjsip_session res_pjsip_sdp_rtp \
+    res_pjsip_caller_id res_pjsip_nat res_pjsip_rfc3326 res_pjsip_logger res_pjsip_header_funcs \
+    res_pjsip_registrar res_pjsip_diversion res_pjsip_acl res_pjsip_pubsub chan_pjsip res_rtp_asterisk res_srtp \
+    codec_opus_open_source codec_ulaw codec_alaw codec_resample format_wav format_pcm pbx_config app_dial \
+    app_playtones app_chanspy func_cut func_groupcount func_uri func_logic func_periodic_hook app_mixmonitor \
+    app_echo app_verbose app_senddtmf func_channel func_callerid bridge_simple bridge_builtin_features \
+    res_clioriginate app_stack";
+
+/// A baresip softphone that registers, answers by itself, plays a sine and keeps what it hears.
+pub struct Baresip {
+    process: Process,
+    folder: tempfile::TempDir,
+}
+
+/// How to set one up.
+pub struct BaresipSpec<'a> {
+    /// Account, such as `alice`.
+    pub user: &'a str,
+    /// Its password.
+    pub password: &'a str,
+    /// The registrar's address, such as `127.0.0.1:5071`.
+    pub registrar: String,
+    /// `udp`, `tcp` or `tls`.
+    pub transport: &'a str,
+    /// Further account parameters, such as `;mediaenc=srtp-mand`.
+    pub account: &'a str,
+    /// The tone it plays, in Hz.
+    pub tone_hz: u32,
+}
+
+impl Baresip {
+    /// Starts one and waits until it is registered.
+    pub fn start(spec: &BaresipSpec<'_>) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path();
+        let sip = port();
+        let rtp = port().wrapping_add(12_000);
+        fs::write(
+            path.join("config"),
+            format!(
+                "poll_method epoll\nsip_listen 127.0.0.1:{sip}\nsip_verify_server no\nsip_trans_def {transport}\n\
+                 audio_player aufile,{heard}\naudio_source ausine,{hz}\naudio_alert aufile,/dev/null\n\
+                 rtp_ports {rtp}-{last}\nrtp_timeout 0\njitter_buffer_delay 2-5\n\
+                 module_path /usr/lib/baresip/modules\n\
+                 module opus.so\nmodule g711.so\nmodule ausine.so\nmodule aufile.so\nmodule srtp.so\n\
+                 module_tmp uuid.so\nmodule_tmp account.so\nmodule_app menu.so\n",
+                transport = spec.transport,
+                heard = path.join("heard.wav").display(),
+                hz = spec.tone_hz,
+                last = rtp + 20,
+            ),
+        )
+        .unwrap();
+        fs::write(
+            path.join("accounts"),
+            format!(
+                "<sip:{}@{};transport={}>;auth_user={};auth_pass={};answermode=auto;regint=60{}\n",
+                spec.user, spec.registrar, spec.transport, spec.user, spec.password, spec.account
+            ),
+        )
+        .unwrap();
+        let log = path.join("log");
+        let process = Process::start("baresip", Command::new("baresip").arg("-f").arg(path).arg("-v"), &log);
+        let mut phone = Self { process, folder };
+        until("baresip registers", Duration::from_secs(15), || {
+            phone.process.assert_alive();
+            phone.process.output().contains("registered successfully") || phone.process.output().contains("200 OK")
+        });
+        phone
+    }
+
+    /// The WAV of what it heard.
+    pub fn heard(&self) -> PathBuf {
+        self.folder.path().join("heard.wav")
+    }
+
+    /// What it printed.
+    pub fn output(&self) -> String {
+        self.process.output()
+    }
+}
+
+/// Runs a tool to its end and returns what it printed; fails the test if the tool is missing or fails.
+pub fn tool(name: &str, args: &[&str]) -> String {
+    let out = Command::new(name)
+        .args(args)
+        .output()
+        .unwrap_or_else(|error| panic!("cannot start {name}: {error}; run `cargo xtask peers`"));
+    let text = format!("{}{}", String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
+    assert!(out.status.success(), "{name} {args:?} ended with {}:\n{text}", out.status);
+    text
+}
