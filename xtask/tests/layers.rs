@@ -39,6 +39,7 @@ const EDGES: &[(&str, &[&str])] = &[
         ],
     ),
     ("setu-benches", &["setu-model", "setu-sip", "setu-srtp", "setu-media"]),
+    ("setu-fuzz", &["setu-call", "setu-model", "setu-sdp", "setu-sip", "setu-srtp"]),
     ("xtask", &[]),
 ];
 
