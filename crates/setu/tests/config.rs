@@ -44,6 +44,7 @@ fn every_default_shown_in_the_example_is_the_real_one() {
         "private_key",
         "\"wa.meta.vc\"",
         "level",
+        "country_code",
     ];
     let uncommented: String = text
         .lines()
