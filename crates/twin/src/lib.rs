@@ -5,11 +5,12 @@
 //! SRTP is `rtc-srtp`, its Opus `opus-pure`. It is the witness, and a bug must not agree with itself.
 
 #![forbid(unsafe_code)]
-#![allow(dead_code, reason = "the agent twins that use the rest follow in the next commit")]
 
+pub mod agent;
 mod io;
 pub mod media;
 pub mod meta;
+pub mod net;
 mod person;
 mod sip;
 

@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use bytes::Bytes;
 use setu_model::{Entropy, Now, SeededEntropy};
 
 use super::call::{Call, Due, Stage};
@@ -15,7 +14,8 @@ use super::report::{Ender, Event, UserSaw, Violation};
 use super::spec::{Answering, CallSpec, EdgeConfig, TwinCallId};
 use crate::io::{Closed, ConnId, Output, Party, StreamFacts, Transport};
 use crate::media::{CryptoLine, DtmfPlan, Noticed, Suite};
-use crate::sip::message::{Message, Stream};
+use crate::sip::message::Message;
+use crate::sip::streams::Streams;
 use crate::sip::transactions::{Channel, Told, Transactions};
 
 /// Meta's SIP edge and the WhatsApp users behind it, for calls with SDES media.
@@ -28,21 +28,11 @@ pub struct Edge {
     pub(super) calls: BTreeMap<TwinCallId, Call>,
     /// Nonces of our challenges, newest last.
     pub(super) nonces: VecDeque<String>,
-    conns: BTreeMap<ConnId, Conn>,
+    streams: Streams,
     outputs: VecDeque<Output>,
     events: VecDeque<Event>,
     next_call: u64,
-    next_conn: u64,
     next_relay: usize,
-}
-
-struct Conn {
-    stream: Stream,
-    open: bool,
-    /// What waits for the connection to open.
-    queue: Vec<Bytes>,
-    /// Whom we dialled.
-    dialled: Option<(String, u16)>,
 }
 
 impl Edge {
@@ -61,10 +51,9 @@ impl Edge {
             transactions: Transactions::default(),
             calls: BTreeMap::new(),
             nonces: VecDeque::new(),
-            conns: BTreeMap::new(),
+            streams: Streams::default(),
             events: VecDeque::new(),
             next_call: 1,
-            next_conn: 1,
             next_relay: 0,
         }
     }
@@ -114,6 +103,7 @@ impl Edge {
     pub fn drop_connection(&mut self, call: TwinCallId) {
         if let Some(conn) = self.calls.get(&call).and_then(|call| call.conn) {
             self.close(conn);
+            self.flush();
         }
     }
 
@@ -203,15 +193,12 @@ impl Edge {
 
     /// The way for requests of `call`: its connection, or a new one to the number's host.
     pub(super) fn way(&mut self, call: &mut Call) -> Channel {
-        if let Some(conn) = call.conn.filter(|conn| self.conns.contains_key(conn)) {
+        if let Some(conn) = call.conn.filter(|conn| self.streams.is_alive(*conn)) {
             return Channel::Stream(conn);
         }
         let target = (call.number.hostname.clone(), call.number.port);
-        let shared = self.conns.iter().find(|(_, c)| c.dialled.as_ref() == Some(&target)).map(|(id, _)| *id);
-        let conn = match shared.filter(|_| !call.quirks.connection_per_call) {
-            Some(conn) => conn,
-            None => self.dial(target),
-        };
+        let shared = self.streams.to(&target).filter(|_| !call.quirks.connection_per_call);
+        let conn = shared.unwrap_or_else(|| self.streams.dial(target, Transport::Tls, Vec::new()));
         call.conn = Some(conn);
         call.report.connections += 1;
         self.transactions.move_call(&call.dialog.call_id, Channel::Stream(conn));
@@ -219,46 +206,16 @@ impl Edge {
     }
 
     pub(super) fn is_open(&self, conn: ConnId) -> bool {
-        self.conns.get(&conn).is_some_and(|c| c.open)
-    }
-
-    fn dial(&mut self, target: (String, u16)) -> ConnId {
-        let conn = ConnId::dialled(self.next_conn);
-        self.next_conn += 1;
-        let (host, port) = target.clone();
-        self.outputs.push_back(Output::Connect {
-            conn,
-            transport: Transport::Tls,
-            host,
-            port,
-            alpn: Vec::new(),
-        });
-        let entry = Conn { stream: Stream::new(), open: false, queue: Vec::new(), dialled: Some(target) };
-        self.conns.insert(conn, entry);
-        conn
+        self.streams.is_open(conn)
     }
 
     pub(super) fn close(&mut self, conn: ConnId) {
-        if self.conns.remove(&conn).is_some() {
-            self.outputs.push_back(Output::CloseStream { conn });
-        }
+        self.streams.close(conn);
     }
 
-    /// Moves what the transactions send to the connections, or into the queue of one that is still opening.
     pub(super) fn flush(&mut self) {
-        while let Some(output) = self.transactions.outputs.pop_front() {
-            if let Output::SendStream { conn, bytes } = &output {
-                match self.conns.get_mut(conn) {
-                    Some(c) if c.open => {}
-                    Some(c) => {
-                        c.queue.push(bytes.clone());
-                        continue;
-                    }
-                    None => continue,
-                }
-            }
-            self.outputs.push_back(output);
-        }
+        self.streams.flush(&mut self.transactions);
+        self.outputs.append(&mut self.streams.outputs);
     }
 
     /// Moves the voice's packets out and acts on what its ear noticed.
@@ -353,15 +310,7 @@ impl Party for Edge {
             self.outputs.push_back(Output::CloseStream { conn });
             return;
         }
-        let entry = self.conns.entry(conn).or_insert_with(|| Conn {
-            stream: Stream::new(),
-            open: true,
-            queue: Vec::new(),
-            dialled: None,
-        });
-        entry.open = true;
-        let queued: Vec<Bytes> = entry.queue.drain(..).collect();
-        self.outputs.extend(queued.into_iter().map(|bytes| Output::SendStream { conn, bytes }));
+        self.streams.opened(conn);
         let waiting: Vec<TwinCallId> = self
             .calls
             .values()
@@ -375,23 +324,23 @@ impl Party for Edge {
     }
 
     fn handle_stream_bytes(&mut self, conn: ConnId, bytes: &[u8], now: Now) {
-        let Some(entry) = self.conns.get_mut(&conn) else { return };
-        match entry.stream.push(bytes) {
-            Some(messages) => {
-                for message in messages {
-                    self.handle_message(conn, &message, now);
-                }
-            }
-            None => {
-                self.tell(Event::Violation(None, Violation::Malformed));
-                self.close(conn);
-            }
+        if !self.streams.is_alive(conn) {
+            return;
+        }
+        let Some(messages) = self.streams.push(conn, bytes) else {
+            self.tell(Event::Violation(None, Violation::Malformed));
+            self.close(conn);
+            self.flush();
+            return;
+        };
+        for message in messages {
+            self.handle_message(conn, &message, now);
         }
         self.flush();
     }
 
     fn handle_stream_closed(&mut self, conn: ConnId, why: Closed, now: Now) {
-        self.conns.remove(&conn);
+        self.streams.closed(conn);
         let ids: Vec<TwinCallId> =
             self.calls.values().filter(|c| c.conn == Some(conn)).map(|c| c.id).collect();
         for id in ids {

@@ -88,6 +88,15 @@ impl Message {
         self.list("Via").first().and_then(|via| param(via, "branch")).unwrap_or_default()
     }
 
+    /// Every field whose lower-cased name begins so, with the name as written.
+    pub(crate) fn headers_starting_with(&self, prefix: &str) -> Vec<(String, String)> {
+        let fields = self.inner.headers().iter().map(|header| {
+            let name = String::from_utf8_lossy(header.name().canonical()).into_owned();
+            (name, String::from_utf8_lossy(&header.value()).into_owned())
+        });
+        fields.filter(|(name, _)| name.to_ascii_lowercase().starts_with(prefix)).collect()
+    }
+
     /// The URI of the first Contact.
     pub(crate) fn contact(&self) -> Option<String> {
         self.list("Contact").first().map(|c| address_uri(c))
@@ -150,15 +159,13 @@ pub(crate) struct Uri {
     pub(crate) user: String,
     pub(crate) host: String,
     pub(crate) port: Option<u16>,
-    pub(crate) params: Vec<String>,
 }
 
 impl Uri {
     pub(crate) fn read(text: &str) -> Self {
         let (scheme, rest) = text.split_once(':').unwrap_or(("", text));
         let (user, rest) = rest.rsplit_once('@').unwrap_or(("", rest));
-        let mut pieces = rest.split(';');
-        let hostport = pieces.next().unwrap_or_default().split('?').next().unwrap_or_default();
+        let hostport = rest.split(';').next().unwrap_or_default().split('?').next().unwrap_or_default();
         let (host, port) = match hostport.strip_prefix('[').and_then(|v6| v6.split_once(']')) {
             Some((v6, port)) => (v6, port.strip_prefix(':')),
             None => hostport.split_once(':').map_or((hostport, None), |(host, port)| (host, Some(port))),
@@ -168,15 +175,7 @@ impl Uri {
             user: user.split(';').next().unwrap_or_default().to_owned(),
             host: host.to_ascii_lowercase(),
             port: port.and_then(|p| p.parse().ok()),
-            params: pieces.map(str::to_owned).collect(),
         }
-    }
-
-    pub(crate) fn param(&self, name: &str) -> Option<&str> {
-        self.params.iter().find_map(|p| {
-            let (key, value) = p.split_once('=').unwrap_or((p, ""));
-            key.eq_ignore_ascii_case(name).then_some(value)
-        })
     }
 }
 
@@ -191,7 +190,6 @@ mod tests {
         assert_eq!(param(value, "isfocus").as_deref(), Some(""));
         let uri = Uri::read("sip:+1555;tgrp=x@[2001:db8::1]:5061;transport=tls");
         assert_eq!((uri.user.as_str(), uri.host.as_str(), uri.port), ("+1555", "2001:db8::1", Some(5_061)));
-        assert_eq!(uri.param("transport"), Some("tls"));
         assert_eq!(Uri::read("sip:wa.meta.vc").host, "wa.meta.vc");
     }
 

@@ -4,5 +4,6 @@ pub(crate) mod dialog;
 pub(crate) mod digest;
 pub(crate) mod message;
 pub(crate) mod sdp;
+pub(crate) mod streams;
 pub(crate) mod text;
 pub(crate) mod transactions;

@@ -46,6 +46,11 @@ impl MediaDirection {
     pub(crate) const fn sends(self) -> bool {
         matches!(self, Self::SendRecv | Self::SendOnly)
     }
+
+    /// Whether the party that wrote it takes anything.
+    pub(crate) const fn receives(self) -> bool {
+        matches!(self, Self::SendRecv | Self::RecvOnly)
+    }
 }
 
 /// What the twins take from a received description: its first audio stream.
