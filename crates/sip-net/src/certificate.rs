@@ -23,9 +23,9 @@ pub struct CertificateStatus {
     pub file: PathBuf,
     /// The names it proves, in lower case.
     pub names: Vec<String>,
-    /// The first moment the whole chain is valid.
+    /// The first moment it is valid.
     pub not_before: Wall,
-    /// The last moment the whole chain is valid.
+    /// The last moment it is valid.
     pub not_after: Wall,
 }
 
@@ -135,7 +135,7 @@ pub(crate) fn load(
     now: Wall,
 ) -> Result<(CertifiedKey, CertificateStatus), CertificateError> {
     let chain = read_chain(&files.chain)?;
-    let status = status(side, &files.chain, &chain)?;
+    let status = status(side, &files.chain, &chain, now)?;
     if status.not_after <= now {
         return Err(CertificateError::Expired { file: status.file, not_after: status.not_after });
     }
@@ -205,35 +205,43 @@ fn general_name(name: &GeneralName<'_>) -> Option<String> {
     }
 }
 
+/// Reads what the leaf says. An intermediate past its end is no reason to refuse: chains carry old cross-signatures
+/// that today's clients do not need.
 fn status(
     side: Side,
     file: &Path,
     chain: &[CertificateDer<'_>],
+    now: Wall,
 ) -> Result<CertificateStatus, CertificateError> {
-    let malformed = |fault: String| CertificateError::Malformed { file: file.to_owned(), fault };
-    let mut status = CertificateStatus {
-        side,
-        file: file.to_owned(),
-        names: chain.first().map(names).unwrap_or_default(),
-        not_before: Wall::from_unix_ms(i64::MIN),
-        not_after: Wall::from_unix_ms(i64::MAX),
-    };
+    let mut leaf = None;
     for certificate in chain {
-        let (_, parsed) =
-            X509Certificate::from_der(certificate).map_err(|fault| malformed(fault.to_string()))?;
+        let (_, parsed) = X509Certificate::from_der(certificate).map_err(|fault| {
+            CertificateError::Malformed { file: file.to_owned(), fault: fault.to_string() }
+        })?;
         let wall = |seconds: i64| Wall::from_unix_ms(seconds.saturating_mul(1_000));
-        status.not_before = status.not_before.max(wall(parsed.validity().not_before.timestamp()));
-        status.not_after = status.not_after.min(wall(parsed.validity().not_after.timestamp()));
+        let not_after = wall(parsed.validity().not_after.timestamp());
+        if leaf.is_some() && not_after <= now {
+            tracing::warn!(file = %file.display(), %not_after, "an intermediate certificate has expired");
+        }
+        leaf.get_or_insert(CertificateStatus {
+            side,
+            file: file.to_owned(),
+            names: parsed_names(&parsed),
+            not_before: wall(parsed.validity().not_before.timestamp()),
+            not_after,
+        });
     }
-    Ok(status)
+    leaf.ok_or_else(|| CertificateError::NotPem { file: file.to_owned(), wanted: "certificate", fault: None })
 }
 
 fn read_chain(file: &Path) -> Result<Vec<CertificateDer<'static>>, CertificateError> {
     let not_pem = |fault| CertificateError::NotPem { file: file.to_owned(), wanted: "certificate", fault };
-    let chain = CertificateDer::pem_slice_iter(&read(file)?)
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|fault| not_pem(Some(fault)))?;
-    if chain.is_empty() { Err(not_pem(None)) } else { Ok(chain) }
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&read(file)?).collect();
+    match chain {
+        Ok(chain) if chain.is_empty() => Err(not_pem(None)),
+        Ok(chain) => Ok(chain),
+        Err(fault) => Err(not_pem(Some(fault))),
+    }
 }
 
 fn read(file: &Path) -> Result<Vec<u8>, CertificateError> {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use setu_model::{Side, limits};
+use setu_model::Side;
 use setu_sip::Transport;
 
 use crate::EgressPolicy;
@@ -165,7 +165,7 @@ impl Default for Limits {
             queue: 256,
             waiting: 256,
             connections: 16_384,
-            connections_per_ip: 4_096,
+            connections_per_ip: 1_024,
             newcomers: 1_024,
             newcomers_per_ip: 128,
             connecting: 1_024,
@@ -180,7 +180,10 @@ impl Default for Limits {
 pub struct Timeouts {
     /// All DNS questions of one resolution together.
     pub resolve: Duration,
-    /// The TCP handshake with one address. Well below the 32 s of Timer B, so that the next address has a chance.
+    /// All it takes to reach a hop: resolution and every address tried. Below the 32 s of Timer B: what leaves
+    /// after its transaction gave up would ring where nobody calls any more.
+    pub open: Duration,
+    /// The TCP handshake with one address. Short enough that the next address has a chance.
     pub connect: Duration,
     /// The TLS handshake, on either side.
     pub handshake: Duration,
@@ -190,7 +193,8 @@ pub struct Timeouts {
     pub message: Duration,
     /// One write to a stream.
     pub write: Duration,
-    /// A connection without traffic either way. Longer than a call may be silent in signalling.
+    /// A connection without traffic either way. Longer than the usual registration of an hour, so that a phone
+    /// without keepalives stays reachable.
     pub idle: Duration,
     /// Between CRLF pings on connections the bridge opened (RFC 5626 section 3.5.1); none for no pings.
     pub keepalive: Option<Duration>,
@@ -204,12 +208,13 @@ impl Default for Timeouts {
     fn default() -> Self {
         Self {
             resolve: Duration::from_secs(5),
+            open: Duration::from_secs(25),
             connect: Duration::from_secs(4),
             handshake: Duration::from_secs(10),
             first_message: Duration::from_secs(30),
             message: Duration::from_secs(10),
             write: Duration::from_secs(10),
-            idle: Duration::from_secs(limits::CALL_HOURS * 3600),
+            idle: Duration::from_secs(4_200),
             keepalive: Some(Duration::from_secs(90)),
             linger: Duration::from_secs(1),
             drain: Duration::from_secs(2),

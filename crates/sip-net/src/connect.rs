@@ -24,7 +24,10 @@ use crate::udp;
 pub(crate) async fn open(shared: Arc<Shared>, hop: Hop) {
     let opened = tokio::select! {
         () = shared.reached(Phase::Draining) => Err(SendFailure::Shutdown),
-        opened = try_open(&shared, &hop) => opened,
+        opened = timeout(shared.timeouts.open, try_open(&shared, &hop)) => opened.unwrap_or_else(|_| {
+            shared.counters.handshakes_timed_out.add();
+            Err(SendFailure::Unreachable("no address was reached in time".to_owned()))
+        }),
     };
     match opened {
         Ok(Opened::Datagrams(addresses)) => {

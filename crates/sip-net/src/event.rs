@@ -26,7 +26,7 @@ pub enum NetEvent {
         /// What is wrong with it.
         error: ParseError,
     },
-    /// A message with a hop for a target leaves on this flow.
+    /// A message that goes to a hop, for want of another flow or from the start, leaves on this flow.
     Bound {
         /// The message's token.
         token: SendToken,

@@ -136,8 +136,8 @@ impl SipNet {
     }
 
     /// Stops listening, sends what waits within [`Timeouts::drain`], closes every stream, and returns once no task
-    /// is left.
-    pub async fn shutdown(self) {
+    /// is left. UDP ports are given back when this value is dropped: until then the last responses can leave.
+    pub async fn shutdown(&self) {
         let shared = &self.shared;
         let open = shared.pool().close();
         shared.phase.send_replace(Phase::Draining);

@@ -1,0 +1,96 @@
+//! UDP: datagrams, flows, and the rules of RFC 3581's sending half.
+
+#![expect(clippy::unwrap_used, reason = "helpers of a test may panic")]
+
+mod common;
+
+use common::{Bridge, LOOPBACK, call_id, config, hop, message, pin, text, to, within};
+use setu_model::Side;
+use setu_sip::{Target, Transport};
+use setu_sip_net::{NetEvent, SendFailure};
+use tokio::net::UdpSocket;
+
+async fn receive(socket: &UdpSocket) -> String {
+    let mut buffer = vec![0; 65_535];
+    let (length, _) = within(socket.recv_from(&mut buffer)).await.unwrap();
+    buffer.truncate(length);
+    String::from_utf8(buffer).unwrap()
+}
+
+#[tokio::test]
+async fn a_response_goes_to_the_address_the_request_came_from() {
+    let mut bridge = Bridge::start(config(&[Transport::Udp]));
+    let phone = UdpSocket::bind(LOOPBACK).await.unwrap();
+    phone.send_to(text("in").as_bytes(), bridge.address(Transport::Udp)).await.unwrap();
+    let (arrival, request) = bridge.received().await;
+    assert_eq!((call_id(&request).as_str(), arrival.transport), ("in", Transport::Udp));
+    assert_eq!(
+        (arrival.remote, arrival.local),
+        (phone.local_addr().unwrap(), bridge.address(Transport::Udp))
+    );
+    assert!(!arrival.outbound && arrival.verified.is_empty());
+    bridge.send(1, Target::Flow(arrival.flow), &message("answer"));
+    assert_eq!(receive(&phone).await, text("answer"));
+    bridge.nothing_more();
+}
+
+#[tokio::test]
+async fn a_hop_is_bound_to_the_flow_its_answer_comes_on() {
+    let phone = UdpSocket::bind(LOOPBACK).await.unwrap();
+    let mut config = config(&[Transport::Udp]);
+    pin(&mut config.pinned, "phone.example.com", &[phone.local_addr().unwrap()]);
+    let mut bridge = Bridge::start(config);
+    for (token, target) in [
+        (1, to(Transport::Udp, phone.local_addr().unwrap())),
+        (2, Target::Hop(hop(Transport::Udp, "phone.example.com", None))),
+    ] {
+        bridge.send(token, target, &message("out"));
+        let flow = bridge.bound(token).await;
+        assert_eq!(receive(&phone).await, text("out"));
+        phone.send_to(text("back").as_bytes(), bridge.address(Transport::Udp)).await.unwrap();
+        assert_eq!(bridge.received().await.0.flow, flow);
+    }
+}
+
+#[tokio::test]
+async fn ipv6_flows_work_like_ipv4_ones() {
+    let mut config = config(&[Transport::Udp]);
+    config.listeners[0].bind = "[::1]:0".parse().unwrap();
+    config.egress = setu_sip_net::EgressPolicy::new(vec!["::1/128".parse().unwrap()]);
+    let mut bridge = Bridge::start(config);
+    let phone = UdpSocket::bind("[::1]:0").await.unwrap();
+    phone.send_to(text("in").as_bytes(), bridge.address(Transport::Udp)).await.unwrap();
+    let (arrival, _) = bridge.received().await;
+    bridge.send(1, Target::Flow(arrival.flow), &message("answer"));
+    assert_eq!(receive(&phone).await, text("answer"));
+    bridge.send(2, to(Transport::Udp, phone.local_addr().unwrap()), &message("out"));
+    assert_eq!(bridge.bound(2).await, arrival.flow);
+    assert_eq!(receive(&phone).await, text("out"));
+
+    bridge.send(3, Target::Hop(hop(Transport::Udp, "127.0.0.1", Some(9))), &message("no"));
+    assert!(matches!(bridge.send_failed(3).await, SendFailure::Forbidden(_)));
+}
+
+#[tokio::test]
+async fn a_family_without_a_listener_is_said_so() {
+    let mut config = config(&[Transport::Tcp]);
+    config.listeners.push(setu_sip_net::ListenerConfig::new(Side::Agents, Transport::Udp, LOOPBACK));
+    let mut bridge = Bridge::start(config);
+    bridge.send(1, Target::Hop(hop(Transport::Udp, "127.0.0.1", Some(9))), &message("no"));
+    assert_eq!(bridge.send_failed(1).await, SendFailure::NoListener(Side::Meta, Transport::Udp));
+}
+
+#[tokio::test]
+async fn garbage_is_reported_and_keepalives_are_not() {
+    let mut bridge = Bridge::start(config(&[Transport::Udp]));
+    let phone = UdpSocket::bind(LOOPBACK).await.unwrap();
+    let to = bridge.address(Transport::Udp);
+    for datagram in [&b"\r\n\r\n"[..], b"\0\0\0\0", b"", b"\x80\x01 garbage"] {
+        phone.send_to(datagram, to).await.unwrap();
+    }
+    let NetEvent::Malformed { arrival, error } = bridge.next().await else { panic!("not malformed") };
+    assert_eq!((arrival.remote, error.status), (phone.local_addr().unwrap(), 400));
+    assert_eq!(bridge.net.counters().keepalives.total(), 3);
+    assert_eq!(bridge.net.counters().traffic(Side::Meta, Transport::Udp).malformed.total(), 1);
+    bridge.nothing_more();
+}
