@@ -357,3 +357,112 @@ fn owned(fd: libc::c_int) -> io::Result<OwnedFd> {
 fn check(result: libc::c_int) -> io::Result<libc::c_int> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::UdpSocket;
+
+    use super::*;
+
+    fn socket() -> (UdpSocket, SocketAddr) {
+        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        let address = socket.local_addr().unwrap();
+        (socket, address)
+    }
+
+    #[test]
+    fn addresses_of_both_families_are_read_as_the_kernel_writes_them() {
+        for text in ["192.0.2.7:40001", "[2001:db8::7]:40001", "[fe80::1%3]:9"] {
+            let wanted: SocketAddr = text.parse().unwrap();
+            let name = SockAddr::from(wanted);
+            // SAFETY: the pointer is to a whole `sockaddr_storage`.
+            let storage = unsafe { *name.as_ptr().cast::<libc::sockaddr_storage>() };
+            assert_eq!(address(&storage), Some(wanted));
+        }
+        assert_eq!(address(&no_name()), None);
+    }
+
+    #[test]
+    fn a_batch_keeps_the_order_of_each_socket_and_survives_a_refused_datagram() {
+        let ((one, one_at), (two, two_at), (sink, sink_at)) = (socket(), socket(), socket());
+        let nowhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let mut batch = SendBatch::new();
+        for number in 0..10 {
+            assert!(batch.push(one.as_raw_fd(), sink_at, &[1, number]));
+            assert!(batch.push(two.as_raw_fd(), if number == 4 { nowhere } else { sink_at }, &[2, number]));
+        }
+        assert_eq!(batch.flush(), Flushed { sent: 19, unsent: 1 });
+        assert_eq!(batch.flush(), Flushed::default());
+        let mut heard = [Vec::new(), Vec::new()];
+        for _ in 0..19 {
+            let mut datagram = [0; 4];
+            let (len, from) = sink.recv_from(&mut datagram).unwrap();
+            let which = usize::from(from == two_at);
+            assert_eq!((len, from), (2, [one_at, two_at][which]));
+            heard[which].push(datagram[1]);
+        }
+        assert_eq!(heard, [vec![0, 1, 2, 3, 4, 5, 6, 7, 8, 9], vec![0, 1, 2, 3, 5, 6, 7, 8, 9]]);
+    }
+
+    #[test]
+    fn a_full_batch_and_a_datagram_too_long_are_refused() {
+        let (one, at) = socket();
+        let mut batch = SendBatch::new();
+        assert!(!batch.push(one.as_raw_fd(), at, &[0; MEDIA_DATAGRAM_BYTES + ROOM + 1]));
+        for _ in 0..SEND_BATCH {
+            assert!(!batch.is_full());
+            assert!(batch.push(one.as_raw_fd(), at, &[0; MEDIA_DATAGRAM_BYTES + ROOM]));
+        }
+        assert!(batch.is_full());
+        assert!(!batch.push(one.as_raw_fd(), at, &[0]));
+    }
+
+    #[test]
+    fn datagrams_are_taken_in_batches_with_their_senders() {
+        let ((one, at), (two, from)) = (socket(), socket());
+        let mut batch = ReceiveBatch::new();
+        assert_eq!(batch.receive(&one).unwrap(), 0, "nothing waits, and nobody waits for it");
+        for number in 0..RECEIVE_BATCH as u8 + 3 {
+            two.send_to(&vec![number; 1 + usize::from(number)], at).unwrap();
+        }
+        two.send_to(&[0; MEDIA_DATAGRAM_BYTES + 1], at).unwrap();
+        assert_eq!(batch.receive(&one).unwrap(), RECEIVE_BATCH);
+        for number in 0..RECEIVE_BATCH {
+            let datagram = batch.datagram(number).unwrap();
+            assert_eq!((datagram.from, datagram.len), (from, number + 1));
+            assert!(datagram.buffer[..datagram.len].iter().all(|byte| usize::from(*byte) == number));
+            assert!(datagram.buffer.len() >= MEDIA_DATAGRAM_BYTES + ROOM);
+        }
+        assert_eq!(batch.receive(&one).unwrap(), 4);
+        assert_eq!(batch.datagram(2).unwrap().len, RECEIVE_BATCH + 3);
+        assert!(batch.datagram(3).is_none(), "too long");
+    }
+
+    #[test]
+    fn a_wake_up_is_reported_until_it_is_cleared() {
+        let mut epoll = Epoll::new(4).unwrap();
+        let waker = Waker::new().unwrap();
+        epoll.add(&waker, 7).unwrap();
+        assert_eq!(epoll.wait(Some(Duration::ZERO)).unwrap(), 0);
+        waker.wake();
+        waker.wake();
+        for _ in 0..2 {
+            assert_eq!(epoll.wait(None).unwrap(), 1);
+            assert_eq!(epoll.token(0), Some(7));
+        }
+        waker.clear();
+        assert_eq!(epoll.wait(Some(Duration::from_nanos(1))).unwrap(), 0);
+    }
+
+    #[test]
+    fn pinning_beyond_the_last_processor_changes_nothing() {
+        std::thread::spawn(|| {
+            assert!(pin_thread(100_000).is_ok());
+            assert!(pin_thread(0).is_ok());
+            assert_eq!(std::thread::available_parallelism().unwrap().get(), 1);
+        })
+        .join()
+        .unwrap();
+    }
+}

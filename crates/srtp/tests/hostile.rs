@@ -2,8 +2,9 @@
 
 mod support;
 
+use proptest::prelude::*;
 use setu_srtp::rtp::Header;
-use setu_srtp::{MAX_SOURCES, SourceIndex, SrtpError, Suite, rtcp};
+use setu_srtp::{MAX_SOURCES, SourceIndex, SrtpError, Suite, TelephoneEvent, demux, rtcp};
 use support::{SSRC, protect_rtcp, protect_rtp, receiver, report, sender, voice};
 
 /// Before authentication: whoever can reach the port. webrtc-srtp 0.17 panics on SRTCP of 4 to 13 bytes.
@@ -229,4 +230,34 @@ fn suites_are_known_by_their_names_in_sdes() {
         assert!(suite.split_keying(&vec![0; suite.key_len() + suite.salt_len() + 1]).is_err());
     }
     assert!("AES_256_CM_HMAC_SHA1_80".parse::<Suite>().is_err());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    /// Before authentication: anything at all, most of it shaped like a packet.
+    #[test]
+    fn no_bytes_make_a_parser_panic(
+        first in prop::sample::select(vec![0x80_u8, 0x81, 0x90, 0xa0, 0xbf, 0x00, 0xff]),
+        second in prop::sample::select(vec![111_u8, 0xef, 200, 201, 202, 203, 204, 205]),
+        rest in proptest::collection::vec(any::<u8>(), 0..300),
+        suite in prop::sample::select(&Suite::ALL[..]),
+    ) {
+        let packet = [&[first, second][..], &rest].concat();
+        demux::classify(&packet);
+        let _ = TelephoneEvent::parse(&packet);
+        if let Ok(header) = Header::parse(&packet) {
+            prop_assert!(header.len() <= packet.len());
+            let _ = header.payload(&packet);
+        }
+        if let Ok(compound) = rtcp::Compound::parse(&packet) {
+            for packet in compound.packets() {
+                if let rtcp::Packet::SenderReport(_, reports) | rtcp::Packet::ReceiverReport(_, reports) = packet {
+                    prop_assert!(reports.count() <= 31);
+                }
+            }
+        }
+        prop_assert!(receiver(suite).unprotect_rtp(&mut packet.clone()).is_err());
+        prop_assert!(receiver(suite).unprotect_rtcp(&mut packet.clone()).is_err());
+    }
 }
