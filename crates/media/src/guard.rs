@@ -7,8 +7,9 @@ use crate::{Crypto, SetupRefused};
 
 /// Protects what the bridge sends and checks what the peer sent.
 pub(crate) enum Guard {
-    /// The peer agreed to plain RTP, and its profile allows that.
-    Plain,
+    /// The peer agreed to plain RTP, and its profile allows that. Contexts it had before are kept: should it come back
+    /// to their keys, their indexes go on.
+    Plain(Option<Box<Contexts>>),
     /// Encrypted both ways.
     Srtp(Box<Contexts>),
 }
@@ -34,7 +35,7 @@ struct Keyed<C> {
 impl Guard {
     /// Makes contexts for a leg's keys.
     pub(crate) fn new(crypto: &Crypto) -> Result<Self, SetupRefused> {
-        let Crypto::Srtp { suite, send, receive } = crypto else { return Ok(Self::Plain) };
+        let Crypto::Srtp { suite, send, receive } = crypto else { return Ok(Self::Plain(None)) };
         Ok(Self::Srtp(Box::new(Contexts {
             send: Kept::new(Keyed::new(*suite, send, Sender::from_keying)?),
             receive: Kept::new(Keyed::new(*suite, receive, Receiver::from_keying)?),
@@ -43,7 +44,13 @@ impl Guard {
 
     /// Goes over to other keys; contexts whose key stays the same go on. Changes nothing on an error.
     pub(crate) fn rekey(&mut self, crypto: &Crypto) -> Result<(), SetupRefused> {
-        let (Self::Srtp(contexts), Crypto::Srtp { suite, send, receive }) = (&mut *self, crypto) else {
+        let Crypto::Srtp { suite, send, receive } = crypto else {
+            if let Self::Srtp(contexts) = std::mem::replace(self, Self::Plain(None)) {
+                *self = Self::Plain(Some(contexts));
+            }
+            return Ok(());
+        };
+        let (Self::Srtp(contexts) | Self::Plain(Some(contexts))) = self else {
             *self = Self::new(crypto)?;
             return Ok(());
         };
@@ -54,13 +61,16 @@ impl Guard {
         let receiver = Keyed::new(*suite, receive, Receiver::from_keying)?;
         contexts.send.change(sender);
         contexts.receive.change(receiver);
+        if let Self::Plain(kept) = self {
+            *self = kept.take().map_or(Self::Plain(None), Self::Srtp);
+        }
         Ok(())
     }
 
     /// Checks and decrypts an RTP packet in place; returns its plain length.
     pub(crate) fn open_rtp(&mut self, packet: &mut [u8]) -> Result<usize, SrtpError> {
         match self {
-            Self::Plain => Ok(packet.len()),
+            Self::Plain(_) => Ok(packet.len()),
             Self::Srtp(contexts) => contexts.receive.current.context.unprotect_rtp(packet),
         }
     }
@@ -68,7 +78,7 @@ impl Guard {
     /// Checks and decrypts an RTCP compound in place; returns its plain length.
     pub(crate) fn open_rtcp(&mut self, packet: &mut [u8]) -> Result<usize, SrtpError> {
         match self {
-            Self::Plain => Ok(packet.len()),
+            Self::Plain(_) => Ok(packet.len()),
             Self::Srtp(contexts) => contexts.receive.current.context.unprotect_rtcp(packet),
         }
     }
@@ -76,7 +86,7 @@ impl Guard {
     /// Protects the RTP packet in the first `len` bytes in place; returns its length on the wire.
     pub(crate) fn close_rtp(&mut self, buffer: &mut [u8], len: usize) -> Result<usize, SrtpError> {
         match self {
-            Self::Plain => Ok(len),
+            Self::Plain(_) => Ok(len),
             Self::Srtp(contexts) => contexts.send.current.context.protect_rtp(buffer, len),
         }
     }
@@ -84,7 +94,7 @@ impl Guard {
     /// Protects the RTCP compound in the first `len` bytes in place; returns its length on the wire.
     pub(crate) fn close_rtcp(&mut self, buffer: &mut [u8], len: usize) -> Result<usize, SrtpError> {
         match self {
-            Self::Plain => Ok(len),
+            Self::Plain(_) => Ok(len),
             Self::Srtp(contexts) => contexts.send.current.context.protect_rtcp(buffer, len),
         }
     }

@@ -9,6 +9,7 @@ mod address;
 mod feed;
 mod g711;
 mod guard;
+mod hop;
 mod inbound;
 mod leg;
 mod opus;
@@ -23,6 +24,7 @@ mod stream;
 mod telephone;
 mod transcode;
 
+pub use hop::{Datagram, RelayHop, Sent};
 pub use port::{Arrival, Channel, Command, Direction, Event, OpenFailure, Sink};
 pub use profile::{Comfort, Latch, MediaProfile, Packetisation};
 pub use relay::Relay;

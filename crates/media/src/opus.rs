@@ -139,11 +139,6 @@ impl Kind {
         }
     }
 
-    /// Returns 1 for mono, 2 for stereo.
-    pub(crate) const fn channels(self) -> usize {
-        if self.0 & 4 == 0 { 1 } else { 2 }
-    }
-
     /// Writes `frames` of this kind as one packet; `None` if they do not fit in `to`.
     pub(crate) fn join(self, frames: &[&[u8]], to: &mut [u8]) -> Option<usize> {
         let mut to = Writer { to, at: 0 };

@@ -56,9 +56,9 @@ impl Outbound {
     }
 
     /// Ends the run of whatever fed the stream; comfort frames take over with the next packet time.
-    pub(crate) fn release(&mut self, now: Instant) {
-        if self.stream.end_run() {
-            self.comfort_at = Some(now + TICK);
+    pub(crate) fn release(&mut self) {
+        if let Some(at) = self.stream.end_run() {
+            self.comfort_at = Some(at + TICK);
         }
     }
 

@@ -61,8 +61,8 @@ impl Relay {
                 // The first packet leaves at once, not with the next turn of the worker's clock.
                 self.handle_timeout(now, sink);
             }
-            Command::Bridge { one, other } => self.bridge(one, other, now, sink),
-            Command::Unbridge { leg } => self.part(leg.index, now),
+            Command::Bridge { one, other } => self.bridge(one, other, sink),
+            Command::Unbridge { leg } => self.part(leg.index),
             Command::Direct { leg, direction } => self.direct(leg, direction, now, sink),
             Command::Tap { call, on } => self.tap = on.then_some(Tap { call, opened: now }),
             Command::CloseLeg { leg } => self.close_leg(leg, now, sink),
@@ -145,13 +145,13 @@ impl Relay {
         self.handle_timeout(now, sink);
     }
 
-    fn bridge(&mut self, one: LegId, other: LegId, now: Instant, sink: &mut impl Sink) {
+    fn bridge(&mut self, one: LegId, other: LegId, sink: &mut impl Sink) {
         if self.find(one).is_err() || self.find(other).is_err() || one == other {
             return sink.event(Event::SetupFailed { leg: other, why: SetupRefused::UnknownLeg });
         }
         for (leg, partner) in [(one, other), (other, one)] {
             if self.leg_mut(leg).is_some_and(|leg| leg.partner != Some(partner.index)) {
-                self.part(leg.index, now);
+                self.part(leg.index);
             }
         }
         for (leg, partner) in [(one, other), (other, one)] {
@@ -160,20 +160,20 @@ impl Relay {
             }
         }
         if let Err(why) = self.refit(one.index) {
-            self.part(one.index, now);
+            self.part(one.index);
             sink.event(Event::SetupFailed { leg: other, why });
         }
     }
 
     /// Takes a leg and its partner apart; comfort frames take over on both.
-    fn part(&mut self, index: u8, now: Instant) {
+    fn part(&mut self, index: u8) {
         let partner = self.legs.iter().find(|leg| leg.id.index == index).and_then(|leg| leg.partner);
         for leg in &mut self.legs {
             if leg.id.index == index || Some(leg.id.index) == partner {
                 leg.partner = None;
                 if let Some(agreed) = &mut leg.agreed {
                     agreed.feed = None;
-                    agreed.outbound.release(now);
+                    agreed.outbound.release();
                 }
             }
         }
@@ -199,14 +199,14 @@ impl Relay {
         // A peer that stops to speak leaves its listener with comfort frames at once.
         let listener = self.legs.iter_mut().find(|leg| Some(leg.id.index) == partner);
         if let Some(agreed) = listener.and_then(|leg| leg.agreed.as_mut()) {
-            agreed.outbound.release(now);
+            agreed.outbound.release();
         }
         self.handle_timeout(now, sink);
     }
 
     fn close_leg(&mut self, id: LegId, now: Instant, sink: &mut impl Sink) {
         let Ok(at) = self.find(id) else { return };
-        self.part(id.index, now);
+        self.part(id.index);
         let mut leg = self.legs.remove(at);
         leg.report(true, self.clock, now, sink);
         sink.event(Event::LegClosed { leg: id, quality: leg.quality() });

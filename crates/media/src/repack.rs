@@ -32,9 +32,8 @@ struct Gathered {
 }
 
 /// Decoder and encoder for SILK frames of 40 and 60 ms. SILK ends at 16 kHz (RFC 6716 section 2), so that rate loses
-/// nothing.
+/// nothing. Stereo is mixed down: the bit rate of a peer that wants 20 ms packets carries one channel.
 struct Recoder {
-    channels: usize,
     decoder: OpusDecoder,
     encoder: OpusEncoder,
     pcm: [f32; MOST_SAMPLES],
@@ -147,9 +146,8 @@ impl Repacker {
     }
 
     fn recode(&mut self, at: u32, kind: Kind, frame: &[u8], emit: &mut impl FnMut(Arrived, &[u8])) {
-        let channels = kind.channels();
-        if self.recoder.as_ref().is_none_or(|recoder| recoder.channels != channels) {
-            self.recoder = Recoder::new(channels, self.bitrate).map(Box::new);
+        if self.recoder.is_none() {
+            self.recoder = Recoder::new(self.bitrate).map(Box::new);
         }
         let Some(recoder) = self.recoder.as_mut() else { return };
         let Some(whole) = kind.join(&[frame], &mut self.out) else { return };
@@ -216,12 +214,12 @@ impl Gathered {
 }
 
 impl Recoder {
-    fn new(channels: usize, bitrate: u32) -> Option<Self> {
-        let decoder = OpusDecoder::new(RATE, channels).ok()?;
-        let mut encoder = OpusEncoder::new(RATE, channels, Application::Voip).ok()?;
+    fn new(bitrate: u32) -> Option<Self> {
+        let decoder = OpusDecoder::new(RATE, 1).ok()?;
+        let mut encoder = OpusEncoder::new(RATE, 1, Application::Voip).ok()?;
         encoder.bitrate_bps = i32::try_from(bitrate).unwrap_or(i32::MAX);
         encoder.use_cbr = true;
-        Some(Self { channels, decoder, encoder, pcm: [0.0; MOST_SAMPLES] })
+        Some(Self { decoder, encoder, pcm: [0.0; MOST_SAMPLES] })
     }
 
     /// Decodes one frame of `pieces` times 20 ms.
@@ -233,9 +231,8 @@ impl Recoder {
 
     /// Encodes one of the pieces decoded last.
     fn encode(&mut self, piece: u32, to: &mut [u8]) -> Option<usize> {
-        let each = SAMPLES_20_MS * self.channels;
-        let begins = usize::try_from(piece).ok()? * each;
-        self.encoder.encode(self.pcm.get(begins..begins + each)?, SAMPLES_20_MS, to).ok()
+        let begins = usize::try_from(piece).ok()? * SAMPLES_20_MS;
+        self.encoder.encode(self.pcm.get(begins..begins + SAMPLES_20_MS)?, SAMPLES_20_MS, to).ok()
     }
 }
 
@@ -245,11 +242,11 @@ const MOST_GATHERED: usize = 8;
 /// The recoder's sampling rate in Hz.
 const RATE: i32 = 16_000;
 
-/// Samples of one channel in 20 ms at [`RATE`].
+/// Samples in 20 ms at [`RATE`].
 const SAMPLES_20_MS: usize = 320;
 
-/// 60 ms in two channels at [`RATE`].
-const MOST_SAMPLES: usize = SAMPLES_20_MS * 3 * 2;
+/// Samples in 60 ms, the longest frame.
+const MOST_SAMPLES: usize = SAMPLES_20_MS * 3;
 
 /// The longest loss told from a jump of time stamps: 2 s.
 const MOST_AHEAD: u32 = TICKS_20_MS * 100;

@@ -22,8 +22,8 @@ pub(crate) struct Stream {
     /// Which of the 128 numbers up to the highest were given.
     given: u128,
     started: bool,
-    /// Where the time line was last tied to the clock.
-    anchor: Option<(Instant, u64)>,
+    /// `None` before the first packet.
+    time_line: Option<TimeLine>,
     run: Option<Run>,
 }
 
@@ -68,6 +68,8 @@ struct Run {
     first: u64,
     /// When the source's newest packet came.
     at: Instant,
+    /// Ticks by which the run began ahead of the clock, as it began within a packet time of the packet before.
+    lead: i64,
 }
 
 impl Stream {
@@ -83,7 +85,7 @@ impl Stream {
             },
             given: 0,
             started: false,
-            anchor: None,
+            time_line: None,
             run: None,
         }
     }
@@ -93,7 +95,7 @@ impl Stream {
         if self.step != step {
             self.step = step;
             self.run = None;
-            self.anchor = None;
+            self.time_line = None;
         }
     }
 
@@ -118,14 +120,17 @@ impl Stream {
                     ..*run
                 };
                 if !packet.event {
-                    self.anchor = Some((now, stamp.timestamp));
+                    let clock = Tie(now, stamp.timestamp.saturating_add_signed(-run.lead));
+                    self.time_line = Some(TimeLine { clock, latest: Tie(now, stamp.timestamp) });
                 }
                 return self.give(stamp).then_some((stamp, false));
             }
         }
         let newest = self.advance(now);
+        let clock = self.time_line.map_or(newest.timestamp, |line| line.clock.at(now, self.step));
+        let lead = newest.timestamp.cast_signed().wrapping_sub(clock.cast_signed());
         let Arrived { sequence, timestamp, .. } = packet;
-        self.run = Some(Run { source, sequence, timestamp, newest, first: newest.sequence, at: now });
+        self.run = Some(Run { source, sequence, timestamp, newest, first: newest.sequence, at: now, lead });
         Some((newest, true))
     }
 
@@ -135,9 +140,9 @@ impl Stream {
         self.advance(now)
     }
 
-    /// Ends the run of a source, if one runs, and returns whether it did. What comes next is a switch.
-    pub(crate) fn end_run(&mut self) -> bool {
-        self.run.take().is_some()
+    /// Ends the run of a source; returns when its newest packet came, if one ran. What comes next is a switch.
+    pub(crate) fn end_run(&mut self) -> Option<Instant> {
+        self.run.take().map(|run| run.at)
     }
 
     /// Returns when the running source counts as silent; `None` if none runs.
@@ -147,26 +152,28 @@ impl Stream {
 
     /// Returns the time stamp that belongs to `now`, for sender reports (RFC 3550 section 6.4.1).
     pub(crate) fn timestamp_at(&self, now: Instant) -> u32 {
-        let (at, timestamp) = self.anchor.unwrap_or((now, self.highest.timestamp));
-        let passed = now.saturating_duration_since(at).as_micros();
-        let ticks = passed * u128::from(self.step) / TICK.as_micros();
-        #[expect(clippy::cast_possible_truncation, reason = "RTP time stamps are modulo 2^32")]
-        let on_the_wire = timestamp.wrapping_add(ticks as u64) as u32;
-        on_the_wire
+        let newest = self.time_line.map_or(self.highest.timestamp, |line| line.latest.at(now, self.step));
+        Stamp { timestamp: newest, ..self.highest }.wire_timestamp()
     }
 
-    /// The next number, and a time stamp moved on by the time that passed.
+    /// The next number, and the time stamp of the last source's packet moved on by the time that passed, in steps.
     fn advance(&mut self, now: Instant) -> Stamp {
         let step = u64::from(self.step);
-        let (at, from) = self.anchor.unwrap_or((now, self.highest.timestamp + step));
-        let passed = now.saturating_duration_since(at).as_micros();
-        let steps = u64::try_from((passed + TICK.as_micros() / 2 - 1) / TICK.as_micros()).unwrap_or(0);
-        // The source may have run ahead of the clock; stay on the grid it set and never go back.
-        let timestamp = (from + steps * step).max(self.highest.timestamp + step);
-        let stamp = Stamp { sequence: self.highest.sequence + 1, timestamp };
-        if self.anchor.is_none() {
-            self.anchor = Some((now, timestamp));
+        let next = self.highest.timestamp + step;
+        let (clock, latest) = match self.time_line {
+            Some(TimeLine { clock, latest }) => (clock.at(now, self.step), latest.in_steps(now, self.step)),
+            None => (next, next),
+        };
+        if self.time_line.is_none() {
+            self.time_line = Some(TimeLine { clock: Tie(now, next), latest: Tie(now, next) });
         }
+        // Every switch rounds, and none goes back; what that adds up to is taken back before it can be heard.
+        let timestamp = if latest.abs_diff(clock) > step * MOST_ASTRAY {
+            self.highest.timestamp + clock.saturating_sub(self.highest.timestamp) / step * step
+        } else {
+            latest
+        };
+        let stamp = Stamp { sequence: self.highest.sequence + 1, timestamp: timestamp.max(next) };
         self.give(stamp);
         stamp
     }
@@ -195,6 +202,34 @@ impl Stream {
     }
 }
 
+/// How a stream's time stamps lie on the clock.
+#[derive(Debug, Clone, Copy)]
+struct TimeLine {
+    /// The clock of whoever feeds the stream, free of what switches added.
+    clock: Tie,
+    /// The newest packet of a source.
+    latest: Tie,
+}
+
+/// A moment and its time stamp.
+#[derive(Debug, Clone, Copy)]
+struct Tie(Instant, u64);
+
+impl Tie {
+    /// The time stamp of a later moment, to the tick.
+    fn at(self, now: Instant, step: u32) -> u64 {
+        let ticks = now.saturating_duration_since(self.0).as_micros() * u128::from(step) / TICK.as_micros();
+        self.1.saturating_add(u64::try_from(ticks).unwrap_or(u64::MAX))
+    }
+
+    /// The time stamp of a later moment, in whole steps, rounded.
+    fn in_steps(self, now: Instant, step: u32) -> u64 {
+        let passed = now.saturating_duration_since(self.0).as_micros();
+        let steps = (passed + TICK.as_micros() / 2 - 1) / TICK.as_micros();
+        self.1.saturating_add(u64::try_from(steps).unwrap_or(0) * u64::from(step))
+    }
+}
+
 impl Stamp {
     fn moved(self, sequence: i64, timestamp: i64) -> Option<Self> {
         Some(Self {
@@ -214,6 +249,44 @@ impl Stamp {
     }
 }
 
+/// How many packet times a stream may be off the clock. Two are less than any jitter buffer holds.
+const MOST_ASTRAY: u64 = 2;
+
 /// The most packets, or packet times, a source may be ahead within a run. More in [`SOURCE_SILENCE`] is no loss: the
 /// peer began a new stream under the old SSRC (Asterisk does after music on hold), which is a switch.
 const MOST_JUMP: i64 = 100;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const AGENT: Source = Source { leg: 1, ssrc: 1, repacked: false };
+
+    fn audio(n: u16) -> Arrived {
+        Arrived { sequence: n, timestamp: u32::from(n) * 960, event: false }
+    }
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "a test owns its clock")]
+    fn a_thousand_switches_leave_the_time_line_with_the_clock() {
+        let start = Instant::now();
+        let mut stream = Stream::new(0, 0, 960);
+        stream.own(start);
+        let mut now = start;
+        // As with an agent whose phone sends one packet every 400 ms of silence: comfort frames in between, and each
+        // packet right behind one of them.
+        for n in 0..1_000 {
+            now += Duration::from_millis(1);
+            stream.source(AGENT, audio(n), now).unwrap();
+            stream.source(AGENT, audio(n + 1), now + TICK).unwrap();
+            now += TICK + SOURCE_SILENCE;
+            for _ in 0..9 {
+                stream.own(now);
+                now += TICK;
+            }
+        }
+        let told = (stream.highest.timestamp - (1 << 32)) / 48;
+        let passed = u64::try_from(now.duration_since(start).as_millis()).unwrap();
+        assert!(told.abs_diff(passed) <= 80, "{told} {passed}");
+    }
+}
