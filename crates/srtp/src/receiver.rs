@@ -43,13 +43,40 @@ impl Receiver {
         let header = checked(packet).and_then(Header::parse_srtp)?;
         let mut source = self.sources.load(header.ssrc)?;
         let index = source.rtp.estimate(header.sequence);
+        let (len, index) = if source.rtp.is_fresh() && header.sequence < JUST_WRAPPED {
+            self.open_first(packet, &header, index)?
+        } else {
+            source.rtp.check(index).map_err(|_| SrtpError::Replayed)?;
+            (self.open(packet, &header, index)?, index)
+        };
         source.rtp.take(index).map_err(|_| SrtpError::Replayed)?;
-        let len = match &self.cipher {
-            Cipher::AesCm(keys) => keys.open_rtp(packet, header.len(), header.ssrc, index),
-            Cipher::Gcm(keys) => keys.open_rtp(packet, header.len(), header.ssrc, index),
-        }?;
         self.sources.store(source);
         Ok(len)
+    }
+
+    /// Opens the first packet heard of a source whose sequence number is low: it may have begun just below the wrap
+    /// and lost what it sent before. Without a second look, the whole stream would stay unheard (RFC 3711 section
+    /// 3.3.1 asks senders to begin low; not all do). Returns length and index.
+    fn open_first(&self, packet: &mut [u8], header: &Header, index: u64) -> Result<(usize, u64), SrtpError> {
+        let mut copy = [0; SECOND_LOOK];
+        let copy = copy.get_mut(..packet.len());
+        let Some(copy) = copy else { return self.open(packet, header, index).map(|len| (len, index)) };
+        copy.copy_from_slice(packet);
+        match self.open(packet, header, index) {
+            Err(SrtpError::AuthenticationFailed) => {
+                packet.copy_from_slice(copy);
+                let index = index + (1 << 16);
+                Ok((self.open(packet, header, index)?, index))
+            }
+            opened => opened.map(|len| (len, index)),
+        }
+    }
+
+    fn open(&self, packet: &mut [u8], header: &Header, index: u64) -> Result<usize, SrtpError> {
+        match &self.cipher {
+            Cipher::AesCm(keys) => keys.open_rtp(packet, header.len(), header.ssrc, index),
+            Cipher::Gcm(keys) => keys.open_rtp(packet, header.len(), header.ssrc, index),
+        }
     }
 
     /// Checks and decrypts an SRTCP packet in place. Returns the length of the plain compound at the front of
@@ -89,6 +116,12 @@ impl Receiver {
         self.sources.restore(marks);
     }
 }
+
+/// A source's first sequence number below this may come right after a wrap: 80 s of voice lost before it.
+const JUST_WRAPPED: u16 = 1 << 12;
+
+/// The longest packet that gets a second look, in bytes: an Ethernet frame.
+const SECOND_LOOK: usize = 1_500;
 
 fn checked(packet: &[u8]) -> Result<&[u8], SrtpError> {
     if packet.len() <= MAX_PACKET { Ok(packet) } else { Err(SrtpError::NotRtp) }

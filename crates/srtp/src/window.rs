@@ -47,6 +47,16 @@ impl Window {
         period << 16 | u64::from(sequence)
     }
 
+    /// Whether nothing was taken yet.
+    pub(crate) const fn is_fresh(self) -> bool {
+        self.next == 0
+    }
+
+    /// Says whether `index` could be taken.
+    pub(crate) fn check(mut self, index: u64) -> Result<(), Stale> {
+        self.take(index)
+    }
+
     /// Takes `index`, or says that it was taken before or is too old to tell.
     pub(crate) fn take(&mut self, index: u64) -> Result<(), Stale> {
         if index >= self.next {

@@ -197,6 +197,28 @@ fn a_restored_sender_starts_above_its_high_water_mark() {
     }
 }
 
+/// A peer that begins just below the wrap, and is heard only after it.
+#[test]
+fn a_stream_whose_beginning_was_lost_over_the_wrap_is_heard() {
+    for suite in Suite::ALL {
+        let (mut sender, mut receiver) = (sender(suite), receiver(suite));
+        let sent: Vec<_> = (0..40_u16)
+            .map(|step| protect_rtp(&mut sender, &voice(SSRC, 65_530_u16.wrapping_add(step), 20)))
+            .collect();
+        let mut forged = voice(SSRC, 3, 40);
+        assert_eq!(receiver.unprotect_rtp(&mut forged), Err(SrtpError::AuthenticationFailed));
+        assert_eq!(receiver.source_count(), 0);
+        for packet in &sent[20..] {
+            assert_eq!(receiver.unprotect_rtp(&mut packet.clone()), Ok(32), "{suite}");
+        }
+        assert_eq!(receiver.unprotect_rtp(&mut sent[2].clone()), Ok(32), "late, from before the wrap");
+        for packet in &sent[20..] {
+            assert_eq!(receiver.unprotect_rtp(&mut packet.clone()), Err(SrtpError::Replayed));
+        }
+        assert_eq!(receiver.snapshot()[0].rtp, 65_536 + 34);
+    }
+}
+
 #[test]
 fn an_exhausted_key_protects_nothing_more() {
     for suite in Suite::ALL {

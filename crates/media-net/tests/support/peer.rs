@@ -8,6 +8,7 @@ use rtc_srtp::protection_profile::ProtectionProfile;
 use setu_media::{AudioFormat, Crypto, LegSetup, MediaProfile};
 use setu_model::{LegId, Secret, Side};
 use setu_srtp::Suite;
+use setu_srtp::rtcp::Writer;
 use setu_srtp::rtp::Header;
 
 use super::PATIENCE;
@@ -72,6 +73,20 @@ impl Peer {
         match &mut self.contexts {
             Some((out, _)) => out.encrypt_rtp(&plain).expect("a sound packet").to_vec(),
             None => plain,
+        }
+    }
+
+    /// The end of the peer's stream as it goes on the wire.
+    pub(crate) fn seal_goodbye(&mut self) -> Vec<u8> {
+        let mut plain = [0; 64];
+        let mut writer = Writer::new(&mut plain);
+        writer.receiver_report(self.ssrc, &[]).expect("room");
+        writer.goodbye(self.ssrc).expect("room");
+        let len = writer.finish();
+        let plain = plain.get(..len).unwrap_or_default();
+        match &mut self.contexts {
+            Some((out, _)) => out.encrypt_rtcp(plain).expect("a sound packet").to_vec(),
+            None => plain.to_vec(),
         }
     }
 
