@@ -6,6 +6,7 @@
 
 mod access;
 mod address;
+mod dialog;
 pub mod digest;
 mod endpoint;
 mod flow;
@@ -14,15 +15,19 @@ mod message;
 mod params;
 mod registrar;
 mod scan;
+mod session;
 mod timers;
+mod transaction;
 mod uri;
 mod via;
 
 pub use access::{Access, AccountAccess, Identity, NumberAccess, TrunkAccess};
 pub use address::{Contacts, NameAddr};
+pub use dialog::{Dialog, Order, Path};
+pub use digest::Credentials;
 pub use endpoint::{
-    CommandError, Counters, Credentials, EarlyId, EndHow, Endpoint, EndpointConfig, Event, InviteRequest,
-    Limits, Output, Party, ReofferKind, SessionId, SideConfig, Sizes, Stranger,
+    CommandError, Counters, EarlyId, EndHow, Endpoint, EndpointConfig, Event, InviteRequest, Limits, Output,
+    Party, ReofferKind, SessionId, SideConfig, Sizes, Stranger,
 };
 pub use flow::{Arrival, FlowId, Hop, SendToken, Target, Transmit, Transport, UnknownTransport};
 pub use framer::{Frame, Framer};

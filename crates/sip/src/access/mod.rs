@@ -1,9 +1,15 @@
 //! Who may do what: networks, credentials, the method table and the token buckets of strangers.
 
+mod bucket;
+mod gate;
+
 use ipnet::IpNet;
-use setu_model::Secret;
+use setu_model::{Secret, Side};
 
 use crate::flow::{Hop, Transport};
+use crate::message::Method;
+
+pub(crate) use gate::{Gate, Proof};
 
 /// Everybody the endpoint knows. Whoever is not in here is a stranger.
 #[derive(Debug, Clone, Default)]
@@ -61,4 +67,34 @@ pub enum Identity {
     Account(String),
     /// A PBX at an address of this trunk.
     Trunk(String),
+}
+
+/// What stands in our Allow. Whatever is not in here is refused: each method that is let in was thought about.
+///
+/// Toward Meta it is what Meta's own Allow has, less NOTIFY.
+pub(crate) const fn allowed(side: Side) -> &'static str {
+    match side {
+        Side::Meta => "INVITE, ACK, BYE, CANCEL, OPTIONS",
+        Side::Agents => "INVITE, ACK, BYE, CANCEL, OPTIONS, UPDATE, INFO, REGISTER",
+    }
+}
+
+/// Whether a request of this method may stand outside a dialog.
+pub(crate) const fn begins(side: Side, method: &Method) -> bool {
+    match method {
+        Method::Invite | Method::Options => true,
+        Method::Register => matches!(side, Side::Agents),
+        Method::Ack
+        | Method::Bye
+        | Method::Cancel
+        | Method::Update
+        | Method::Prack
+        | Method::Info
+        | Method::Refer
+        | Method::Message
+        | Method::Subscribe
+        | Method::Notify
+        | Method::Publish
+        | Method::Other(_) => false,
+    }
 }

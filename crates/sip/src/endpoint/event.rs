@@ -21,7 +21,7 @@ pub struct EarlyId(pub u32);
 pub enum Output {
     /// Send a message.
     Send(Transmit),
-    /// Close a flow: its peer broke the rules for good.
+    /// Close a stream: a stranger on it asks more than it may, and nobody on it ever proved anything.
     Close(FlowId),
     /// Tell the application.
     Event(Box<Event>),

@@ -1,6 +1,10 @@
 //! The registrar of the agents' side (RFC 3261 section 10.3): bindings in memory.
 
+mod table;
+
 use crate::flow::{FlowId, Hop, Target};
+
+pub(crate) use table::{Registrar, Registration};
 
 /// One contact of an account.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,12 +19,15 @@ pub struct Binding {
     pub flow: FlowId,
     /// Where requests go if that flow cannot carry them.
     pub hop: Hop,
+    /// Whether requests go back on that flow first: always on a stream, and over UDP for a phone that takes
+    /// messages where it sends from (RFC 3581) or sits behind a NAT.
+    pub on_flow: bool,
 }
 
 impl Binding {
-    /// Where a request to this contact goes: back on the flow of its REGISTER while that lives.
+    /// Where a request to this contact goes.
     pub fn target(&self) -> Target {
-        Target::FlowOr(self.flow, self.hop.clone())
+        if self.on_flow { Target::FlowOr(self.flow, self.hop.clone()) } else { Target::Hop(self.hop.clone()) }
     }
 }
 
@@ -49,6 +56,8 @@ pub enum Vanished {
     Expired,
     /// The connection it came on closed.
     FlowClosed,
+    /// A newer contact needed its place: an account has only so many.
+    Replaced,
     /// The account is no longer configured.
     AccountGone,
 }

@@ -1,0 +1,279 @@
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use setu_model::Side;
+
+use super::layer::{Layer, Owner, TxId, Upcall};
+use super::schedule::Due;
+use super::{Action, ClientInvite, ClientRequest};
+use crate::endpoint::CommandError;
+use crate::flow::{Arrival, FlowId, Hop, SendToken, Target, Transmit, Transport};
+use crate::message::{Message, Method};
+use crate::timers::Timer;
+
+/// How a request of ours starts.
+#[derive(Debug)]
+pub(crate) struct ClientStart {
+    pub(crate) owner: Owner,
+    pub(crate) side: Side,
+    pub(crate) target: Target,
+    /// The branch of the INVITE that a CANCEL cancels; a fresh one for everything else.
+    pub(crate) branch: Option<String>,
+}
+
+/// A request of ours and what its transaction needs to know of it.
+pub(super) struct Client {
+    pub(super) machine: ClientMachine,
+    owner: Owner,
+    side: Side,
+    method: Method,
+    branch: String,
+    transport: Transport,
+    target: Target,
+    bound: Option<(FlowId, SocketAddr)>,
+}
+
+/// Either client transaction.
+pub(super) enum ClientMachine {
+    Invite(Box<ClientInvite>),
+    Request(Box<ClientRequest>),
+}
+
+impl ClientMachine {
+    fn handle_response(&mut self, response: Message, now: Instant) {
+        match self {
+            Self::Invite(machine) => machine.handle_response(response, now),
+            Self::Request(machine) => machine.handle_response(response, now),
+        }
+    }
+
+    fn handle_failed(&mut self) {
+        match self {
+            Self::Invite(machine) => machine.handle_failed(),
+            Self::Request(machine) => machine.handle_failed(),
+        }
+    }
+
+    pub(super) fn handle_timeout(&mut self, now: Instant) {
+        match self {
+            Self::Invite(machine) => machine.handle_timeout(now),
+            Self::Request(machine) => machine.handle_timeout(now),
+        }
+    }
+
+    fn poll_output(&mut self) -> Option<Action> {
+        match self {
+            Self::Invite(machine) => machine.poll_output(),
+            Self::Request(machine) => machine.poll_output(),
+        }
+    }
+
+    fn poll_timeout(&self) -> Option<(Instant, Timer)> {
+        match self {
+            Self::Invite(machine) => machine.poll_timeout(),
+            Self::Request(machine) => machine.poll_timeout(),
+        }
+    }
+
+    fn is_terminated(&self) -> bool {
+        match self {
+            Self::Invite(machine) => machine.is_terminated(),
+            Self::Request(machine) => machine.is_terminated(),
+        }
+    }
+}
+
+impl Layer {
+    /// Sends a request, which has no Via yet, through a transaction of its own.
+    pub(crate) fn start(
+        &mut self,
+        request: &Message,
+        start: ClientStart,
+        now: Instant,
+    ) -> Result<TxId, CommandError> {
+        if self.is_full() {
+            self.counters.overloaded += 1;
+            return Err(CommandError::Full);
+        }
+        let ClientStart { owner, side, target, branch } = start;
+        let method = request.method().ok_or(CommandError::Unbuildable)?;
+        let transport = transport_of(&target).ok_or(CommandError::Unbuildable)?;
+        let branch = branch.unwrap_or_else(|| self.branch());
+        let request = self.with_via(request, side, transport, &branch)?;
+        let tx = TxId(self.next_token());
+        let timers = self.config.timers;
+        let reliable = transport.is_reliable();
+        let machine = if method == Method::Invite {
+            let ringing = self.config.limits.ringing;
+            ClientMachine::Invite(Box::new(ClientInvite::new(request, timers, ringing, reliable, now)))
+        } else {
+            ClientMachine::Request(Box::new(ClientRequest::new(request, timers, reliable, now)))
+        };
+        self.by_branch.insert((branch.clone(), method.clone()), tx);
+        let bound = None;
+        self.clients.insert(tx, Client { machine, owner, side, method, branch, transport, target, bound });
+        self.pump_client(tx, None);
+        Ok(tx)
+    }
+
+    /// Sends an ACK of a 2xx, which has no Via yet and belongs to no transaction.
+    pub(crate) fn send_ack(&mut self, ack: &Message, side: Side, target: Target) {
+        let Some(transport) = transport_of(&target) else { return };
+        let branch = self.branch();
+        let Ok(message) = self.with_via(ack, side, transport, &branch) else { return };
+        let token = SendToken(self.next_token());
+        self.send(Transmit { token, target, message });
+    }
+
+    /// Where an INVITE of ours went and under which branch: a CANCEL must follow it.
+    pub(crate) fn path_of(&self, tx: TxId) -> Option<(Target, String)> {
+        self.clients.get(&tx).map(|client| (client.target.clone(), client.branch.clone()))
+    }
+
+    /// Tells an INVITE transaction that its CANCEL was sent.
+    pub(crate) fn mark_cancelled(&mut self, tx: TxId, now: Instant) {
+        if let Some(Client { machine: ClientMachine::Invite(machine), .. }) = self.clients.get_mut(&tx) {
+            machine.handle_cancelled(now);
+        }
+        self.pump_client(tx, None);
+    }
+
+    /// Takes a response from the transports.
+    pub(crate) fn handle_response(&mut self, arrival: &Arrival, message: Message, now: Instant) {
+        let Some((tx, trusted)) = self.client_of(arrival, &message) else {
+            self.counters.stray_responses += 1;
+            return;
+        };
+        let Some(client) = self.clients.get_mut(&tx) else { return };
+        if let Some((flow, _)) = client.bound {
+            self.unanswered.remove(&(flow, tx));
+        }
+        if client.bound.is_none() && trusted {
+            client.bound = Some((arrival.flow, arrival.remote));
+        }
+        client.machine.handle_response(message, now);
+        self.pump_client(tx, Some((arrival, trusted)));
+    }
+
+    /// Finds the transaction of a response, and whether the response came from where its request went.
+    fn client_of(&self, arrival: &Arrival, message: &Message) -> Option<(TxId, bool)> {
+        let via = message.top_via().ok()?;
+        let method = message.cseq().ok()?.method;
+        let tx = *self.by_branch.get(&(via.branch()?.to_owned(), method))?;
+        let client = self.clients.get(&tx)?;
+        if client.side != arrival.side || client.transport != arrival.transport {
+            return None;
+        }
+        let trusted = match client.bound {
+            Some((flow, remote)) => flow == arrival.flow || remote.ip() == arrival.remote.ip(),
+            None => true,
+        } || hop_of(&client.target).is_some_and(|hop| proves(arrival, &hop.host));
+        // On a stream, an answer from somebody else is no answer; a datagram may come from another interface of the
+        // same host, and its branch proves that the sender saw the request.
+        (trusted || !arrival.transport.is_reliable()).then_some((tx, trusted))
+    }
+
+    /// A request of ours went out on `flow`.
+    pub(crate) fn handle_bound(&mut self, token: SendToken, flow: FlowId, remote: SocketAddr) {
+        let tx = TxId(token.0);
+        let Some(client) = self.clients.get_mut(&tx) else { return };
+        if client.bound.is_none() {
+            client.bound = Some((flow, remote));
+            self.unanswered.insert((flow, tx));
+        }
+        // Retransmissions and the CANCEL must reach the same host, whatever the name resolves to next time.
+        if let Target::Hop(hop) = &client.target {
+            client.target = Target::FlowOr(flow, hop.clone());
+        }
+    }
+
+    /// The transports could not send what `token` names.
+    pub(crate) fn handle_send_failed(&mut self, token: SendToken) {
+        self.fail(TxId(token.0));
+    }
+
+    /// A flow closed: requests that nobody answered on it have failed.
+    pub(crate) fn handle_flow_closed(&mut self, flow: FlowId) {
+        let lost: Vec<TxId> =
+            self.unanswered.range((flow, TxId(0))..=(flow, TxId(u64::MAX))).map(|(_, tx)| *tx).collect();
+        for tx in lost {
+            self.unanswered.remove(&(flow, tx));
+            if self.clients.get(&tx).is_some_and(|client| client.transport.is_reliable()) {
+                self.fail(tx);
+            }
+        }
+    }
+
+    fn fail(&mut self, tx: TxId) {
+        let Some(client) = self.clients.get_mut(&tx) else { return };
+        client.machine.handle_failed();
+        self.pump_client(tx, None);
+    }
+
+    /// Does what a client transaction asks for. `from` is where the response at hand came from.
+    pub(super) fn pump_client(&mut self, tx: TxId, from: Option<(&Arrival, bool)>) {
+        loop {
+            let Some(client) = self.clients.get_mut(&tx) else { return };
+            let action = client.machine.poll_output();
+            let (owner, method) = (client.owner.clone(), client.method.clone());
+            match action {
+                Some(action @ (Action::Transmit(_) | Action::Retransmit(_))) => {
+                    let target = client.target.clone();
+                    self.transmit(tx, target, action);
+                }
+                Some(Action::Response(message)) => {
+                    if let Some((arrival, trusted)) = from {
+                        let arrival = arrival.clone();
+                        self.upcalls.push_back(Upcall::Response {
+                            tx,
+                            owner,
+                            method,
+                            message,
+                            arrival,
+                            trusted,
+                        });
+                    }
+                }
+                Some(Action::Overdue) => self.upcalls.push_back(Upcall::Overdue { owner }),
+                Some(Action::TimedOut) => self.upcalls.push_back(Upcall::TimedOut { tx, owner }),
+                Some(Action::Failed) => self.upcalls.push_back(Upcall::Failed { tx, owner }),
+                None => break,
+            }
+        }
+        self.settle_client(tx);
+    }
+
+    /// Sets the next deadline of a client transaction, or forgets it.
+    fn settle_client(&mut self, tx: TxId) {
+        let Some(client) = self.clients.get(&tx) else { return };
+        let over = client.machine.is_terminated();
+        self.schedule.set(Due::Transaction(tx), client.machine.poll_timeout());
+        if !over {
+            return;
+        }
+        if let Some(client) = self.clients.remove(&tx) {
+            if let Some((flow, _)) = client.bound {
+                self.unanswered.remove(&(flow, tx));
+            }
+            self.by_branch.remove(&(client.branch, client.method));
+            self.upcalls.push_back(Upcall::Done { tx, owner: client.owner });
+        }
+    }
+}
+
+/// The transport a target's messages are written for. A bare flow names none.
+pub(crate) fn transport_of(target: &Target) -> Option<Transport> {
+    hop_of(target).map(|hop| hop.transport)
+}
+
+fn hop_of(target: &Target) -> Option<&Hop> {
+    match target {
+        Target::Hop(hop) | Target::FlowOr(_, hop) => Some(hop),
+        Target::Flow(_) => None,
+    }
+}
+
+/// Whether the peer of `arrival` proved the name `host` by its certificate.
+fn proves(arrival: &Arrival, host: &str) -> bool {
+    arrival.transport == Transport::Tls && arrival.verified.iter().any(|name| name.eq_ignore_ascii_case(host))
+}
