@@ -140,14 +140,15 @@ async fn a_message_that_trickles_in_is_cut_and_so_is_a_peer_that_says_nothing() 
     assert_eq!(bridge.net.counters().messages_too_slow.total(), 1);
 
     let mut config = tcp();
-    config.timeouts = Timeouts { first_message: SHORT, ..Timeouts::default() };
+    config.timeouts = Timeouts { first_message: SHORT * 2, message: SHORT, ..Timeouts::default() };
     let mut bridge = Bridge::start(config);
     let mut silent = dial(&bridge).await;
-    // Keepalives are no message.
+    // Keepalives are no message, and half a ping does not begin one.
     silent.write_all(b"\r\n\r\n\r\n").await.unwrap();
     expect_end(&mut silent).await;
     bridge.closed().await;
     assert_eq!(bridge.net.counters().silent_newcomers.total(), 1);
+    assert_eq!(bridge.net.counters().messages_too_slow.total(), 0);
 }
 
 #[tokio::test]
@@ -337,4 +338,48 @@ async fn requests_leave_from_the_address_of_the_sides_listener() {
     bridge.bound(1).await;
     let mut byte = [0; 1];
     stream.read_exact(&mut byte).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn many_streams_at_once_lose_nothing_and_each_ends_once() {
+    const CLIENTS: usize = 100;
+    const MESSAGES: usize = 20;
+    let mut bridge = Bridge::start(tcp());
+    let address = bridge.address(Transport::Tcp);
+    let clients: Vec<_> = (0..CLIENTS)
+        .map(|client| {
+            tokio::spawn(async move {
+                let mut stream = TcpStream::connect(address).await.unwrap();
+                for i in 0..MESSAGES {
+                    let wire = text(&format!("call-{client}-{i}"));
+                    stream.write_all(wire.as_bytes()).await.unwrap();
+                    expect(&mut stream, wire.as_bytes()).await;
+                }
+            })
+        })
+        .collect();
+
+    let mut echoed = 0;
+    let mut closed = std::collections::BTreeSet::new();
+    while closed.len() < CLIENTS {
+        match bridge.next().await {
+            NetEvent::Received { arrival, message } => {
+                echoed += 1;
+                bridge.send(echoed, Target::Flow(arrival.flow), &message);
+            }
+            NetEvent::FlowClosed { flow } => assert!(closed.insert(flow), "{flow:?} ended twice"),
+            other @ (NetEvent::Malformed { .. } | NetEvent::Bound { .. } | NetEvent::SendFailed { .. }) => {
+                panic!("unexpected {other:?}")
+            }
+        }
+    }
+    for client in clients {
+        client.await.unwrap();
+    }
+    assert_eq!(echoed, (CLIENTS * MESSAGES) as u64);
+    let counters = bridge.net.counters();
+    assert_eq!(counters.traffic(Side::Meta, Transport::Tcp).received.total(), echoed);
+    until(|| counters.open_connections.total() == 0).await;
+    bridge.net.shutdown().await;
+    bridge.nothing_more();
 }
