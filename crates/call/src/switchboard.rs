@@ -110,7 +110,10 @@ impl Switchboard {
 
     /// Fires every timer that is due at `now`.
     pub fn handle_timeout(&mut self, now: Now) {
-        while let Some((_, id)) = self.deadlines.first().copied().filter(|(at, _)| *at <= now.mono) {
+        // Each call once: whatever is due again at once is due at the next turn of the loop, not in this one.
+        let due = self.deadlines.iter().take_while(|(at, _)| *at <= now.mono);
+        let due: Vec<CallId> = due.map(|(_, id)| *id).collect();
+        for id in due {
             self.with(id, now, Call::handle_timeout);
         }
     }
