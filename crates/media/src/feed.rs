@@ -62,7 +62,7 @@ impl Feed {
     /// Decides about an audio packet.
     pub(crate) fn route(&mut self, payload: &[u8]) -> Route<'_> {
         if let Self::Opus20Ms { opus_bitrate } = *self {
-            match opus::Packet::parse(payload).map(|packet| packet.ticks()) {
+            match opus::length(payload) {
                 None => return Route::Drop,
                 Some(opus::TICKS_20_MS) => return Route::AsIs,
                 // From here on all of this peer's packets are numbered by us, also those of 20 ms.

@@ -76,10 +76,10 @@ impl Inbound {
         &mut self,
         leg: LegId,
         event: TelephoneEvent,
-        timestamp: u32,
+        header: &Header,
         dtmf: Dtmf,
     ) -> Option<Event> {
-        let (digit, duration_ms) = self.keys.take(event, timestamp, dtmf)?;
+        let (digit, duration_ms) = self.keys.take(event, (header.ssrc, header.timestamp), dtmf)?;
         Some(Event::Dtmf { leg, digit, duration_ms })
     }
 

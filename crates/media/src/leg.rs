@@ -80,8 +80,9 @@ impl Leg {
         }
     }
 
-    /// Sets the leg up, or up anew. Changes nothing on an error.
-    pub(crate) fn configure(&mut self, setup: LegSetup, now: Instant) -> Result<(), SetupRefused> {
+    /// Sets the leg up, or up anew; returns whether the ways to and from its partner must be found anew. Changes nothing
+    /// on an error.
+    pub(crate) fn configure(&mut self, setup: LegSetup, now: Instant) -> Result<bool, SetupRefused> {
         let encrypted = match setup.crypto {
             Crypto::Plain if !setup.profile.plain_rtp => return Err(SetupRefused::PlainForbidden),
             Crypto::Plain => false,
@@ -99,7 +100,7 @@ impl Leg {
             }
             self.side = setup.side;
             self.agreed = Some(Agreed { setup, address, guard, outbound, feed: None, fed_ssrc: None });
-            return Ok(());
+            return Ok(true);
         };
         agreed.guard.rekey(&setup.crypto)?;
         // What was learnt stays as long as the peer signals the same.
@@ -110,9 +111,8 @@ impl Leg {
             agreed.address = fresh();
         }
         agreed.outbound.stream.set_step(setup.audio.step());
-        agreed.setup = setup;
-        agreed.feed = None;
-        Ok(())
+        let before = std::mem::replace(&mut agreed.setup, setup);
+        Ok((before.audio, before.profile) != (agreed.setup.audio, agreed.setup.profile))
     }
 
     /// Begins the leg's stream.
@@ -192,7 +192,7 @@ impl Leg {
         }
         if let Meaning::Event(dtmf) = meaning {
             let event = TelephoneEvent::parse(packet.get(payload.clone())?).ok()?;
-            if let Some(event) = self.inbound.take_event(self.id, event, header.timestamp, dtmf) {
+            if let Some(event) = self.inbound.take_event(self.id, event, &header, dtmf) {
                 sink.event(event);
             }
         }

@@ -15,6 +15,17 @@ const MOST_TICKS: u32 = 5_760;
 /// The longest frame, in bytes (RFC 6716 section 3.4, R2).
 const MOST_FRAME_BYTES: usize = 1_275;
 
+/// Returns a packet's length in 48 kHz ticks; `None` if it is malformed.
+pub(crate) fn length(packet: &[u8]) -> Option<u32> {
+    match packet {
+        // One frame, as nearly every voice packet has: nothing to take apart.
+        [toc, frame @ ..] if toc & 3 == 0 && frame.len() <= MOST_FRAME_BYTES => {
+            Some(Kind(toc & 0xfc).frame_ticks())
+        }
+        _ => Packet::parse(packet).map(|packet| packet.ticks()),
+    }
+}
+
 /// A packet taken apart, without copying.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Packet<'a> {

@@ -138,7 +138,7 @@ impl Relay {
     fn configure(&mut self, setup: LegSetup, now: Instant, sink: &mut impl Sink) {
         let id = setup.leg;
         let done = self.leg_mut(id).ok_or(SetupRefused::UnknownLeg).and_then(|leg| leg.configure(setup, now));
-        let done = done.and_then(|()| self.refit(id.index));
+        let done = done.and_then(|changed| if changed { self.refit(id.index) } else { Ok(()) });
         if let Err(why) = done {
             sink.event(Event::SetupFailed { leg: id, why });
         }
@@ -184,10 +184,13 @@ impl Relay {
         let Some((at, partner)) = self.pair(index) else { return Ok(()) };
         let Ok([one, other]) = self.legs.get_disjoint_mut([at, partner]) else { return Ok(()) };
         let (Some(one), Some(other)) = (&mut one.agreed, &mut other.agreed) else { return Ok(()) };
-        let (to_one, to_other) =
-            (Feed::between(&other.setup, &one.setup)?, Feed::between(&one.setup, &other.setup)?);
-        (one.feed, one.fed_ssrc) = (Some(to_one), None);
-        (other.feed, other.fed_ssrc) = (Some(to_other), None);
+        for leg in [&mut *one, &mut *other] {
+            // Whatever numbers the old way gave, the new one begins a run of its own.
+            leg.outbound.release();
+            leg.feed = None;
+        }
+        one.feed = Some(Feed::between(&other.setup, &one.setup)?);
+        other.feed = Some(Feed::between(&one.setup, &other.setup)?);
         Ok(())
     }
 

@@ -22,7 +22,8 @@ pub(crate) struct KeyWatch {
 
 #[derive(Debug, Clone, Copy)]
 struct Pressed {
-    /// What names the event: the time stamp of its beginning.
+    /// What names the event: its source, and the time stamp of its beginning.
+    ssrc: u32,
     timestamp: u32,
     digit: char,
     ticks: u16,
@@ -32,14 +33,24 @@ struct Pressed {
 impl KeyWatch {
     /// Takes an event packet; returns a key and its duration in milliseconds where one ended. Where every end packet
     /// of a key was lost, the next key ends it.
-    pub(crate) fn take(&mut self, event: TelephoneEvent, timestamp: u32, dtmf: Dtmf) -> Option<(char, u32)> {
-        let mut pressed = Pressed { timestamp, digit: event.digit()?, ticks: event.duration, told: false };
+    pub(crate) fn take(
+        &mut self,
+        event: TelephoneEvent,
+        (ssrc, timestamp): (u32, u32),
+        dtmf: Dtmf,
+    ) -> Option<(char, u32)> {
+        let mut pressed =
+            Pressed { ssrc, timestamp, digit: event.digit()?, ticks: event.duration, told: false };
         match self.newest {
-            Some(known) if known.timestamp == timestamp => {
+            Some(known) if (known.ssrc, known.timestamp) == (ssrc, timestamp) => {
                 pressed = Pressed { ticks: known.ticks.max(pressed.ticks), told: known.told, ..pressed };
             }
             // A straggler of an older event must not bring it back.
-            Some(known) if timestamp.wrapping_sub(known.timestamp).cast_signed() < 0 => return None,
+            Some(known)
+                if known.ssrc == ssrc && (1..LATEST).contains(&known.timestamp.wrapping_sub(timestamp)) =>
+            {
+                return None;
+            }
             // Its end was lost. If the new key ends in this very packet, one of its other end packets tells it.
             Some(known) if !known.told => {
                 self.newest = Some(pressed);
@@ -59,6 +70,9 @@ impl Pressed {
         (self.digit, u32::from(self.ticks) * 1_000 / dtmf.clock.max(1))
     }
 }
+
+/// Further back, in ticks, is no straggler but a source that began its time stamps anew: 1 s at 48 kHz.
+const LATEST: u32 = 48_000;
 
 #[cfg(test)]
 mod tests {
@@ -90,7 +104,7 @@ mod tests {
         let mut watch = KeyWatch::default();
         let told: Vec<_> = [(960, false), (1_920, false), (4_800, true), (4_800, true), (4_800, true)]
             .into_iter()
-            .filter_map(|(duration, end)| watch.take(event(duration, end), 77, WIDE))
+            .filter_map(|(duration, end)| watch.take(event(duration, end), (1, 77), WIDE))
             .collect();
         assert_eq!(told, [('5', 100)]);
     }
@@ -98,9 +112,18 @@ mod tests {
     #[test]
     fn a_key_whose_end_was_lost_is_told_when_the_next_begins() {
         let mut watch = KeyWatch::default();
-        assert_eq!(watch.take(event(960, false), 77, WIDE), None);
-        assert_eq!(watch.take(event(480, false), 9_600, WIDE), Some(('5', 20)));
-        assert_eq!(watch.take(event(960, true), 9_600, WIDE), Some(('5', 20)));
-        assert_eq!(watch.take(event(960, true), 9_600, WIDE), None);
+        assert_eq!(watch.take(event(960, false), (1, 77), WIDE), None);
+        assert_eq!(watch.take(event(480, false), (1, 9_600), WIDE), Some(('5', 20)));
+        assert_eq!(watch.take(event(960, true), (1, 9_600), WIDE), Some(('5', 20)));
+        assert_eq!(watch.take(event(960, true), (1, 9_600), WIDE), None);
+    }
+
+    #[test]
+    fn a_new_source_is_heard_whatever_its_time_stamps_and_a_straggler_is_not() {
+        let mut watch = KeyWatch::default();
+        assert_eq!(watch.take(event(960, true), (1, 90_000), WIDE), Some(('5', 20)));
+        assert_eq!(watch.take(event(960, true), (1, 80_000), WIDE), None, "late");
+        assert_eq!(watch.take(event(960, true), (2, 80_000), WIDE), Some(('5', 20)));
+        assert_eq!(watch.take(event(960, true), (2, 10), WIDE), Some(('5', 20)), "began anew");
     }
 }

@@ -9,7 +9,7 @@ use setu_model::limits::OPUS_PACKET_BYTES;
 
 use crate::feed::{Follows, Renumber};
 use crate::g711::Law;
-use crate::opus::Packet;
+use crate::opus;
 use crate::stream::Arrived;
 use crate::{AudioFormat, SetupRefused};
 
@@ -203,7 +203,7 @@ impl ToG711 {
         lost: bool,
         mut emit: impl FnMut(Arrived, &[u8]),
     ) {
-        let Some(ticks) = Packet::parse(payload).map(|packet| packet.ticks()) else { return };
+        let Some(ticks) = opus::length(payload) else { return };
         let missing = timestamp.wrapping_sub(self.due.unwrap_or(timestamp)) / RATIO;
         if lost && missing <= MOST_CONCEALED {
             for _ in 0..missing / SAMPLES_20_MS as u32 {
