@@ -12,6 +12,7 @@ pub mod media;
 pub mod meta;
 pub mod net;
 mod person;
+pub mod shell;
 mod sip;
 
 pub use io::{Closed, ConnId, Output, Party, StreamFacts, Transport};

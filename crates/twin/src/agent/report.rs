@@ -28,6 +28,13 @@ pub enum PhoneEvent {
     Ended(Box<PhoneReport>),
 }
 
+impl PhoneEvent {
+    /// The report, if this is the end of a call.
+    pub fn ended(&self) -> Option<&PhoneReport> {
+        if let Self::Ended(report) = self { Some(report) } else { None }
+    }
+}
+
 /// Who ended a call of an agent twin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

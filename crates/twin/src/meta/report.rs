@@ -32,6 +32,13 @@ pub enum Event {
     Ended(Box<CallReport>),
 }
 
+impl Event {
+    /// The report, if this is the end of a call.
+    pub fn ended(&self) -> Option<&CallReport> {
+        if let Self::Ended(report) = self { Some(report) } else { None }
+    }
+}
+
 /// Something Meta's edge does not take from a bridge.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

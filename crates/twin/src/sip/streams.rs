@@ -52,6 +52,11 @@ impl Streams {
 
     /// A connection is open, dialled or accepted; what waited for it is sent.
     pub(crate) fn opened(&mut self, conn: ConnId) {
+        if conn.is_dialled() && !self.is_alive(conn) {
+            // Given up while it was opening.
+            self.outputs.push_back(Output::CloseStream { conn });
+            return;
+        }
         let entry = self.conns.entry(conn).or_insert_with(|| Entry {
             stream: Stream::new(),
             open: true,
