@@ -221,10 +221,16 @@ impl Network {
     }
 
     fn collect(&mut self, parties: &mut [&mut dyn Party]) {
+        let mut outputs = Vec::new();
         for (at, party) in parties.iter_mut().enumerate() {
-            while let Some(output) = party.poll_output() {
-                self.take(NodeId(at), output);
-            }
+            outputs.extend(std::iter::from_fn(|| party.poll_output()).map(|output| (NodeId(at), output)));
+        }
+        // Whoever listens at this moment can be reached at this moment.
+        let (open, rest): (Vec<_>, Vec<_>) = outputs
+            .into_iter()
+            .partition(|(_, output)| matches!(output, Output::Listen { .. } | Output::BindUdp { .. }));
+        for (from, output) in open.into_iter().chain(rest) {
+            self.take(from, output);
         }
     }
 
