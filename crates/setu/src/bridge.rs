@@ -95,7 +95,7 @@ impl Bridge {
         let net = Arc::new(SipNet::start(settings::sip_net(&config), forward(inputs.clone(), net_input))?);
         let control = health::serve(&config, &metrics, &net, &media, &state).await?;
 
-        let shard = Shard::new(shard_settings, || Box::new(SystemEntropy));
+        let shard = Shard::new(shard_settings, || Box::new(SystemEntropy), now());
         let (drained_tx, drained) = oneshot::channel();
         let driver = Driver {
             shard,

@@ -113,9 +113,9 @@ pub struct Shard {
 impl Shard {
     /// Makes an idle shard. `entropy` gives a source of randomness to each core: the system's CSPRNG in a bridge,
     /// a seeded one in a simulation.
-    pub fn new(settings: ShardSettings, mut entropy: impl FnMut() -> Box<dyn Entropy>) -> Self {
+    pub fn new(settings: ShardSettings, mut entropy: impl FnMut() -> Box<dyn Entropy>, now: Now) -> Self {
         Self {
-            endpoint: Endpoint::new(settings.endpoint.clone(), entropy()),
+            endpoint: Endpoint::new(settings.endpoint.clone(), entropy(), now),
             calls: Switchboard::new(settings.calls.clone(), entropy()),
             settings,
             entropy: entropy(),
