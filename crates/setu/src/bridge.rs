@@ -387,10 +387,6 @@ impl Driver {
         if let Some(ms) = cdr.setup_ms {
             self.metrics.call_setup_ms(cdr.direction, ms);
         }
-        tracing::info!(
-            call = %cdr.call, direction = ?cdr.direction, customer = %cdr.facts.customer,
-            duration_ms = cdr.duration_ms, end = %cdr.termination, "call ended"
-        );
         // Nobody may be listening.
         let _ = self.cdrs.send(Arc::new((*cdr).clone()));
         self.cdr_log.write(cdr);

@@ -1,10 +1,12 @@
 //! What each subcommand does.
 
+mod demo;
 mod serve;
 
 use std::process::ExitCode;
 
 use crate::cli::{Cli, Command};
+use crate::config::{Log, LogFormat};
 
 /// Runs the command line and returns its exit code.
 pub fn run(cli: Cli) -> ExitCode {
@@ -14,7 +16,8 @@ pub fn run(cli: Cli) -> ExitCode {
             print(EXAMPLE);
             ExitCode::SUCCESS
         }
-        Command::Check { .. } | Command::Demo { .. } | Command::Twin(_) => ExitCode::FAILURE,
+        Command::Demo { json, folder } => demo::run(&folder, json),
+        Command::Check { .. } | Command::Twin(_) => ExitCode::FAILURE,
     }
 }
 
@@ -32,4 +35,19 @@ pub(crate) fn print(text: &str) {
 pub(crate) fn fail(why: &str) -> ExitCode {
     eprintln!("setu: {why}");
     ExitCode::FAILURE
+}
+
+/// Starts the log on standard error.
+pub(crate) fn start_log(log: &Log) -> Result<(), String> {
+    setu_model::set_pii_visible(log.show_pii);
+    let wanted =
+        std::env::var("SETU_LOG").ok().or_else(|| log.level.clone()).unwrap_or_else(|| "info".to_owned());
+    let filter = tracing_subscriber::EnvFilter::try_new(&wanted)
+        .map_err(|error| format!("log.level {wanted:?}: {error}; use info, debug or info,setu_sip=debug"))?;
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let started = match log.format {
+        LogFormat::Text => lines.try_init(),
+        LogFormat::Json => lines.json().try_init(),
+    };
+    started.map_err(|error| error.to_string())
 }

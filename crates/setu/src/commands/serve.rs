@@ -5,9 +5,9 @@ use std::process::ExitCode;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::fail;
+use super::{fail, start_log};
 use crate::bridge::Bridge;
-use crate::config::{Config, Log, LogFormat};
+use crate::config::Config;
 
 pub(super) fn run(path: &Path) -> ExitCode {
     let config = match Config::load(path) {
@@ -100,19 +100,4 @@ impl Signals {
             _ = self.hang_up.recv() => Event::Reload,
         }
     }
-}
-
-/// Starts the log on standard error.
-fn start_log(log: &Log) -> Result<(), String> {
-    setu_model::set_pii_visible(log.show_pii);
-    let wanted =
-        std::env::var("SETU_LOG").ok().or_else(|| log.level.clone()).unwrap_or_else(|| "info".to_owned());
-    let filter = tracing_subscriber::EnvFilter::try_new(&wanted)
-        .map_err(|error| format!("log.level {wanted:?}: {error}; use info, debug or info,setu_sip=debug"))?;
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    let started = match log.format {
-        LogFormat::Text => lines.try_init(),
-        LogFormat::Json => lines.json().try_init(),
-    };
-    started.map_err(|error| error.to_string())
 }

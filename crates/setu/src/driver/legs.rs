@@ -165,7 +165,7 @@ impl Shard {
         if let Origin::Meta { number } = &origin {
             told.number.clone_from(number);
         }
-        tracing::info!(%call, remote = %arrival.remote, ?direction, wacid = told.wacid, "call offered");
+        tracing::debug!(%call, remote = %arrival.remote, "INVITE taken");
         let offered = Offered {
             call,
             ingress: Ingress::Sip,

@@ -169,8 +169,9 @@ const NONCE_MS: u64 = 300_000;
 /// How many used nonces are remembered. A thousand calls a minute use five thousand within [`NONCE_MS`].
 const NONCES_KEPT: usize = 8_192;
 
-/// Bytes of HMAC-SHA-256 in a nonce: 128 bits cannot be guessed.
-const MAC_BYTES: usize = 16;
+/// Bytes of HMAC-SHA-256 in a nonce: 96 bits cannot be guessed, and a challenge over UDP must stay shorter than the
+/// request.
+const MAC_BYTES: usize = 12;
 
 #[cfg(test)]
 mod tests {

@@ -95,7 +95,8 @@ impl Endpoint {
         stale: bool,
         now: Now,
     ) -> Option<Message> {
-        let tag = self.layer.entropy.hex(8);
+        // Short, since every byte counts against the request's; it names no dialog that could be guessed.
+        let tag = self.layer.entropy.hex(4);
         let most = if arrival.transport.is_reliable() { usize::MAX } else { request.as_bytes().len() };
         let name = match status {
             401 => "WWW-Authenticate",

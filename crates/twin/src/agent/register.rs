@@ -162,6 +162,8 @@ impl Softphone {
             .line(format!("To: <sip:{account}@{domain}>"))
             .line(format!("Call-ID: {}", self.registration.call_id))
             .line(format!("CSeq: {} REGISTER", self.registration.cseq))
+            .line("User-Agent: Setu agent twin")
+            .line("Allow: INVITE, ACK, BYE, CANCEL, OPTIONS, UPDATE, INFO, REFER, NOTIFY, MESSAGE")
             .line(format!("Contact: <{}>", self.contact_uri()))
             .line(format!("Expires: {expires}"))
             .lines(authorization)

@@ -6,6 +6,7 @@ mod dtmf;
 mod ear;
 mod heard;
 mod mouth;
+mod recording;
 mod rtp;
 mod srtp;
 mod voice;
@@ -14,6 +15,7 @@ pub use codec::Codec;
 pub use dtmf::DtmfPlan;
 pub use heard::{Gap, Heard, HeardDigit, ToneSpan};
 pub use mouth::{Impairment, Says};
+pub use recording::{Recorded, read_recording};
 pub use srtp::Suite;
 
 pub(crate) use ear::{EarPlan, Noticed};

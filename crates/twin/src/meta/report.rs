@@ -1,5 +1,5 @@
 use serde::{Deserialize, Serialize};
-use setu_model::Direction;
+use setu_model::{Direction, Wall};
 
 use super::spec::TwinCallId;
 use crate::media::Heard;
@@ -136,6 +136,8 @@ pub struct CallReport {
     pub setup_ms: Option<u64>,
     /// From the answer to the end, in milliseconds.
     pub talked_ms: Option<u64>,
+    /// When the call was answered: what the times in `heard` count from.
+    pub answered_at: Option<Wall>,
     /// Answers that came or went more than once.
     pub answers_repeated: u32,
     /// Requests of the bridge inside the dialog, in order; an ACK as soon as it is taken.
@@ -169,6 +171,7 @@ impl CallReport {
             challenges: 0,
             setup_ms: None,
             talked_ms: None,
+            answered_at: None,
             answers_repeated: 0,
             requests: Vec::new(),
             bye_status: None,
