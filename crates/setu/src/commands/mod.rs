@@ -2,6 +2,7 @@
 
 mod demo;
 mod serve;
+mod twin;
 
 use std::process::ExitCode;
 
@@ -17,7 +18,8 @@ pub fn run(cli: Cli) -> ExitCode {
             ExitCode::SUCCESS
         }
         Command::Demo { json, folder } => demo::run(&folder, json),
-        Command::Check { .. } | Command::Twin(_) => ExitCode::FAILURE,
+        Command::Twin(args) => twin::run(&args),
+        Command::Check { .. } => ExitCode::FAILURE,
     }
 }
 
@@ -44,7 +46,9 @@ pub(crate) fn start_log(log: &Log) -> Result<(), String> {
         std::env::var("SETU_LOG").ok().or_else(|| log.level.clone()).unwrap_or_else(|| "info".to_owned());
     let filter = tracing_subscriber::EnvFilter::try_new(&wanted)
         .map_err(|error| format!("log.level {wanted:?}: {error}; use info, debug or info,setu_sip=debug"))?;
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    let lines =
+        tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr);
     let started = match log.format {
         LogFormat::Text => lines.try_init(),
         LogFormat::Json => lines.json().try_init(),

@@ -33,7 +33,8 @@ async fn serve(path: &Path, config: Config) -> Result<(), String> {
     for (side, transport, address) in bridge.listening() {
         tracing::info!(%side, %transport, %address, "listening");
     }
-    tracing::info!(http = ?bridge.http_address(), version = env!("CARGO_PKG_VERSION"), "ready");
+    let http = bridge.http_address().map(|address| address.to_string());
+    tracing::info!(http, version = env!("CARGO_PKG_VERSION"), "ready");
     while let Event::Reload = signals.next().await {
         reload(&bridge, path).await;
     }

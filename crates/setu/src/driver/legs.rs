@@ -14,7 +14,7 @@ use setu_sip::{
     Transport, Uri,
 };
 
-use super::{Event, Hop, Output, SessionId, Shard};
+use super::{Event, Hop, Output, SessionId, Shard, Stranger};
 
 /// Which session carries which leg.
 #[derive(Debug, Default)]
@@ -86,7 +86,10 @@ impl Shard {
             }
             Event::StrangerRefused { side, source, method, status, why } => {
                 tracing::debug!(%side, %source, %method, ?status, ?why, "stranger refused");
-                self.outputs.push_back(Output::Stranger(side, why));
+                // A challenge begins every call and registration; only what follows it tells a stranger.
+                if why != Stranger::Challenged {
+                    self.outputs.push_back(Output::Stranger(side, why));
+                }
             }
             // Digits arrive as telephone-events too; INFO has been answered. Our own re-offers are never sent.
             Event::Info { .. } | Event::Reanswered { .. } | Event::ReofferRefused { .. } => {}
