@@ -56,12 +56,18 @@ impl FromStr for Authorization {
             realm: fields.require("realm")?,
             nonce: fields.require("nonce")?,
             uri: fields.require("uri")?,
-            response: fields.require("response")?,
+            response: read_response(fields.require("response")?)?,
             algorithm,
             opaque: fields.take("opaque"),
             auth,
         })
     }
+}
+
+/// Takes a digest: hexadecimal digits, at most the 64 of SHA-256. Anything else could not be printed as it came.
+fn read_response(text: String) -> Result<String, DigestError> {
+    let is_hex = (1..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if is_hex { Ok(text) } else { Err(DigestError::Malformed("response")) }
 }
 
 /// Reads a nonce count: eight hexadecimal digits, at least 1.

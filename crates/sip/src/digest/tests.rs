@@ -253,3 +253,14 @@ fn nothing_secret_is_printed() {
     assert!(!format!("{:?}", alice()).contains("s3cret"));
     assert!(!format!("{:?}", Verifier::new(Secret::new([77; 32]))).contains("77"));
 }
+
+/// Anybody who can send a request could, before authentication, have a header printed that does not parse.
+#[test]
+fn a_response_that_is_no_hex_is_malformed() {
+    let head = "Digest username=\"a\", realm=\"r\", nonce=\"n\", uri=\"sip:a\", response=";
+    let read = |response: &str| format!("{head}{response}").parse::<Authorization>();
+    assert!(read("\"00ff00ff00ff00ff00ff00ff00ff00ff\"").is_ok());
+    for bad in ["\"\\\\\\\"\"", "\"\"", "\"xyz\"", &format!("\"{}\"", "0".repeat(65))] {
+        assert_eq!(read(bad), Err(DigestError::Malformed("response")), "{bad}");
+    }
+}
