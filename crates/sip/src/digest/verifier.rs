@@ -12,7 +12,7 @@ use crate::message::Method;
 /// Challenges clients and checks their answers. Time is wall-clock time: where it is stepped, a client answers once more.
 ///
 /// A nonce carries its own time and a MAC, so that a stranger who asks for challenges takes no memory here. Only
-/// nonces that a right password has used are kept, to see that their count grows; beyond [`NONCES_KEPT`] the
+/// nonces that a right password has used are kept, to see that their count grows; beyond `NONCES_KEPT` the
 /// oldest is forgotten and treated as stale.
 pub struct Verifier {
     key: Secret<[u8; 32]>,
