@@ -416,7 +416,7 @@ pub(crate) fn now() -> Now {
 }
 
 /// The system's CSPRNG.
-struct SystemEntropy;
+pub(crate) struct SystemEntropy;
 
 impl Entropy for SystemEntropy {
     #[expect(clippy::panic, reason = "without randomness there are no keys; going on would be worse")]

@@ -2,17 +2,20 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::ServerCertVerifier;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::{self, PemObject};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::sign::CertifiedKey;
 use rustls::{InconsistentKeys, RootCertStore};
 use setu_model::{Side, Wall};
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
-use crate::CertificateFiles;
 use crate::config::canonical_name;
+use crate::{CertificateFiles, Trust};
 
 /// A certificate the bridge shows.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -117,6 +120,19 @@ pub enum CertificateError {
         /// The side.
         side: Side,
     },
+    /// A peer that dials the host would not accept it.
+    #[error(
+        "a peer that dials {hostname} refuses the certificate in {}: {source}; it must cover that name, and the file \
+         must hold the chain up to a public authority", file.display()
+    )]
+    RefusedByPeers {
+        /// The chain's file.
+        file: PathBuf,
+        /// The name dialled.
+        hostname: String,
+        /// What the TLS library said.
+        source: rustls::Error,
+    },
     /// The TLS library refused the whole.
     #[error("TLS cannot be set up for the {side} side: {source}")]
     Tls {
@@ -155,6 +171,36 @@ pub(crate) fn load(
         }
         Err(source) => Err(unusable(source)),
     }
+}
+
+/// Reads the certificate of `files` as a peer that dials `hostname` would: it must be valid now, belong to its key,
+/// chain to an authority of `trust`, and cover the name.
+///
+/// # Errors
+/// The first thing that such a peer, or the bridge itself, would refuse.
+pub fn verify_as_peer(
+    side: Side,
+    files: &CertificateFiles,
+    trust: &Trust,
+    hostname: &str,
+) -> Result<CertificateStatus, CertificateError> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let (certified, status) = load(side, files, &provider, crate::tls::now())?;
+    let refused = |source| CertificateError::RefusedByPeers {
+        file: files.chain.clone(),
+        hostname: hostname.to_owned(),
+        source,
+    };
+    let name = ServerName::try_from(hostname.to_owned())
+        .map_err(|_| refused(rustls::Error::General("not a host name".to_owned())))?;
+    let roots = Arc::new(crate::tls::roots(side, trust)?);
+    let verifier = WebPkiServerVerifier::builder_with_provider(roots, provider)
+        .build()
+        .map_err(|error| refused(rustls::Error::General(error.to_string())))?;
+    let (leaf, rest) =
+        certified.cert.split_first().ok_or_else(|| refused(rustls::Error::NoCertificatesPresented))?;
+    verifier.verify_server_cert(leaf, rest, &name, &[], UnixTime::now()).map_err(refused)?;
+    Ok(status)
 }
 
 /// Reads the authorities in a PEM file into `roots`.

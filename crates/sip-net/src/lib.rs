@@ -22,7 +22,7 @@ mod tls;
 mod trace;
 mod udp;
 
-pub use certificate::{CertificateError, CertificateStatus};
+pub use certificate::{CertificateError, CertificateStatus, verify_as_peer};
 pub use config::{
     CertificateFiles, InvalidAddress, Limits, ListenerConfig, PinnedAddress, PinnedHosts, SipNetConfig,
     Timeouts, TlsConfig, Trust,

@@ -121,7 +121,7 @@ fn server_config(
         .with_cert_resolver(shown))
 }
 
-fn roots(side: Side, trust: &Trust) -> Result<RootCertStore, CertificateError> {
+pub(crate) fn roots(side: Side, trust: &Trust) -> Result<RootCertStore, CertificateError> {
     let mut roots = RootCertStore::empty();
     if trust.system {
         let native = rustls_native_certs::load_native_certs();
@@ -208,7 +208,7 @@ impl ClientCertVerifier for AskOnly {
     }
 }
 
-fn now() -> Wall {
+pub(crate) fn now() -> Wall {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Wall::from_unix_ms(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }

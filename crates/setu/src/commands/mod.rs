@@ -1,5 +1,6 @@
 //! What each subcommand does.
 
+mod check;
 mod demo;
 mod serve;
 mod twin;
@@ -19,7 +20,7 @@ pub fn run(cli: Cli) -> ExitCode {
         }
         Command::Demo { json, folder } => demo::run(&folder, json),
         Command::Twin(args) => twin::run(&args),
-        Command::Check { .. } => ExitCode::FAILURE,
+        Command::Check { config, json } => check::run(&config, json),
     }
 }
 
@@ -34,8 +35,13 @@ pub(crate) fn print(text: &str) {
 
 /// Tells the operator why the program ends.
 #[expect(clippy::print_stderr, reason = "this is where a command's failure is told")]
-pub(crate) fn fail(why: &str) -> ExitCode {
+pub(crate) fn tell_failure(why: &str) {
     eprintln!("setu: {why}");
+}
+
+/// Tells why, and gives the exit code that goes with it.
+pub(crate) fn fail(why: &str) -> ExitCode {
+    tell_failure(why);
     ExitCode::FAILURE
 }
 

@@ -1,0 +1,186 @@
+//! What this machine alone can tell: certificates, ports, folders, permissions.
+
+use std::fs;
+use std::io;
+use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use setu_model::Side;
+use setu_sip_net::{CertificateFiles, Trust, verify_as_peer};
+
+use super::Report;
+use crate::bridge::now;
+use crate::config::{Config, MediaAddresses, PasswordSource};
+
+pub(super) fn check(config: &Config, report: &mut Report) {
+    certificates(config, report);
+    listeners(config, report);
+    media("meta.media", &config.meta.media, report);
+    media("agents.media", &config.agents.media, report);
+    if is_private(config.meta.media.advertised()) {
+        report.warning(
+            "meta.media.advertised",
+            format!(
+                "{} is not a public address: Meta cannot send audio to it",
+                config.meta.media.advertised()
+            ),
+            "give the address the internet reaches this machine by; ignore this for a test twin",
+        );
+    }
+    folders(config, report);
+    passwords(config, report);
+}
+
+fn certificates(config: &Config, report: &mut Report) {
+    let (meta, agents) = (&config.meta, &config.agents);
+    let files = CertificateFiles { chain: meta.certificate.clone(), key: meta.private_key.clone() };
+    certificate("meta.certificate", Side::Meta, &files, meta.extra_roots.as_deref(), &meta.hostname, report);
+    if let (Some(_), Some(chain), Some(key)) = (agents.tls, &agents.certificate, &agents.private_key) {
+        let files = CertificateFiles { chain: chain.clone(), key: key.clone() };
+        let roots = agents.extra_roots.as_deref();
+        certificate("agents.certificate", Side::Agents, &files, roots, &agents.hostname, report);
+    }
+}
+
+fn certificate(
+    setting: &str,
+    side: Side,
+    files: &CertificateFiles,
+    extra_roots: Option<&Path>,
+    hostname: &str,
+    report: &mut Report,
+) {
+    let trust = Trust { extra_roots: extra_roots.map(Path::to_owned), ..Trust::default() };
+    match verify_as_peer(side, files, &trust, hostname) {
+        Err(error) => report.problem(
+            setting,
+            error.to_string(),
+            "a caller's call fails without a trace until it is mended",
+        ),
+        Ok(status) => {
+            let days = status.seconds_left(now().wall) / 86_400;
+            if days < EXPIRES_SOON_DAYS {
+                report.warning(setting, format!("it expires in {days} days"), "renew it, then send SIGHUP");
+            } else {
+                report.ok(setting, format!("it covers {hostname} and is valid for {days} days"));
+            }
+            if extra_roots.is_some() {
+                report.warning(
+                    setting,
+                    "it was checked against extra_roots as well as the system's authorities",
+                    "Meta trusts public authorities only; remove extra_roots to see it as Meta does",
+                );
+            }
+        }
+    }
+}
+
+/// When a certificate that is still valid becomes worth a warning.
+const EXPIRES_SOON_DAYS: i64 = 14;
+
+fn listeners(config: &Config, report: &mut Report) {
+    let agents = &config.agents;
+    let tcp = [("meta.bind", Some(config.meta.bind)), ("agents.tcp", agents.tcp), ("agents.tls", agents.tls)];
+    for (setting, address) in tcp.into_iter().chain([("http.bind", Some(config.http.bind))]) {
+        if let Some(address) = address {
+            bound(setting, address, TcpListener::bind(address).map(drop), report);
+        }
+    }
+    if let Some(address) = agents.udp {
+        bound("agents.udp", address, UdpSocket::bind(address).map(drop), report);
+    }
+}
+
+fn bound(setting: &str, address: SocketAddr, outcome: io::Result<()>, report: &mut Report) {
+    match outcome {
+        Ok(()) => report.ok(setting, format!("{address} is free")),
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => report.problem(
+            setting,
+            format!("{address} is taken by another program"),
+            "stop it (a bridge that is running already?) or choose another port",
+        ),
+        Err(error) => {
+            report.problem(setting, format!("{address}: {error}"), "give an address of this machine")
+        }
+    }
+}
+
+/// Tries the first, the middle and the last pair of a range.
+fn media(setting: &str, media: &MediaAddresses, report: &mut Report) {
+    let (first, last) = (media.ports.first, media.ports.last);
+    let tried = [first, first + (last - first) / 2, last];
+    let taken: Vec<u16> =
+        tried.into_iter().filter(|port| UdpSocket::bind((media.bind, *port)).is_err()).collect();
+    if taken.is_empty() {
+        report.ok(format!("{setting}.ports"), format!("{first}-{last}: the ports tried are free"));
+    } else if taken.len() == tried.len() {
+        report.problem(
+            format!("{setting}.ports"),
+            format!("none of {taken:?} on {} can be bound", media.bind),
+            "give bind an address of this machine, and a range nobody else uses",
+        );
+    } else {
+        report.warning(
+            format!("{setting}.ports"),
+            format!("{taken:?} are taken by another program"),
+            "such ports are skipped; give a range nobody else uses",
+        );
+    }
+}
+
+fn folders(config: &Config, report: &mut Report) {
+    let wanted = [
+        ("recording.folder", config.recording.enabled.then_some(config.recording.folder.as_path())),
+        ("cdr.file", config.cdr.file.parent()),
+    ];
+    for (setting, folder) in wanted {
+        let Some(folder) = folder else { continue };
+        match writable(folder) {
+            Ok(()) => report.ok(setting, format!("{} can be written", shown(folder))),
+            Err(error) => report.problem(
+                setting,
+                format!("{}: {error}", folder.display()),
+                "create the folder and make the bridge's user its owner",
+            ),
+        }
+    }
+}
+
+/// Writes and removes a file in `folder`, or in the nearest folder above that exists.
+fn writable(folder: &Path) -> io::Result<()> {
+    let existing = folder.ancestors().find(|f| f.exists()).unwrap_or(Path::new("."));
+    let existing = if existing.as_os_str().is_empty() { Path::new(".") } else { existing };
+    let probe = existing.join(format!(".setu-check-{}", std::process::id()));
+    fs::write(&probe, b"probe")?;
+    fs::remove_file(&probe)
+}
+
+fn passwords(config: &Config, report: &mut Report) {
+    let numbers =
+        config.numbers.iter().enumerate().map(|(i, n)| (format!("numbers[{i}].password"), &n.password));
+    let accounts =
+        config.accounts.iter().enumerate().map(|(i, a)| (format!("accounts[{i}].password"), &a.password));
+    for (setting, source) in numbers.chain(accounts) {
+        let PasswordSource::File(path) = source else { continue };
+        if fs::metadata(path).is_ok_and(|file| file.permissions().mode() & 0o004 != 0) {
+            report.warning(
+                setting,
+                format!("everybody on this machine can read {}", path.display()),
+                format!("chmod 640 {}", path.display()),
+            );
+        }
+    }
+}
+
+fn is_private(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => v4.is_private() || v4.is_loopback() || v4.is_link_local(),
+        IpAddr::V6(v6) => v6.is_loopback() || v6.is_unique_local() || v6.is_unicast_link_local(),
+    }
+}
+
+/// The folder of a bare file name is this one.
+fn shown(folder: &Path) -> std::path::Display<'_> {
+    if folder.as_os_str().is_empty() { Path::new(".").display() } else { folder.display() }
+}
