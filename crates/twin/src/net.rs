@@ -171,7 +171,8 @@ impl Network {
         self.advance(until);
     }
 
-    /// Lets the parties talk until `done` says so of them, for `most` at the longest. Returns whether it did.
+    /// Lets the parties talk as long as `goes_on` says, looked at every 10 ms, for `most` at the longest. Returns
+    /// whether it came to its end.
     ///
     /// # Panics
     ///
@@ -179,17 +180,17 @@ impl Network {
     pub fn run_while(
         &mut self,
         parties: &mut [&mut dyn Party],
-        step: Duration,
-        steps: u32,
+        most: Duration,
         mut goes_on: impl FnMut(&mut [&mut dyn Party]) -> bool,
     ) -> bool {
-        for _ in 0..steps {
-            if !goes_on(parties) {
-                return true;
+        let until = self.now.mono + most;
+        while goes_on(parties) {
+            if self.now.mono >= until {
+                return false;
             }
-            self.run_for(parties, step);
+            self.run_for(parties, LOOK);
         }
-        !goes_on(parties)
+        true
     }
 
     fn run_until(&mut self, parties: &mut [&mut dyn Party], past: impl Fn(Instant) -> bool) {
@@ -375,6 +376,9 @@ impl Network {
         }
     }
 }
+
+/// How often [`Network::run_while`] looks.
+const LOOK: Duration = Duration::from_millis(10);
 
 /// FNV-1a, 64 bits.
 const FNV_OFFSET: u64 = 0xcbf2_9ce4_8422_2325;

@@ -393,6 +393,23 @@ fn the_same_seed_gives_the_same_run_to_the_byte_and_another_seed_another() {
 }
 
 #[test]
+fn the_network_runs_as_long_as_it_is_told_to() {
+    let mut pair = Pair::new(Transport::Udp, hanging_up(500, 1_000), saying(900));
+    pair.caller.dial("+15550001", None, pair.net.now());
+    let began = pair.net.now().mono;
+    let mut parties: [&mut dyn crate::io::Party; 2] = [&mut pair.caller, &mut pair.called];
+    assert!(!pair.net.run_while(&mut parties, Duration::from_millis(500), |_| true));
+    assert_eq!(pair.net.now().mono - began, Duration::from_millis(500));
+    let mut looks = 0;
+    let done = pair.net.run_while(&mut parties, Duration::from_secs(60), |_| {
+        looks += 1;
+        looks <= 20
+    });
+    assert!(done);
+    assert_eq!(pair.net.now().mono - began, Duration::from_millis(700));
+}
+
+#[test]
 fn a_certificate_for_another_name_and_a_closed_port_end_the_call() {
     for certified in [true, false] {
         let mut pair = Pair::new(Transport::Tls, saying(500), saying(900));
