@@ -310,7 +310,7 @@ impl Softphone {
 
     fn handle_request(&mut self, channel: Channel, request: &Message, now: Now) {
         let method = request.method().unwrap_or_default();
-        if method != "ACK" && self.transactions.is_repeated(request) {
+        if method != "ACK" && self.transactions.is_repeated(request, channel) {
             return;
         }
         let owner = self.calls.values().find(|call| call.dialog.owns(request)).map(|call| call.id);

@@ -16,7 +16,7 @@ use crate::sip::transactions::Channel;
 impl Edge {
     pub(super) fn handle_request(&mut self, conn: ConnId, request: &Message, now: Now) {
         let method = request.method().unwrap_or_default();
-        if method != "ACK" && self.transactions.is_repeated(request) {
+        if method != "ACK" && self.transactions.is_repeated(request, Channel::Stream(conn)) {
             return;
         }
         let owner = self.calls.values().find(|call| call.dialog.owns(request)).map(|call| call.id);

@@ -145,12 +145,13 @@ impl Transactions {
         self.outputs.push_back(channel.send(bytes));
     }
 
-    /// Whether `request` repeats one that was answered; the answer is sent again.
-    pub(crate) fn is_repeated(&mut self, request: &Message) -> bool {
+    /// Whether `request` repeats one that was answered; the answer is sent again, the way the request came.
+    pub(crate) fn is_repeated(&mut self, request: &Message, channel: Channel) -> bool {
         let (branch, method) = (request.branch(), request.method().unwrap_or_default());
-        let known = self.servers.iter().find(|s| s.branch == branch && s.method == method);
+        let known = self.servers.iter_mut().find(|s| s.branch == branch && s.method == method);
         let Some(server) = known else { return false };
-        self.outputs.push_back(server.channel.send(server.reply.clone()));
+        server.channel = channel;
+        self.outputs.push_back(channel.send(server.reply.clone()));
         true
     }
 
@@ -305,9 +306,9 @@ mod tests {
     fn a_repeated_request_gets_the_same_answer_again() {
         let invite = Message::parse(INVITE).unwrap();
         let mut transactions = Transactions::default();
-        assert!(!transactions.is_repeated(&invite));
+        assert!(!transactions.is_repeated(&invite, udp()));
         transactions.respond(&invite, 486, Bytes::from_static(b"x"), udp(), Instant::now());
-        assert!(transactions.is_repeated(&invite));
+        assert!(transactions.is_repeated(&invite, udp()));
         assert_eq!(transactions.outputs.len(), 2);
     }
 }
