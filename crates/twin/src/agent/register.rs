@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use setu_model::{Entropy, Now};
 
-use super::phone::{Softphone, USER_AGENT};
+use super::phone::{ALLOW, Softphone, USER_AGENT};
 use super::report::PhoneEvent;
 use crate::sip::digest;
 use crate::sip::message::{Message, param};
@@ -162,8 +162,7 @@ impl Softphone {
             .line(format!("To: <sip:{account}@{domain}>"))
             .line(format!("Call-ID: {}", self.registration.call_id))
             .line(format!("CSeq: {} REGISTER", self.registration.cseq))
-            .line("User-Agent: Setu agent twin")
-            .line("Allow: INVITE, ACK, BYE, CANCEL, OPTIONS, UPDATE, INFO, REFER, NOTIFY, MESSAGE")
+            .line(ALLOW)
             .line(format!("Contact: <{}>", self.contact_uri()))
             .line(format!("Expires: {expires}"))
             .lines(authorization)

@@ -329,6 +329,7 @@ fn a_phone_registers_with_digest_refreshes_and_unregisters() {
         let first = sent(&mut phone).remove(0);
         assert!(first.starts_with("REGISTER sip:pbx.test SIP/2.0\r\n"), "{first}");
         assert_eq!(field(&first, "Expires"), "300");
+        assert_eq!(first.matches("\r\nUser-Agent: ").count(), 1);
         let challenge = format!(
             "WWW-Authenticate: Digest realm=\"pbx.test\", nonce=\"n1\", qop=\"auth\", algorithm={algorithm}\r\n"
         );
