@@ -25,10 +25,7 @@ impl Endpoint {
             self.turn_malformed_away(arrival, &error, request.method(), now);
             return;
         }
-        let (Ok(request), Some(method)) = (&request.with_received(arrival.remote), request.method()) else {
-            self.layer.counters.malformed += 1;
-            return;
-        };
+        let Some(method) = request.method() else { return };
         match self.layer.match_request(arrival, request, now.mono) {
             Matched::Absorbed => return,
             Matched::NoMagic if method == Method::Ack => return,
