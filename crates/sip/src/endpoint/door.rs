@@ -101,6 +101,10 @@ impl Endpoint {
     fn handle_beginning(&mut self, arrival: &Arrival, request: &Message, method: &Method, now: Now) {
         match self.identify(arrival, request, method, now) {
             Err(rejected) => self.turn_away(arrival, request, rejected, now),
+            Ok(_) if self.layer.is_full() => {
+                self.layer.counters.overloaded += 1;
+                self.ask_to_come_back(arrival, request);
+            }
             Ok(_) if !begins(arrival.side, method) => {
                 let allow = allowed(arrival.side);
                 self.answer_known(arrival, request, 405, now, |reply| reply.header("Allow", allow));

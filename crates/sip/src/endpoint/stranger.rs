@@ -52,9 +52,16 @@ impl Endpoint {
             self.layer.close(arrival.flow);
             return;
         }
+        self.ask_to_come_back(arrival, request);
+    }
+
+    /// Sends 503 with Retry-After, without a transaction: there may be no room for one.
+    pub(super) fn ask_to_come_back(&mut self, arrival: &Arrival, request: &Message) {
         let retry_after = self.layer.config.limits.retry_after_s.to_string();
         let tag = self.layer.entropy.hex(8);
-        let reply = Message::reply(request, 503, None, Some(&tag)).header("Retry-After", retry_after).build();
+        let Ok(received) = request.with_received(arrival.remote) else { return };
+        let reply =
+            Message::reply(&received, 503, None, Some(&tag)).header("Retry-After", retry_after).build();
         if let Ok(reply) = reply {
             self.layer.respond_stateless(Origin::of(request, arrival), reply);
         }

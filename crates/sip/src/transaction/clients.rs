@@ -93,8 +93,7 @@ impl Layer {
         start: ClientStart,
         now: Instant,
     ) -> Result<TxId, CommandError> {
-        if self.is_full() {
-            self.counters.overloaded += 1;
+        if !self.has_room() {
             return Err(CommandError::Full);
         }
         let ClientStart { owner, side, target, branch } = start;

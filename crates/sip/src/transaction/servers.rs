@@ -153,8 +153,11 @@ impl Layer {
         MergeKey::of(request).is_some_and(|key| self.merged.contains_key(&key))
     }
 
-    /// Begins to serve a request.
+    /// Begins to serve a request. None if there is no room for it, or its Via cannot be read.
     pub(crate) fn serve(&mut self, arrival: &Arrival, request: &Message, owner: Owner) -> Option<TxId> {
+        if !self.has_room() {
+            return None;
+        }
         let key = ServerKey::of(request, arrival.side)?;
         let request = request.with_received(arrival.remote).ok()?;
         let tx = TxId(self.next_token());

@@ -232,3 +232,22 @@ fn a_full_house_asks_to_come_back_later() {
     assert_eq!(refusal.header("Retry-After").as_deref(), Some("10"));
     assert_eq!(bench.endpoint.counters().overloaded, 1);
 }
+
+#[test]
+fn a_call_ends_even_where_no_other_may_begin() {
+    let mut config = super::peer::config();
+    config.limits.transactions = 3;
+    let mut bench = Bench::with(config);
+    let (_, tag) = bench.answered();
+    for n in 2..4 {
+        bench.receive(&trunk(), &in_dialog("OPTIONS", n, &format!("o{n}"), &tag));
+        bench.next_status(200);
+    }
+    bench.receive(&trunk(), &trunk_invite("y").replace("call@pbx", "another@pbx"));
+    let refusal = bench.next_status(503);
+    assert_eq!(refusal.header("Retry-After").as_deref(), Some("10"));
+    bench.no_event();
+    bench.receive(&trunk(), &in_dialog("BYE", 4, "b", &tag));
+    bench.next_status(200);
+    assert!(matches!(bench.event(), Event::Ended { how: EndHow::Bye { .. }, .. }));
+}
