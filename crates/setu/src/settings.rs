@@ -11,6 +11,7 @@ use setu_call::{
 use setu_media_net::{MediaNetConfig, MediaSide};
 use setu_model::{CallFacts, CallId, Direction, Secret, Side, Wall};
 use setu_recording::{RecorderConfig, Tags};
+use setu_sip::digest::Algorithm;
 use setu_sip::{Access, AccountAccess, NumberAccess, TrunkAccess};
 use setu_sip::{EndpointConfig, Limits, SideConfig};
 use setu_sip::{Hop, Transport};
@@ -19,7 +20,7 @@ use setu_sip_net::{
     CertificateFiles, EgressPolicy, ListenerConfig, PinnedHosts, SipNetConfig, TlsConfig, Trust,
 };
 
-use crate::config::{Account, Config, MediaAddresses, Number, SrtpUse, Trunk, TrunkTransport};
+use crate::config::{Account, Config, DigestHash, MediaAddresses, Number, SrtpUse, Trunk, TrunkTransport};
 use crate::driver::{MetaPeer, ShardSettings, TrunkPeer};
 
 /// Builds the settings of a shard, reading every password.
@@ -77,6 +78,8 @@ fn endpoint(config: &Config) -> Result<EndpointConfig, SettingsError> {
             tcp: None,
             tls: Some(config.meta.advertised_port.unwrap_or(config.meta.bind.port())),
             realm: config.meta.hostname.clone(),
+            // Meta's samples show MD5, a field trace SHA-256.
+            digest: vec![Algorithm::Sha256, Algorithm::Md5],
         },
         agents: SideConfig {
             host: agents.hostname.clone(),
@@ -84,6 +87,14 @@ fn endpoint(config: &Config) -> Result<EndpointConfig, SettingsError> {
             tcp: agents.tcp.map(|a| a.port()),
             tls: agents.tls.map(|a| a.port()),
             realm: agents.realm.clone(),
+            digest: agents
+                .digest
+                .iter()
+                .map(|digest| match digest {
+                    DigestHash::Sha256 => Algorithm::Sha256,
+                    DigestHash::Md5 => Algorithm::Md5,
+                })
+                .collect(),
         },
         access: access(config)?,
         timers: setu_sip::Timers::RFC_3261,

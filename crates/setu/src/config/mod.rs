@@ -151,6 +151,10 @@ pub struct AgentsSide {
     /// The digest realm that phones are challenged with.
     #[serde(default = "default_realm")]
     pub realm: String,
+    /// The digest hashes phones are offered. Old ones, such as those on libre 1.x, give up at the sight of SHA-256:
+    /// offer them MD5 alone.
+    #[serde(default = "default_digest")]
+    pub digest: Vec<DigestHash>,
     /// PEM file with the certificate chain of the TLS listener.
     pub certificate: Option<PathBuf>,
     /// PEM file with its private key.
@@ -159,6 +163,17 @@ pub struct AgentsSide {
     pub extra_roots: Option<PathBuf>,
     /// Addresses and ports of the media.
     pub media: MediaAddresses,
+}
+
+/// A digest hash.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub enum DigestHash {
+    /// SHA-256 (RFC 8760).
+    #[serde(rename = "sha-256")]
+    Sha256,
+    /// MD5, which every phone knows.
+    #[serde(rename = "md5")]
+    Md5,
 }
 
 /// One business number: its credentials with Meta, and where its calls go.
@@ -511,6 +526,10 @@ fn default_realm() -> String {
 
 fn default_codecs() -> Vec<Codec> {
     vec![Codec::Opus, Codec::Pcmu, Codec::Pcma]
+}
+
+fn default_digest() -> Vec<DigestHash> {
+    vec![DigestHash::Sha256, DigestHash::Md5]
 }
 
 const fn default_probe_s() -> u64 {

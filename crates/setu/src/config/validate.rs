@@ -50,6 +50,13 @@ fn sides(config: &Config, found: &mut Findings) {
         );
     }
     let agents = &config.agents;
+    if agents.digest.is_empty() {
+        found.add(
+            "agents.digest",
+            "no hash",
+            "remove the line for the default, or list \"sha-256\" or \"md5\"",
+        );
+    }
     if agents.udp.is_none() && agents.tcp.is_none() && agents.tls.is_none() {
         found.add("agents", "no listener", "add udp, tcp or tls with an address such as \"0.0.0.0:5060\"");
     }

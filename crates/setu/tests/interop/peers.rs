@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 /// The chroot that `cargo xtask peers` makes.
-pub fn root() -> PathBuf {
+pub(crate) fn root() -> PathBuf {
     let root = std::env::var_os("SETU_PEERS").map_or_else(
         || {
             let cache = std::env::var_os("XDG_CACHE_HOME").map_or_else(
@@ -19,12 +19,16 @@ pub fn root() -> PathBuf {
         },
         PathBuf::from,
     );
-    assert!(root.join("usr/sbin/asterisk").exists(), "no peers in {}: run `cargo xtask peers`", root.display());
+    assert!(
+        root.join("usr/sbin/asterisk").exists(),
+        "no peers in {}: run `cargo xtask peers`",
+        root.display()
+    );
     root
 }
 
 /// A process that ends with the test.
-pub struct Process {
+pub(crate) struct Process {
     name: String,
     child: Child,
     log: PathBuf,
@@ -32,7 +36,7 @@ pub struct Process {
 
 impl Process {
     /// Starts `command` with its output in `log`.
-    pub fn start(name: &str, command: &mut Command, log: &Path) -> Self {
+    pub(crate) fn start(name: &str, command: &mut Command, log: &Path) -> Self {
         let out = File::create(log).unwrap();
         let child = command
             .stdin(Stdio::null())
@@ -44,23 +48,23 @@ impl Process {
     }
 
     /// What it has written.
-    pub fn output(&self) -> String {
+    pub(crate) fn output(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
 
     /// Its process id.
-    pub fn id(&self) -> u32 {
+    pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }
 
     /// Sends a signal by name, such as `TERM`.
-    pub fn signal(&self, name: &str) {
+    pub(crate) fn signal(&self, name: &str) {
         let done = Command::new("kill").args([&format!("-{name}"), &self.id().to_string()]).status().unwrap();
         assert!(done.success(), "cannot signal {}", self.name);
     }
 
     /// Waits until it ends by itself.
-    pub fn wait(&mut self, within: Duration) -> std::process::ExitStatus {
+    pub(crate) fn wait(&mut self, within: Duration) -> std::process::ExitStatus {
         let mut status = None;
         until(&format!("{} ends:\n{}", self.name, self.output()), within, || {
             status = self.child.try_wait().unwrap();
@@ -70,7 +74,7 @@ impl Process {
     }
 
     /// Fails the test if it has ended.
-    pub fn assert_alive(&mut self) {
+    pub(crate) fn assert_alive(&mut self) {
         if let Some(status) = self.child.try_wait().unwrap() {
             panic!("{} ended with {status}:\n{}", self.name, self.output());
         }
@@ -85,7 +89,7 @@ impl Drop for Process {
 }
 
 /// Asks `ready` again and again until it says yes; fails the test after `within`.
-pub fn until(what: &str, within: Duration, mut ready: impl FnMut() -> bool) {
+pub(crate) fn until(what: &str, within: Duration, mut ready: impl FnMut() -> bool) {
     let start = Instant::now();
     while !ready() {
         assert!(start.elapsed() < within, "not within {within:?}: {what}");
@@ -100,7 +104,7 @@ fn pause(how_long: Duration) {
 }
 
 /// A port that is free for UDP and TCP on loopback; never the same twice in one test run.
-pub fn port() -> u16 {
+pub(crate) fn port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     loop {
         let base = 33_000 + (std::process::id() % 40) as u16 * 200;
@@ -112,30 +116,30 @@ pub fn port() -> u16 {
 }
 
 /// An Asterisk in the chroot, with one PJSIP endpoint `setu`.
-pub struct Asterisk {
+pub(crate) struct Asterisk {
     process: Process,
     root: PathBuf,
     /// Its folder as the chroot sees it.
     inside: String,
     /// Its SIP port on 127.0.0.1.
-    pub port: u16,
+    pub(crate) port: u16,
 }
 
 /// How to set one up.
-pub struct AsteriskSpec<'a> {
+pub(crate) struct AsteriskSpec<'a> {
     /// Where it finds the bridge, such as `sip:127.0.0.1:5060`.
-    pub bridge: String,
+    pub(crate) bridge: String,
     /// Codecs of the endpoint, such as `opus` or `ulaw`.
-    pub allow: &'a str,
+    pub(crate) allow: &'a str,
     /// `no` or `sdes`.
-    pub media_encryption: &'a str,
+    pub(crate) media_encryption: &'a str,
     /// The tone it plays, in Hz.
-    pub tone_hz: u32,
+    pub(crate) tone_hz: u32,
 }
 
 impl Asterisk {
     /// Starts one and waits until it is booted.
-    pub fn start(spec: &AsteriskSpec<'_>) -> Self {
+    pub(crate) fn start(spec: &AsteriskSpec<'_>) -> Self {
         let root = root();
         let port = port();
         let inside = format!("/setu-tests/asterisk-{}-{port}", std::process::id());
@@ -146,7 +150,10 @@ impl Asterisk {
         write_asterisk_config(&folder.join("etc"), &inside, port, spec);
         let process = Process::start(
             "asterisk",
-            Command::new("chroot").arg(&root).args(["/usr/sbin/asterisk", "-f", "-C"]).arg(format!("{inside}/etc/asterisk.conf")),
+            Command::new("chroot")
+                .arg(&root)
+                .args(["/usr/sbin/asterisk", "-f", "-C"])
+                .arg(format!("{inside}/etc/asterisk.conf")),
             &folder.join("log/stdout"),
         );
         let mut asterisk = Self { process, root, inside, port };
@@ -158,7 +165,7 @@ impl Asterisk {
     }
 
     /// Runs a command of its console and returns what it printed.
-    pub fn cli(&self, command: &str) -> String {
+    pub(crate) fn cli(&self, command: &str) -> String {
         let out = Command::new("chroot")
             .arg(&self.root)
             .args(["/usr/sbin/asterisk", "-C", &format!("{}/etc/asterisk.conf", self.inside), "-rx", command])
@@ -168,7 +175,7 @@ impl Asterisk {
     }
 
     /// The number of calls it has at the moment.
-    pub fn channels(&self) -> usize {
+    pub(crate) fn channels(&self) -> usize {
         self.cli("core show channels count")
             .lines()
             .find_map(|l| l.strip_suffix(" active channels").or(l.strip_suffix(" active channel")))
@@ -177,12 +184,12 @@ impl Asterisk {
     }
 
     /// The WAV of what its side of the last call received.
-    pub fn heard(&self) -> PathBuf {
+    pub(crate) fn heard(&self) -> PathBuf {
         self.root.join(&self.inside[1..]).join("spool/heard.wav")
     }
 
     /// What its dialplan noted of the last call's headers.
-    pub fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.root.join(&self.inside[1..]).join("log/messages")).unwrap_or_default()
     }
 }
@@ -261,30 +268,30 @@ const ASTERISK_MODULES: &str = "res_pjproject res_sorcery_config res_sorcery_mem
     res_clioriginate app_stack";
 
 /// A baresip softphone that registers, answers by itself, plays a sine and keeps what it hears.
-pub struct Baresip {
+pub(crate) struct Baresip {
     process: Process,
     folder: tempfile::TempDir,
 }
 
 /// How to set one up.
-pub struct BaresipSpec<'a> {
+pub(crate) struct BaresipSpec<'a> {
     /// Account, such as `alice`.
-    pub user: &'a str,
+    pub(crate) user: &'a str,
     /// Its password.
-    pub password: &'a str,
+    pub(crate) password: &'a str,
     /// The registrar's address, such as `127.0.0.1:5071`.
-    pub registrar: String,
+    pub(crate) registrar: String,
     /// `udp`, `tcp` or `tls`.
-    pub transport: &'a str,
+    pub(crate) transport: &'a str,
     /// Further account parameters, such as `;mediaenc=srtp-mand`.
-    pub account: &'a str,
+    pub(crate) account: &'a str,
     /// The tone it plays, in Hz.
-    pub tone_hz: u32,
+    pub(crate) tone_hz: u32,
 }
 
 impl Baresip {
     /// Starts one and waits until it is registered.
-    pub fn start(spec: &BaresipSpec<'_>) -> Self {
+    pub(crate) fn start(spec: &BaresipSpec<'_>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path();
         let sip = port();
@@ -293,13 +300,13 @@ impl Baresip {
             path.join("config"),
             format!(
                 "poll_method epoll\nsip_listen 127.0.0.1:{sip}\nsip_verify_server no\nsip_trans_def {transport}\n\
-                 audio_player aufile,{heard}\naudio_source ausine,{hz}\naudio_alert aufile,/dev/null\n\
+                 audio_player aubridge,nowhere\nsnd_path {folder}\naudio_source ausine,{hz}\naudio_alert aufile,/dev/null\n\
                  rtp_ports {rtp}-{last}\nrtp_timeout 0\njitter_buffer_delay 2-5\n\
                  module_path /usr/lib/baresip/modules\n\
-                 module opus.so\nmodule g711.so\nmodule ausine.so\nmodule aufile.so\nmodule srtp.so\n\
+                 module opus.so\nmodule g711.so\nmodule ausine.so\nmodule aubridge.so\nmodule aufile.so\nmodule sndfile.so\nmodule srtp.so\n\
                  module_tmp uuid.so\nmodule_tmp account.so\nmodule_app menu.so\n",
                 transport = spec.transport,
-                heard = path.join("heard.wav").display(),
+                folder = path.display(),
                 hz = spec.tone_hz,
                 last = rtp + 20,
             ),
@@ -316,26 +323,42 @@ impl Baresip {
         let log = path.join("log");
         let process = Process::start("baresip", Command::new("baresip").arg("-f").arg(path).arg("-v"), &log);
         let mut phone = Self { process, folder };
-        until("baresip registers", Duration::from_secs(15), || {
+        let start = Instant::now();
+        while !phone.output().contains("} 200 OK") {
             phone.process.assert_alive();
-            phone.process.output().contains("registered successfully") || phone.process.output().contains("200 OK")
-        });
+            assert!(
+                start.elapsed() < Duration::from_secs(15),
+                "baresip does not register:\n{}",
+                phone.output()
+            );
+            pause(Duration::from_millis(20));
+        }
         phone
     }
 
-    /// The WAV of what it heard.
-    pub fn heard(&self) -> PathBuf {
-        self.folder.path().join("heard.wav")
+    /// The WAV of what it heard: what its decoder gave out.
+    pub(crate) fn heard(&self) -> PathBuf {
+        fs::read_dir(self.folder.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .find(|path| path.to_string_lossy().ends_with("-dec.wav"))
+            .unwrap_or_else(|| panic!("baresip wrote no WAV:\n{}", self.output()))
     }
 
     /// What it printed.
-    pub fn output(&self) -> String {
+    pub(crate) fn output(&self) -> String {
         self.process.output()
+    }
+
+    /// Ends the phone, so that its WAV is complete.
+    pub(crate) fn end(&mut self) {
+        self.process.signal("TERM");
+        self.process.wait(Duration::from_secs(5));
     }
 }
 
 /// Runs a tool to its end and returns what it printed; fails the test if the tool is missing or fails.
-pub fn tool(name: &str, args: &[&str]) -> String {
+pub(crate) fn tool(name: &str, args: &[&str]) -> String {
     let out = Command::new(name)
         .args(args)
         .output()

@@ -4,14 +4,14 @@ use std::path::Path;
 use std::process::Command;
 
 /// Samples of one channel at 16 kHz.
-pub struct Sound(Vec<f64>);
+pub(crate) struct Sound(Vec<f64>);
 
 /// The sampling rate that every file is converted to.
 const RATE: f64 = 16_000.0;
 
 impl Sound {
     /// Decodes channel `channel` of `path` with ffmpeg's decoder `decoder` (none for its default).
-    pub fn read(path: &Path, channel: usize, decoder: Option<&str>) -> Self {
+    pub(crate) fn read(path: &Path, channel: usize, decoder: Option<&str>) -> Self {
         let mut command = Command::new("ffmpeg");
         command.args(["-v", "error", "-nostdin"]);
         if let Some(decoder) = decoder {
@@ -30,16 +30,21 @@ impl Sound {
             path.display(),
             String::from_utf8_lossy(&out.stderr)
         );
-        Self(out.stdout.chunks_exact(2).map(|b| f64::from(i16::from_le_bytes([b[0], b[1]])) / 32_768.0).collect())
+        Self(
+            out.stdout
+                .chunks_exact(2)
+                .map(|b| f64::from(i16::from_le_bytes([b[0], b[1]])) / 32_768.0)
+                .collect(),
+        )
     }
 
     /// Length in seconds.
-    pub fn seconds(&self) -> f64 {
+    pub(crate) fn seconds(&self) -> f64 {
         self.0.len() as f64 / RATE
     }
 
     /// The share of the file's energy within 15 Hz of `hz`, over the part that is not silent: near 1 for a tone.
-    pub fn share_at(&self, hz: f64) -> f64 {
+    pub(crate) fn share_at(&self, hz: f64) -> f64 {
         let loud: Vec<f64> = self.loud();
         if loud.is_empty() {
             return 0.0;
@@ -50,7 +55,7 @@ impl Sound {
     }
 
     /// Seconds that are not silent (above -50 dBFS in 20 ms).
-    pub fn loud_seconds(&self) -> f64 {
+    pub(crate) fn loud_seconds(&self) -> f64 {
         self.loud().len() as f64 / RATE
     }
 

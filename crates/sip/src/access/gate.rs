@@ -8,7 +8,7 @@ use setu_model::{Entropy, Secret, Side, Wall};
 
 use super::bucket::Buckets;
 use super::{Access, Identity, TrunkAccess};
-use crate::digest::{Authorization, Challenge, Verdict, Verifier};
+use crate::digest::{Algorithm, Authorization, Challenge, Verdict, Verifier};
 use crate::endpoint::Limits;
 use crate::flow::Arrival;
 use crate::message::{Message, Method};
@@ -111,12 +111,22 @@ impl Gate {
     }
 
     /// Checks the credentials of a request. Either header is taken, as peers mix them up.
-    pub(crate) fn check(&mut self, request: &Message, side: Side, realm: &str, now: Wall) -> Proof {
+    pub(crate) fn check(
+        &mut self,
+        request: &Message,
+        side: Side,
+        realm: &str,
+        taken: &[Algorithm],
+        now: Wall,
+    ) -> Proof {
         let Some(method) = request.method() else { return Proof::Missing };
         let answer = ["Proxy-Authorization", "Authorization"]
             .into_iter()
             .find_map(|name| Authorization::of(request, name, realm));
         let Some(answer) = answer else { return Proof::Missing };
+        if !taken.contains(&answer.algorithm.unwrap_or(Algorithm::Md5)) {
+            return Proof::Wrong;
+        }
         self.verify(&answer, side, realm, &method, now)
     }
 

@@ -3,6 +3,7 @@ use std::time::Duration;
 use setu_model::Side;
 
 use crate::access::Access;
+use crate::digest::Algorithm;
 use crate::flow::Transport;
 use crate::timers::Timers;
 
@@ -46,6 +47,9 @@ pub struct SideConfig {
     pub tls: Option<u16>,
     /// The realm of our digest challenges.
     pub realm: String,
+    /// The hashes our challenges offer and our answers are taken in. Some phones give up at the sight of one they do
+    /// not know, whatever else is offered.
+    pub digest: Vec<Algorithm>,
 }
 
 impl SideConfig {
@@ -69,7 +73,7 @@ impl SideConfig {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
     /// The most transactions at one time; above it, new requests get 503 with Retry-After. 10,000 calls in setup
-    /// hold about four each. Requests within dialogs have as much room again.
+    /// hold about four each.
     pub transactions: usize,
     /// The most sessions at one time; above it, new INVITEs get 503 with Retry-After.
     pub sessions: usize,

@@ -25,7 +25,10 @@ impl Endpoint {
             self.turn_malformed_away(arrival, &error, request.method(), now);
             return;
         }
-        let Some(method) = request.method() else { return };
+        let (Ok(request), Some(method)) = (&request.with_received(arrival.remote), request.method()) else {
+            self.layer.counters.malformed += 1;
+            return;
+        };
         match self.layer.match_request(arrival, request, now.mono) {
             Matched::Absorbed => return,
             Matched::NoMagic if method == Method::Ack => return,
@@ -101,10 +104,6 @@ impl Endpoint {
     fn handle_beginning(&mut self, arrival: &Arrival, request: &Message, method: &Method, now: Now) {
         match self.identify(arrival, request, method, now) {
             Err(rejected) => self.turn_away(arrival, request, rejected, now),
-            Ok(_) if self.layer.is_full() => {
-                self.layer.counters.overloaded += 1;
-                self.ask_to_come_back(arrival, request);
-            }
             Ok(_) if !begins(arrival.side, method) => {
                 let allow = allowed(arrival.side);
                 self.answer_known(arrival, request, 405, now, |reply| reply.header("Allow", allow));
@@ -160,9 +159,9 @@ impl Endpoint {
         if !known_network && !self.gate.admit(source, now.mono) {
             return Err(Rejected::of(503, Stranger::Rate));
         }
-        let realm = self.layer.config.side(arrival.side).realm.clone();
+        let ours = self.layer.config.side(arrival.side);
         let challenge = if *method == Method::Register { 401 } else { 407 };
-        match self.gate.check(request, arrival.side, &realm, now.wall) {
+        match self.gate.check(request, arrival.side, &ours.realm, &ours.digest, now.wall) {
             Proof::Accepted(identity) if fits(&identity, request, method) => {
                 self.gate.pay_back(source);
                 Ok(Some(identity))

@@ -31,8 +31,6 @@ pub(super) struct Client {
     transport: Transport,
     target: Target,
     bound: Option<(FlowId, SocketAddr)>,
-    /// Whether any response came.
-    answered: bool,
 }
 
 /// Either client transaction.
@@ -93,7 +91,8 @@ impl Layer {
         start: ClientStart,
         now: Instant,
     ) -> Result<TxId, CommandError> {
-        if !self.has_room() {
+        if self.is_full() {
+            self.counters.overloaded += 1;
             return Err(CommandError::Full);
         }
         let ClientStart { owner, side, target, branch } = start;
@@ -111,9 +110,8 @@ impl Layer {
             ClientMachine::Request(Box::new(ClientRequest::new(request, timers, reliable, now)))
         };
         self.by_branch.insert((branch.clone(), method.clone()), tx);
-        let client =
-            Client { machine, owner, side, method, branch, transport, target, bound: None, answered: false };
-        self.clients.insert(tx, client);
+        let bound = None;
+        self.clients.insert(tx, Client { machine, owner, side, method, branch, transport, target, bound });
         self.pump_client(tx, None);
         Ok(tx)
     }
@@ -147,7 +145,6 @@ impl Layer {
             return;
         };
         let Some(client) = self.clients.get_mut(&tx) else { return };
-        client.answered = true;
         if let Some((flow, _)) = client.bound {
             self.unanswered.remove(&(flow, tx));
         }
@@ -169,11 +166,7 @@ impl Layer {
         }
         let trusted = match client.bound {
             Some((flow, remote)) => flow == arrival.flow || remote.ip() == arrival.remote.ip(),
-            // It went out on the flow it names; had that been gone, the transports would have told the new one.
-            None => match client.target {
-                Target::Flow(flow) | Target::FlowOr(flow, _) => flow == arrival.flow,
-                Target::Hop(_) => true,
-            },
+            None => true,
         } || hop_of(&client.target).is_some_and(|hop| proves(arrival, &hop.host));
         // On a stream, an answer from somebody else is no answer; a datagram may come from another interface of the
         // same host, and its branch proves that the sender saw the request.
@@ -184,11 +177,8 @@ impl Layer {
     pub(crate) fn handle_bound(&mut self, token: SendToken, flow: FlowId, remote: SocketAddr) {
         let tx = TxId(token.0);
         let Some(client) = self.clients.get_mut(&tx) else { return };
-        // Each attempt at another address of the hop tells its own flow: the last one counts.
-        if let Some((before, _)) = client.bound.replace((flow, remote)) {
-            self.unanswered.remove(&(before, tx));
-        }
-        if !client.answered {
+        if client.bound.is_none() {
+            client.bound = Some((flow, remote));
             self.unanswered.insert((flow, tx));
         }
         // Retransmissions and the CANCEL must reach the same host, whatever the name resolves to next time.

@@ -1,0 +1,10 @@
+//! Calls between the Meta twin and real peers through a running `setu serve`: Asterisk, baresip, SIPp; recordings
+//! read by opusinfo, opusdec and ffmpeg.
+
+#![expect(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
+
+mod calls;
+mod house;
+mod load;
+mod peers;
+mod sound;
