@@ -181,6 +181,11 @@ impl Shard {
         self.endpoint.counters()
     }
 
+    /// How much is in the SIP endpoint's tables.
+    pub fn sip_sizes(&self) -> setu_sip::Sizes {
+        self.endpoint.sizes()
+    }
+
     /// Says what is left over when no call is alive; empty in a healthy shard.
     pub fn leftovers(&self) -> Vec<String> {
         let mut left = Vec::new();

@@ -1,0 +1,233 @@
+//! The media plane in virtual time: a relay for each call, a pool of ports for each side, no sockets.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use setu_media::{Arrival, Channel, Command, Crypto, Event, OpenFailure, Relay, SetupRefused, Sink};
+use setu_model::{CallId, LegId, MediaQuality, Now, Side, TapFrame};
+use setu_srtp::Suite;
+use setu_twin::Output;
+
+use crate::witness::IndexWitness;
+
+/// Relays, ports, and whoever watches what is sent.
+pub(crate) struct MediaPlane {
+    sides: [Pool; 2],
+    calls: BTreeMap<CallId, Call>,
+    /// Which leg a bound port belongs to.
+    owners: BTreeMap<SocketAddr, (LegId, Channel)>,
+    keys: BTreeMap<LegId, (Suite, Vec<u8>)>,
+    pub(crate) witness: IndexWitness,
+    pub(crate) events: VecDeque<Event>,
+    pub(crate) frames: VecDeque<TapFrame>,
+    pub(crate) outputs: VecDeque<Output>,
+}
+
+struct Call {
+    relay: Relay,
+    legs: Vec<(LegId, Side, SocketAddr)>,
+}
+
+/// The ports of one side.
+struct Pool {
+    ip: IpAddr,
+    total: usize,
+    free: VecDeque<u16>,
+    resting: VecDeque<(Instant, u16)>,
+}
+
+impl MediaPlane {
+    /// How long a port rests.
+    const QUARANTINE: Duration = Duration::from_secs(10);
+
+    /// A plane with `pairs` pairs of ports on each side.
+    pub(crate) fn new(meta: IpAddr, agents: IpAddr, pairs: u16) -> Self {
+        let pool = |ip| {
+            let free: VecDeque<u16> = (0..pairs).map(|n| 20_000 + 2 * n).collect();
+            Pool { ip, total: free.len(), free, resting: VecDeque::new() }
+        };
+        Self {
+            sides: [pool(meta), pool(agents)],
+            calls: BTreeMap::new(),
+            owners: BTreeMap::new(),
+            keys: BTreeMap::new(),
+            witness: IndexWitness::default(),
+            events: VecDeque::new(),
+            frames: VecDeque::new(),
+            outputs: VecDeque::new(),
+        }
+    }
+
+    pub(crate) fn command(&mut self, command: Command, now: Now) {
+        if let Command::Open { leg, side } = command {
+            return self.open(leg, side, now);
+        }
+        let known = self.calls.get(&command.call()).is_some_and(|call| match &command {
+            Command::CloseLeg { leg } => call.legs.iter().any(|(id, ..)| id == leg),
+            _ => true,
+        });
+        if !known {
+            return self.without_call(&command);
+        }
+        let (call, closing_leg, closes) = match &command {
+            Command::Close { call } => (*call, None, true),
+            Command::CloseLeg { leg } => (leg.call, Some(*leg), false),
+            other => (other.call(), None, false),
+        };
+        if let Command::Configure(setup) = &command {
+            if let Crypto::Srtp { suite, send, .. } = &setup.crypto {
+                self.keys.insert(setup.leg, (*suite, send.reveal().to_vec()));
+            }
+            if setup.remote_rtcp.is_some() {
+                self.open_rtcp(setup.leg);
+            }
+        }
+        self.with(call, |relay, sink| relay.command(command, now.mono, sink));
+        if closes {
+            let legs = self.calls.remove(&call).map(|call| call.legs).unwrap_or_default();
+            legs.into_iter().for_each(|(leg, side, local)| self.release(leg, side, local, now));
+        } else if let Some(leg) = closing_leg
+            && let Some(entry) = self.calls.get_mut(&call)
+            && let Some(at) = entry.legs.iter().position(|(id, ..)| *id == leg)
+        {
+            let (leg, side, local) = entry.legs.remove(at);
+            self.release(leg, side, local, now);
+        }
+    }
+
+    /// Takes a datagram for one of the media ports. What comes to a closed one is gone.
+    pub(crate) fn datagram(&mut self, local: SocketAddr, from: SocketAddr, bytes: &[u8], now: Now) {
+        let Some(&(leg, channel)) = self.owners.get(&local) else { return };
+        let mut buffer = bytes.to_vec();
+        buffer.resize(bytes.len() + Relay::ROOM, 0);
+        let arrival = Arrival { leg, channel, from };
+        self.with(leg.call, |relay, sink| {
+            relay.handle_packet(arrival, &mut buffer, bytes.len(), now.mono, sink)
+        });
+    }
+
+    pub(crate) fn handle_timeout(&mut self, now: Now) {
+        let due = |call: &Call| call.relay.poll_timeout().is_some_and(|at| at <= now.mono);
+        let due: Vec<CallId> = self.calls.iter().filter(|(_, call)| due(call)).map(|(id, _)| *id).collect();
+        for call in due {
+            self.with(call, |relay, sink| relay.handle_timeout(now.mono, sink));
+        }
+    }
+
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        self.calls.values().filter_map(|call| call.relay.poll_timeout()).min()
+    }
+
+    /// Says what is still taken.
+    pub(crate) fn leftovers(&self) -> Vec<String> {
+        let mut left: Vec<String> =
+            self.calls.keys().map(|call| format!("call {call} still has a relay")).collect();
+        for pool in &self.sides {
+            let back = pool.free.len() + pool.resting.len();
+            if back != pool.total {
+                left.push(format!("{} of {} media ports came back to {}", back, pool.total, pool.ip));
+            }
+        }
+        left.extend(self.owners.keys().map(|port| format!("{port} still has an owner")));
+        left
+    }
+
+    fn with(&mut self, call: CallId, run: impl FnOnce(&mut Relay, &mut Outlet<'_>)) {
+        let Self { calls, keys, witness, events, frames, outputs, .. } = self;
+        let Some(Call { relay, legs }) = calls.get_mut(&call) else { return };
+        run(relay, &mut Outlet { legs, keys, witness, events, frames, outputs });
+    }
+
+    fn open(&mut self, leg: LegId, side: Side, now: Now) {
+        let full =
+            |call: &Call| call.legs.len() >= Relay::LEGS || call.legs.iter().any(|(known, ..)| *known == leg);
+        let pool = &mut self.sides[side as usize];
+        let why = match self.calls.get(&leg.call) {
+            Some(call) if full(call) => Err(OpenFailure::NoRoom),
+            Some(_) | None => pool.take(now.mono).ok_or(OpenFailure::NoFreePort),
+        };
+        let port = match why {
+            Ok(port) => port,
+            Err(why) => return self.events.push_back(Event::OpenFailed { leg, why }),
+        };
+        let local = SocketAddr::new(pool.ip, port);
+        let call = self
+            .calls
+            .entry(leg.call)
+            .or_insert_with(|| Call { relay: Relay::new(leg.call, now), legs: Vec::new() });
+        call.legs.push((leg, side, local));
+        self.owners.insert(local, (leg, Channel::Rtp));
+        self.outputs.push_back(Output::BindUdp { local });
+        self.with(leg.call, |relay, sink| relay.command(Command::Open { leg, side }, now.mono, sink));
+        self.events.push_back(Event::Opened { leg, local });
+    }
+
+    fn open_rtcp(&mut self, leg: LegId) {
+        let legs = self.calls.get(&leg.call).map(|call| call.legs.as_slice()).unwrap_or_default();
+        let Some((_, _, local)) = legs.iter().find(|(id, ..)| *id == leg) else { return };
+        let above = SocketAddr::new(local.ip(), local.port() + 1);
+        if self.owners.insert(above, (leg, Channel::Rtcp)).is_none() {
+            self.outputs.push_back(Output::BindUdp { local: above });
+        }
+    }
+
+    fn release(&mut self, leg: LegId, side: Side, local: SocketAddr, now: Now) {
+        self.owners.retain(|_, (owner, _)| *owner != leg);
+        self.keys.remove(&leg);
+        self.sides[side as usize].resting.push_back((now.mono + Self::QUARANTINE, local.port()));
+    }
+
+    /// Answers what is meant for a call or leg without media, as the packet threads do.
+    fn without_call(&mut self, command: &Command) {
+        let why = SetupRefused::UnknownLeg;
+        self.events.extend(match command {
+            Command::Close { call } => Some(Event::Closed { call: *call, quality: Vec::new() }),
+            Command::CloseLeg { leg } => {
+                Some(Event::LegClosed { leg: *leg, quality: MediaQuality::default() })
+            }
+            Command::Configure(setup) => Some(Event::SetupFailed { leg: setup.leg, why }),
+            Command::Bridge { one: leg, .. } => Some(Event::SetupFailed { leg: *leg, why }),
+            _ => None,
+        });
+    }
+}
+
+impl Pool {
+    fn take(&mut self, now: Instant) -> Option<u16> {
+        while let Some((_, port)) = self.resting.pop_front_if(|(until, _)| *until <= now) {
+            self.free.push_back(port);
+        }
+        self.free.pop_front()
+    }
+}
+
+/// Where a relay's packets, frames and events go.
+struct Outlet<'p> {
+    legs: &'p [(LegId, Side, SocketAddr)],
+    keys: &'p BTreeMap<LegId, (Suite, Vec<u8>)>,
+    witness: &'p mut IndexWitness,
+    events: &'p mut VecDeque<Event>,
+    frames: &'p mut VecDeque<TapFrame>,
+    outputs: &'p mut VecDeque<Output>,
+}
+
+impl Sink for Outlet<'_> {
+    fn transmit(&mut self, leg: LegId, channel: Channel, to: SocketAddr, datagram: &[u8]) {
+        let Some((.., local)) = self.legs.iter().find(|(id, ..)| *id == leg) else { return };
+        let from = SocketAddr::new(local.ip(), local.port() + u16::from(channel == Channel::Rtcp));
+        if let Some((suite, key)) = self.keys.get(&leg) {
+            self.witness.sent(*suite, key, datagram);
+        }
+        self.outputs.push_back(Output::SendUdp { from, to, bytes: Bytes::copy_from_slice(datagram) });
+    }
+
+    fn tap(&mut self, frame: TapFrame) {
+        self.frames.push_back(frame);
+    }
+
+    fn event(&mut self, event: Event) {
+        self.events.push_back(event);
+    }
+}

@@ -1,0 +1,74 @@
+//! One call of each kind on a perfect network: what must work before accidents are worth trying.
+
+use setu_model::Cause;
+use setu_twin::Person;
+use setu_twin::agent::Habits;
+use setu_twin::meta::{Answering, CallSpec};
+
+use crate::run::Run;
+use crate::scenario::{Plan, Step};
+
+fn smooth(steps: Vec<Step>) -> Run {
+    let run = Run::of(Plan::smooth(steps.into_iter().map(|step| (0, step)).collect()));
+    let faults = run.faults();
+    if !faults.is_empty() {
+        run.print();
+    }
+    assert!(faults.is_empty(), "{faults:#?}");
+    run
+}
+
+/// Checks that both heard each other, and that the record says so.
+fn both_heard(run: &Run) {
+    let cdr = run.world.bridge.cdrs.first().unwrap();
+    assert_eq!(cdr.termination.cause, Cause::Success);
+    let (user, agent) = (run.world.reports.first().unwrap(), &run.world.phone_reports.first().unwrap().1);
+    let near = |hz: Option<f64>, said: f64| hz.is_some_and(|hz| (hz - said).abs() < 5.0);
+    assert!(near(user.heard.hz, 880.0), "the user heard {:?}", user.heard);
+    assert!(near(agent.heard.hz, 440.0), "the agent heard {:?}", agent.heard);
+    assert_eq!((user.heard.lost, user.heard.gaps.len()), (0, 0));
+    assert!(cdr.recording.as_ref().is_some_and(|r| r.duration_ms > 1_500), "{:?}", cdr.recording);
+    assert_eq!(run.world.bridge.cdrs.len(), 1);
+}
+
+fn habits() -> Habits {
+    Habits { person: Person::saying(880), ..Habits::default() }
+}
+
+#[test]
+fn a_user_and_every_kind_of_agent_hear_each_other() {
+    for (number, phone) in
+        [("+15550000001", 0), ("+15550000002", 2), ("+15550000003", 3), ("+15550000004", 4)]
+    {
+        let mut habits = habits();
+        if phone == 2 {
+            // Carol signals over TLS, so her media is encrypted too.
+            habits.srtp = vec![setu_twin::media::Suite::AesCm128HmacSha1_80];
+        }
+        let person = Person::saying(440).hanging_up_after(2_000);
+        let call = CallSpec::new("+12195550714", number).by(person);
+        both_heard(&smooth(vec![Step::Phone(phone, Box::new(habits)), Step::UserCall(Box::new(call))]));
+    }
+}
+
+#[test]
+fn every_kind_of_agent_calls_a_user_and_they_hear_each_other() {
+    for phone in 0..5 {
+        let user = "+12195550714".to_owned();
+        let person = Person::saying(440).hanging_up_after(2_000);
+        let answering = Answering { person, ..Answering::default() };
+        both_heard(&smooth(vec![
+            Step::User(user.clone(), Box::new(answering)),
+            Step::PhoneCall(phone, user, Box::new(habits())),
+        ]));
+    }
+}
+
+#[test]
+fn a_plan_that_is_run_twice_is_the_same_run() {
+    let print = || {
+        let run = Run::of(Plan::of(7));
+        (run.world.net.fingerprint(), run.world.bridge.cdrs)
+    };
+    assert_eq!(print(), print());
+}
