@@ -40,7 +40,8 @@ const EDGES: &[(&str, &[&str])] = &[
             "setu-twin",
         ],
     ),
-    ("setu-benches", &["setu-model", "setu-sip", "setu-srtp", "setu-media"]),
+    ("embed", &["setu"]),
+    ("setu-benches", &[]),
     ("setu-fuzz", &["setu-call", "setu-model", "setu-sdp", "setu-sip", "setu-srtp"]),
     ("xtask", &[]),
 ];
