@@ -73,7 +73,7 @@ impl SideConfig {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
     /// The most transactions at one time; above it, new requests get 503 with Retry-After. 10,000 calls in setup
-    /// hold about four each.
+    /// hold about four each. Requests within dialogs have as much room again.
     pub transactions: usize,
     /// The most sessions at one time; above it, new INVITEs get 503 with Retry-After.
     pub sessions: usize,

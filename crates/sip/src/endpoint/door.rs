@@ -25,10 +25,7 @@ impl Endpoint {
             self.turn_malformed_away(arrival, &error, request.method(), now);
             return;
         }
-        let (Ok(request), Some(method)) = (&request.with_received(arrival.remote), request.method()) else {
-            self.layer.counters.malformed += 1;
-            return;
-        };
+        let Some(method) = request.method() else { return };
         match self.layer.match_request(arrival, request, now.mono) {
             Matched::Absorbed => return,
             Matched::NoMagic if method == Method::Ack => return,
@@ -104,6 +101,10 @@ impl Endpoint {
     fn handle_beginning(&mut self, arrival: &Arrival, request: &Message, method: &Method, now: Now) {
         match self.identify(arrival, request, method, now) {
             Err(rejected) => self.turn_away(arrival, request, rejected, now),
+            Ok(_) if self.layer.is_full() => {
+                self.layer.counters.overloaded += 1;
+                self.ask_to_come_back(arrival, request);
+            }
             Ok(_) if !begins(arrival.side, method) => {
                 let allow = allowed(arrival.side);
                 self.answer_known(arrival, request, 405, now, |reply| reply.header("Allow", allow));

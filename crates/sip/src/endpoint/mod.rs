@@ -6,6 +6,8 @@ mod door;
 mod event;
 mod probe;
 mod stranger;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;

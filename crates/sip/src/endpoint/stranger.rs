@@ -14,7 +14,7 @@ impl Endpoint {
     ///
     /// The answer keeps no state, so that a flood takes no memory. Over UDP the source may be forged: what would be
     /// larger than the request is not sent. A phone whose REGISTER is too short for two challenges gets the one
-    /// every phone can answer.
+    /// every phone can answer, in the fewest bytes that say it.
     pub(super) fn turn_away(&mut self, arrival: &Arrival, request: &Message, rejected: Rejected, now: Now) {
         let Rejected { status, why, stale } = rejected;
         let method = request.method().unwrap_or(Method::Options);
@@ -52,9 +52,16 @@ impl Endpoint {
             self.layer.close(arrival.flow);
             return;
         }
+        self.ask_to_come_back(arrival, request);
+    }
+
+    /// Sends 503 with Retry-After, without a transaction: there may be no room for one.
+    pub(super) fn ask_to_come_back(&mut self, arrival: &Arrival, request: &Message) {
         let retry_after = self.layer.config.limits.retry_after_s.to_string();
         let tag = self.layer.entropy.hex(8);
-        let reply = Message::reply(request, 503, None, Some(&tag)).header("Retry-After", retry_after).build();
+        let Ok(received) = request.with_received(arrival.remote) else { return };
+        let reply =
+            Message::reply(&received, 503, None, Some(&tag)).header("Retry-After", retry_after).build();
         if let Ok(reply) = reply {
             self.layer.respond_stateless(Origin::of(request, arrival), reply);
         }
@@ -97,7 +104,9 @@ impl Endpoint {
     ) -> Option<Message> {
         // Short, since every byte counts against the request's; it names no dialog that could be guessed.
         let tag = self.layer.entropy.hex(4);
-        let most = if arrival.transport.is_reliable() { usize::MAX } else { request.as_bytes().len() };
+        let bytes = request.as_bytes().len();
+        let request = &request.with_received(arrival.remote).ok()?;
+        let most = if arrival.transport.is_reliable() { usize::MAX } else { bytes };
         let name = match status {
             401 => "WWW-Authenticate",
             407 => "Proxy-Authenticate",
@@ -111,11 +120,33 @@ impl Endpoint {
             return Some(both);
         }
         challenges.retain(|challenge| challenge.algorithm == Algorithm::Md5);
-        brief(request, status, &tag, name, &challenges).filter(|reply| reply.as_bytes().len() <= most)
+        let one = brief(request, status, &tag, name, &challenges)?;
+        let fits = |reply: &Message| reply.as_bytes().len() <= most;
+        Some(one)
+            .filter(fits)
+            .or_else(|| terse(request, status, &tag, name, challenges.first()?))
+            .filter(fits)
     }
 }
 
 fn brief(request: &Message, status: u16, tag: &str, name: &str, challenges: &[Challenge]) -> Option<Message> {
     let reply = Message::reply(request, status, None, Some(tag));
     challenges.iter().fold(reply, |reply, challenge| reply.header(name, challenge.to_string())).build().ok()
+}
+
+/// The shortest challenge a phone understands, for a REGISTER that carries nothing but what it must: compact header
+/// names, a short reason, and MD5 by leaving the algorithm out (RFC 7616 section 3.3).
+fn terse(request: &Message, status: u16, tag: &str, name: &str, challenge: &Challenge) -> Option<Message> {
+    let mut reply = Message::response(status, Some("Auth"));
+    for (long, short) in [("Via", "v"), ("From", "f"), ("To", "t"), ("Call-ID", "i"), ("CSeq", "CSeq")] {
+        for header in request.headers().filter(|header| header.is(long)) {
+            let mut value = header.value().to_vec();
+            if long == "To" && request.to().is_ok_and(|to| to.tag().is_none()) {
+                value.extend_from_slice(format!(";tag={tag}").as_bytes());
+            }
+            reply = reply.header(short, value);
+        }
+    }
+    let challenge = challenge.to_string().replace(", algorithm=MD5", "");
+    reply.header(name, challenge).build().ok()
 }

@@ -1,4 +1,4 @@
-use setu_model::Now;
+use setu_model::{Now, Side};
 
 use super::incoming::TAG_BYTES;
 use super::{Answer, Auth, Confirmed, Headers, Leaving, SDP, Session, State, refresh, with_headers};
@@ -45,10 +45,12 @@ enum GiveUp {
 pub(crate) fn start(
     layer: &mut Layer,
     id: SessionId,
-    request: InviteRequest,
+    mut request: InviteRequest,
     now: Now,
 ) -> Result<Session, CommandError> {
     let side = request.side;
+    // Meta supports no refresh: whatever it answers, no timer runs toward it.
+    request.session_timer &= side == Side::Agents;
     let local_tag = layer.entropy.hex(TAG_BYTES);
     let call_id = layer.entropy.hex(16);
     let auth = Auth::new(request.credentials.clone());
@@ -164,7 +166,8 @@ impl Session {
     fn handle_provisional(&mut self, layer: &mut Layer, answer: &Answer, now: Now) {
         let State::Calling(calling) = &mut self.state else { return };
         calling.provisional = true;
-        if let Some(GiveUp::Wanted(headers)) = calling.giving_up.take() {
+        if let Some(GiveUp::Wanted(headers)) = &calling.giving_up {
+            let headers = headers.clone();
             self.cancel(layer, headers, now);
             return;
         }

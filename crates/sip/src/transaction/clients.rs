@@ -31,6 +31,8 @@ pub(super) struct Client {
     transport: Transport,
     target: Target,
     bound: Option<(FlowId, SocketAddr)>,
+    /// Whether any response came.
+    answered: bool,
 }
 
 /// Either client transaction.
@@ -91,8 +93,7 @@ impl Layer {
         start: ClientStart,
         now: Instant,
     ) -> Result<TxId, CommandError> {
-        if self.is_full() {
-            self.counters.overloaded += 1;
+        if !self.has_room() {
             return Err(CommandError::Full);
         }
         let ClientStart { owner, side, target, branch } = start;
@@ -110,8 +111,9 @@ impl Layer {
             ClientMachine::Request(Box::new(ClientRequest::new(request, timers, reliable, now)))
         };
         self.by_branch.insert((branch.clone(), method.clone()), tx);
-        let bound = None;
-        self.clients.insert(tx, Client { machine, owner, side, method, branch, transport, target, bound });
+        let client =
+            Client { machine, owner, side, method, branch, transport, target, bound: None, answered: false };
+        self.clients.insert(tx, client);
         self.pump_client(tx, None);
         Ok(tx)
     }
@@ -145,6 +147,7 @@ impl Layer {
             return;
         };
         let Some(client) = self.clients.get_mut(&tx) else { return };
+        client.answered = true;
         if let Some((flow, _)) = client.bound {
             self.unanswered.remove(&(flow, tx));
         }
@@ -166,7 +169,11 @@ impl Layer {
         }
         let trusted = match client.bound {
             Some((flow, remote)) => flow == arrival.flow || remote.ip() == arrival.remote.ip(),
-            None => true,
+            // It went out on the flow it names; had that been gone, the transports would have told the new one.
+            None => match client.target {
+                Target::Flow(flow) | Target::FlowOr(flow, _) => flow == arrival.flow,
+                Target::Hop(_) => true,
+            },
         } || hop_of(&client.target).is_some_and(|hop| proves(arrival, &hop.host));
         // On a stream, an answer from somebody else is no answer; a datagram may come from another interface of the
         // same host, and its branch proves that the sender saw the request.
@@ -177,8 +184,11 @@ impl Layer {
     pub(crate) fn handle_bound(&mut self, token: SendToken, flow: FlowId, remote: SocketAddr) {
         let tx = TxId(token.0);
         let Some(client) = self.clients.get_mut(&tx) else { return };
-        if client.bound.is_none() {
-            client.bound = Some((flow, remote));
+        // Each attempt at another address of the hop tells its own flow: the last one counts.
+        if let Some((before, _)) = client.bound.replace((flow, remote)) {
+            self.unanswered.remove(&(before, tx));
+        }
+        if !client.answered {
             self.unanswered.insert((flow, tx));
         }
         // Retransmissions and the CANCEL must reach the same host, whatever the name resolves to next time.

@@ -90,6 +90,15 @@ impl Layer {
         self.len() >= self.config.limits.transactions
     }
 
+    /// Whether there is room for a request of a dialog: a call must end however many would begin.
+    pub(super) fn has_room(&mut self) -> bool {
+        let room = self.len() < self.config.limits.transactions.saturating_mul(2);
+        if !room {
+            self.counters.overloaded += 1;
+        }
+        room
+    }
+
     /// Tells the application.
     pub(crate) fn tell(&mut self, event: Event) {
         self.outputs.push_back(Output::Event(Box::new(event)));

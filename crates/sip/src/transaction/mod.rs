@@ -10,6 +10,8 @@ mod schedule;
 mod server_invite;
 mod server_request;
 mod servers;
+#[cfg(test)]
+mod tests;
 
 use std::time::{Duration, Instant};
 

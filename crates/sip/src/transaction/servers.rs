@@ -153,9 +153,13 @@ impl Layer {
         MergeKey::of(request).is_some_and(|key| self.merged.contains_key(&key))
     }
 
-    /// Begins to serve a request.
+    /// Begins to serve a request. None if there is no room for it, or its Via cannot be read.
     pub(crate) fn serve(&mut self, arrival: &Arrival, request: &Message, owner: Owner) -> Option<TxId> {
+        if !self.has_room() {
+            return None;
+        }
         let key = ServerKey::of(request, arrival.side)?;
+        let request = request.with_received(arrival.remote).ok()?;
         let tx = TxId(self.next_token());
         let timers = self.config.timers;
         let reliable = arrival.transport.is_reliable();
@@ -164,13 +168,13 @@ impl Layer {
         } else {
             ServerMachine::Request(ServerRequest::new(timers, reliable))
         };
-        let merge = MergeKey::of(request);
+        let merge = MergeKey::of(&request);
         if let Some(merge) = merge.clone() {
             self.merged.insert(merge, tx);
         }
         self.by_key.insert(key.clone(), tx);
-        let origin = Origin::of_known(request, arrival);
-        self.servers.insert(tx, Server { machine, owner, request: request.clone(), origin, key, merge });
+        let origin = Origin::of_known(&request, arrival);
+        self.servers.insert(tx, Server { machine, owner, request, origin, key, merge });
         Some(tx)
     }
 
