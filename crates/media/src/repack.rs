@@ -61,11 +61,12 @@ impl Repacker {
     pub(crate) fn audio(&mut self, from: Arrived, payload: &[u8], mut emit: impl FnMut(Arrived, &[u8])) {
         let Some(packet) = Packet::parse(payload) else { return };
         let follows = self.order.take(from.sequence);
-        if follows == Follows::TooLate || !self.align(from.timestamp, follows) {
-            return;
-        }
         let kind = packet.kind();
         let ticks = kind.frame_ticks();
+        let length = ticks.saturating_mul(packet.frames().len() as u32);
+        if follows == Follows::TooLate || !self.align(from.timestamp, length, follows) {
+            return;
+        }
         let mut at = from.timestamp;
         for frame in packet.frames() {
             if ticks > TICKS_20_MS {
@@ -91,9 +92,9 @@ impl Repacker {
         }
     }
 
-    /// Brings a packet that begins at `at` onto the grid of outputs; false if it is the rest of an output whose
-    /// beginning was lost.
-    fn align(&mut self, at: u32, follows: Follows) -> bool {
+    /// Brings a packet of `length` ticks that begins at `at` onto the grid of outputs; false if it is the rest of an
+    /// output whose beginning was lost.
+    fn align(&mut self, at: u32, length: u32, follows: Follows) -> bool {
         let Some(next_at) = self.next_at else { return true };
         if at == next_at.wrapping_add(self.gathered.ticks()) {
             return true;
@@ -104,8 +105,7 @@ impl Repacker {
             return false;
         }
         if follows != Follows::AfterLoss {
-            // A pause of the peer: the grid begins anew.
-            return true;
+            return self.resume(at, length, next_at);
         }
         let grid = next_at.wrapping_add(if missing_rest { TICKS_20_MS } else { 0 });
         self.order.skip(u32::from(missing_rest));
@@ -121,6 +121,18 @@ impl Repacker {
         // The rest of an output whose beginning was lost.
         self.order.skip(1);
         self.next_at = Some(grid.wrapping_add((ahead / TICKS_20_MS + 1) * TICKS_20_MS));
+        false
+    }
+
+    /// Goes on after a pause of the peer, such as a key press: packets that are parts of an output wait for the next
+    /// one on the grid, so that time stamps toward the peer keep to steps of 20 ms. Others begin the grid anew.
+    fn resume(&mut self, at: u32, length: u32, next_at: u32) -> bool {
+        let ahead = at.wrapping_sub(next_at);
+        let off = ahead % TICKS_20_MS;
+        if ahead > MOST_AHEAD || off == 0 || length >= TICKS_20_MS || !off.is_multiple_of(length.max(1)) {
+            return true;
+        }
+        self.next_at = Some(at.wrapping_add(TICKS_20_MS - off));
         false
     }
 

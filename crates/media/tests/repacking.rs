@@ -174,3 +174,24 @@ fn packets_of_20_ms_pass_untouched() {
         sent.iter().enumerate().filter(|(n, _)| *n != 7).map(|(_, it)| it.clone()).collect();
     assert_eq!(payloads, expected);
 }
+
+#[test]
+fn a_pause_of_half_an_output_does_not_move_the_grid_toward_meta() {
+    let mut call = Call::usual();
+    call.pass_ms(7);
+    let before = call.meta.heard.len();
+    // 10 ms packets; after the 21st the agent pauses, as for a key press, and comes back with the other half.
+    let coded = packets(16_000, 1, 20_000, 160, 60);
+    for (n, packet) in coded.iter().enumerate() {
+        let pause = if n > 20 { 480 * 8 } else { 0 };
+        if n == 21 {
+            call.pass_ms(80);
+        }
+        call.agent_says(n as u16, 50_000 + n as u32 * 480 + pause, packet);
+        call.pass_ms(10);
+    }
+    for pair in call.meta.heard[before..].windows(2) {
+        let step = pair[1].timestamp.wrapping_sub(pair[0].timestamp);
+        assert!(step > 0 && step % 960 == 0, "a step of {step} toward Meta");
+    }
+}
