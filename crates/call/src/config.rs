@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use setu_sdp::AudioCodec;
+
 use crate::egress::Egress;
 
 /// Everything the call core is configured with.
@@ -59,13 +61,15 @@ pub struct AgentConfig {
     pub number: Option<String>,
     /// Encryption toward the agent's phones.
     pub srtp: Srtp,
+    /// Codecs toward the agent's phones in order of preference; empty takes all, Opus first.
+    pub codecs: Vec<AudioCodec>,
     /// How many calls the agent may be given at once.
     pub calls_at_once: u8,
 }
 
 impl Default for AgentConfig {
     fn default() -> Self {
-        Self { number: None, srtp: Srtp::BySignalling, calls_at_once: 1 }
+        Self { number: None, srtp: Srtp::BySignalling, codecs: Vec::new(), calls_at_once: 1 }
     }
 }
 
@@ -76,6 +80,8 @@ pub struct TrunkConfig {
     pub number: Option<String>,
     /// Encryption toward the PBX.
     pub srtp: Srtp,
+    /// Codecs toward the PBX in order of preference; empty takes all, Opus first.
+    pub codecs: Vec<AudioCodec>,
     /// Whether its signalling is encrypted, for [`Srtp::BySignalling`].
     pub secure: bool,
 }

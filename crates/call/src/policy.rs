@@ -1,6 +1,6 @@
 //! Which session policy a party gets.
 
-use setu_sdp::{Policy, SrtpPolicy, SrtpSuite};
+use setu_sdp::{AudioCodec, Policy, SrtpPolicy, SrtpSuite};
 
 use crate::call::Party;
 use crate::config::{CallConfig, Srtp};
@@ -39,13 +39,21 @@ pub(crate) fn policy(party: &Party, role: Role, config: &CallConfig) -> Policy {
     match party {
         Party::Customer => Policy::meta(),
         Party::Agent(name) => {
-            let wanted = config.agents.get(name).map(|agent| agent.srtp).unwrap_or_default();
-            let srtp = srtp(wanted);
+            let agent = config.agents.get(name);
+            let srtp = srtp(agent.map(|agent| agent.srtp).unwrap_or_default());
             let crypto_under_avp = matches!(srtp, SrtpPolicy::Optional(_));
-            Policy { srtp, crypto_under_avp, ..Policy::softphone() }
+            let policy = Policy { srtp, crypto_under_avp, ..Policy::softphone() };
+            with_codecs(policy, agent.map_or(&[], |agent| &agent.codecs))
         }
         Party::Trunk(name) => {
-            Policy::trunk(srtp(config.trunks.get(name).map(|trunk| trunk.srtp).unwrap_or_default()))
+            let trunk = config.trunks.get(name);
+            let policy = Policy::trunk(srtp(trunk.map(|trunk| trunk.srtp).unwrap_or_default()));
+            with_codecs(policy, trunk.map_or(&[], |trunk| &trunk.codecs))
         }
     }
+}
+
+/// The operator's codecs in the operator's order; none listed leaves those of the kind of peer.
+fn with_codecs(policy: Policy, codecs: &[AudioCodec]) -> Policy {
+    if codecs.is_empty() { policy } else { Policy { audio: codecs.to_vec(), ..policy } }
 }

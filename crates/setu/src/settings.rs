@@ -11,6 +11,7 @@ use setu_call::{
 use setu_media_net::{MediaNetConfig, MediaSide};
 use setu_model::{CallFacts, CallId, Direction, Secret, Side, Wall};
 use setu_recording::{RecorderConfig, Tags};
+use setu_sdp::AudioCodec;
 use setu_sip::digest::Algorithm;
 use setu_sip::{Access, AccountAccess, NumberAccess, TrunkAccess};
 use setu_sip::{EndpointConfig, Limits, SideConfig};
@@ -20,7 +21,9 @@ use setu_sip_net::{
     CertificateFiles, EgressPolicy, ListenerConfig, PinnedHosts, SipNetConfig, TlsConfig, Trust,
 };
 
-use crate::config::{Account, Config, DigestHash, MediaAddresses, Number, SrtpUse, Trunk, TrunkTransport};
+use crate::config::{
+    Account, Codec, Config, DigestHash, MediaAddresses, Number, SrtpUse, Trunk, TrunkTransport,
+};
 use crate::driver::{MetaPeer, ShardSettings, TrunkPeer};
 
 /// Builds the settings of a shard, reading every password.
@@ -158,8 +161,12 @@ fn calls(config: &Config) -> CallConfig {
             .accounts
             .iter()
             .map(|a| {
-                let agent =
-                    AgentConfig { number: a.number.clone(), srtp: srtp(a.srtp), ..AgentConfig::default() };
+                let agent = AgentConfig {
+                    number: a.number.clone(),
+                    srtp: srtp(a.srtp),
+                    codecs: codecs(&a.codecs),
+                    ..AgentConfig::default()
+                };
                 (a.name.clone(), agent)
             })
             .collect(),
@@ -168,7 +175,13 @@ fn calls(config: &Config) -> CallConfig {
             .iter()
             .map(|t| {
                 let secure = t.transport == TrunkTransport::Tls;
-                (t.name.clone(), TrunkConfig { number: t.number.clone(), srtp: srtp(t.srtp), secure })
+                let trunk = TrunkConfig {
+                    number: t.number.clone(),
+                    srtp: srtp(t.srtp),
+                    codecs: codecs(&t.codecs),
+                    secure,
+                };
+                (t.name.clone(), trunk)
             })
             .collect(),
         dial_plan: DialPlan {
@@ -189,6 +202,15 @@ fn calls(config: &Config) -> CallConfig {
         early_media_to_meta: config.meta.early_media,
         ..CallConfig::default()
     }
+}
+
+fn codecs(codecs: &[Codec]) -> Vec<AudioCodec> {
+    let codec = |codec: &Codec| match codec {
+        Codec::Opus => AudioCodec::Opus,
+        Codec::Pcmu => AudioCodec::Pcmu,
+        Codec::Pcma => AudioCodec::Pcma,
+    };
+    codecs.iter().map(codec).collect()
 }
 
 const fn srtp(use_: SrtpUse) -> Srtp {

@@ -6,6 +6,7 @@ use crate::support::*;
 use bytes::Bytes;
 use setu_call::{DeskChange, EndHow, Input, LegEvent, MediaEvent, Origin, PeerKind};
 use setu_model::{AnsweredBy, Cause, EndedBy, LegId, Milestone, Side};
+use setu_sdp::AudioCodec;
 
 #[test]
 fn an_agent_answers_both_talk_and_the_customer_hangs_up() {
@@ -121,6 +122,26 @@ fn each_fork_is_offered_keys_of_its_own() {
         .collect();
     assert_eq!(keys.len(), 2);
     assert_ne!(keys.first(), keys.last());
+}
+
+#[test]
+fn phones_and_trunks_are_offered_the_codecs_of_the_configuration_in_its_order() {
+    let mut house = House::with(|config| {
+        config.agents.get_mut("alice").unwrap().codecs = vec![AudioCodec::Pcma, AudioCodec::Opus];
+        config.trunks.get_mut("pbx").unwrap().codecs = vec![AudioCodec::Pcmu];
+    });
+    house.register("alice", 1);
+    for number in [NUMBER, TRUNK_NUMBER] {
+        let call = house.user_calls(number, Some(META_OFFER));
+        house.ports_open(call);
+    }
+    let codecs = |dial: &setu_call::Dial| -> Vec<String> {
+        let maps = dial.offer.lines().filter_map(|line| line.strip_prefix("a=rtpmap:")?.split_once(' '));
+        let names = maps.filter_map(|(_, map)| Some(map.split_once('/')?.0.to_ascii_lowercase()));
+        names.filter(|name| name != "telephone-event").collect()
+    };
+    let offered: Vec<_> = house.dials.iter().map(codecs).collect();
+    assert_eq!(offered, [vec!["pcma", "opus"], vec!["pcmu"]]);
 }
 
 #[test]
