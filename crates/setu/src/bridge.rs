@@ -87,13 +87,16 @@ impl Bridge {
         let (cdrs, _) = broadcast::channel(CDR_SUBSCRIBERS_LAG);
         let state = Arc::new(Shared::default());
 
-        let cdr_log = open_cdr_log(&config, &metrics)?;
+        // What fails most often comes first, and what leaves files behind comes last. What the listeners take in
+        // waits in the queue.
+        let net = Arc::new(SipNet::start(settings::sip_net(&config), forward(inputs.clone(), net_input))?);
+        let control = health::serve(&config, &metrics, &net, &state).await?;
         let recorder = start_recorder(&config, &metrics, inputs.clone())?;
-        let tap = recorder.frames();
+        let tap = recorder.as_ref().map_or_else(|| crossbeam_channel::bounded(1).0, Recorder::frames);
         let on_media = forward(inputs.clone(), Input::Media);
         let media = Arc::new(MediaPlane::spawn(settings::media_net(&config), tap, on_media)?);
-        let net = Arc::new(SipNet::start(settings::sip_net(&config), forward(inputs.clone(), net_input))?);
-        let control = health::serve(&config, &metrics, &net, &media, &state).await?;
+        health::show(&metrics, &net, &media);
+        let cdr_log = open_cdr_log(&config, &metrics)?;
 
         let shard = Shard::new(shard_settings, || Box::new(SystemEntropy), now());
         let (drained_tx, drained) = oneshot::channel();
@@ -260,11 +263,15 @@ fn open_cdr_log(config: &Config, metrics: &Arc<Metrics>) -> Result<CdrLog, Start
         .map_err(|error| StartError::Cdr { path: config.cdr.file.clone(), error })
 }
 
+/// Recording that is switched off needs no folder.
 fn start_recorder(
     config: &Config,
     metrics: &Arc<Metrics>,
     inputs: mpsc::Sender<Input>,
-) -> Result<Recorder, StartError> {
+) -> Result<Option<Recorder>, StartError> {
+    if !config.recording.enabled {
+        return Ok(None);
+    }
     let metrics = Arc::clone(metrics);
     let to_driver = forward(inputs, Input::Record);
     let recorder = Recorder::spawn(settings::recorder(config), move |event| {
@@ -280,7 +287,7 @@ fn start_recorder(
             }
         });
     })?;
-    Ok(recorder)
+    Ok(Some(recorder))
 }
 
 /// The one loop that owns the shard.
@@ -288,7 +295,7 @@ struct Driver {
     shard: Shard,
     net: Arc<SipNet>,
     media: Arc<MediaPlane>,
-    recorder: Recorder,
+    recorder: Option<Recorder>,
     cdr_log: CdrLog,
     cdrs: broadcast::Sender<Arc<Cdr>>,
     metrics: Arc<Metrics>,
@@ -369,16 +376,19 @@ impl Driver {
     }
 
     fn record(&mut self, command: RecordCommand) {
-        let (call, done) = match command {
-            RecordCommand::Start { call, at, facts, direction } => {
-                (call, self.recorder.start(call, at, settings::tags(call, at, &facts, direction)))
+        let (RecordCommand::Start { call, .. } | RecordCommand::Stop { call }) = command;
+        let done = match (&self.recorder, command) {
+            (None, _) => Err("recording was off when the bridge was started; start it again".to_owned()),
+            (Some(recorder), RecordCommand::Start { call, at, facts, direction }) => recorder
+                .start(call, at, settings::tags(call, at, &facts, direction))
+                .map_err(|error| error.to_string()),
+            (Some(recorder), RecordCommand::Stop { call }) => {
+                recorder.stop(call).map_err(|error| error.to_string())
             }
-            RecordCommand::Stop { call } => (call, self.recorder.stop(call)),
         };
-        if let Err(error) = done {
-            tracing::error!(%call, %error, "recording failed; the call goes on");
-            let failed = RecordEvent::Failed { call, why: error.to_string() };
-            self.shard.handle(Input::Record(failed), now());
+        if let Err(why) = done {
+            tracing::error!(%call, why, "recording failed; the call goes on");
+            self.shard.handle(Input::Record(RecordEvent::Failed { call, why }), now());
         }
     }
 
@@ -400,7 +410,9 @@ impl Driver {
             if let Some(media) = Arc::into_inner(media) {
                 media.shutdown();
             }
-            recorder.shutdown();
+            if let Some(recorder) = recorder {
+                recorder.shutdown();
+            }
             cdr_log.close();
         });
     }

@@ -15,14 +15,8 @@ use setu_sip_net::SipNet;
 use crate::bridge::{Shared, now};
 use crate::config::Config;
 
-/// Serves both until the returned handle is shut down. It holds the shells weakly, so it never keeps them alive.
-pub(crate) async fn serve(
-    config: &Config,
-    metrics: &Arc<Metrics>,
-    net: &Arc<SipNet>,
-    media: &Arc<MediaPlane>,
-    state: &Arc<Shared>,
-) -> Result<Control, StartError> {
+/// Lets each scrape read what the shells count. Holds them weakly, so it never keeps them alive.
+pub(crate) fn show(metrics: &Metrics, net: &Arc<SipNet>, media: &Arc<MediaPlane>) {
     let (weak_net, weak_media) = (Arc::downgrade(net), Arc::downgrade(media));
     metrics.refresh_with(move |metrics| {
         if let Some(net) = weak_net.upgrade() {
@@ -30,6 +24,15 @@ pub(crate) async fn serve(
         }
         media_totals(&weak_media, metrics);
     });
+}
+
+/// Serves both until the returned handle is shut down.
+pub(crate) async fn serve(
+    config: &Config,
+    metrics: &Arc<Metrics>,
+    net: &Arc<SipNet>,
+    state: &Arc<Shared>,
+) -> Result<Control, StartError> {
     let (weak_net, state, started) = (Arc::downgrade(net), Arc::clone(state), Instant::now());
     let health = move || health(weak_net.upgrade().as_deref(), &state, started);
     setu_control::serve(config.http.bind, Arc::clone(metrics), health).await
