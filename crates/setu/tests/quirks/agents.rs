@@ -1,0 +1,134 @@
+//! What agents' phones do in calls, none of which may reach Meta or break what the customer hears.
+
+use setu_twin::agent::{Habits, Hold, PhoneAnswer, Refer, Refresher, SessionTimer};
+use setu_twin::media::Codec;
+use setu_twin::{Algorithm, MediaDirection, Person, Transport};
+
+use crate::lab::{AGENT_HZ, Call, Setup, agent, agent_for, customer_for};
+
+/// A user's call and an agent's, each `ms` long, with an agent of these habits.
+async fn both_ways(change: impl Fn(&mut Habits), ms: u64) -> [Call; 2] {
+    let mut lab = Setup::habits(&change).start().await;
+    let mut dialling = agent_for(ms);
+    change(&mut dialling);
+    [lab.user_calls(customer_for(ms)).await, lab.agent_calls(dialling).await]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hold_ends_at_the_bridge_and_the_customer_hears_one_stream() {
+    for direction in [MediaDirection::SendOnly, MediaDirection::Inactive, MediaDirection::RecvOnly] {
+        let hold = Hold { after_ms: 300, for_ms: Some(400), direction };
+        for call in both_ways(|h| h.hold = Some(hold), 1_200).await {
+            call.went_well();
+            assert!(call.agent().replies.iter().filter(|(m, _)| m == "INVITE").count() >= 2);
+            assert!(call.agent().replies.iter().all(|(_, status)| *status == 200), "{:?}", call.agent());
+            // The stream goes on through the hold, and the agent is heard again after it.
+            assert!(call.customer.heard.longest_gap_ms < 500, "{:?}", call.customer.heard);
+            assert!(call.customer.heard.last_audio_ms.unwrap() > 900, "{:?}", call.customer.heard);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_update_is_answered_by_the_bridge() {
+    for call in both_ways(|h| h.update_after_ms = Some(200), 700).await {
+        call.went_well();
+        assert!(call.agent().replies.contains(&("UPDATE".to_owned(), 200)), "{:?}", call.agent().replies);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_refreshes_the_session_by_reinvite_or_by_update() {
+    for by_update in [false, true] {
+        let timer = SessionTimer { expires_s: 90, refresher: Refresher::Us, by_update };
+        for call in both_ways(|h| h.session_timer = Some(timer), 500).await {
+            call.went_well();
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transfer_is_refused_and_the_call_goes_on() {
+    let refer = Refer { after_ms: 200, to: "sip:bob@setu".to_owned() };
+    for call in both_ways(|h| h.refer = Some(refer.clone()), 800).await {
+        call.went_well();
+        let refused = call.agent().replies.iter().find(|(method, _)| method == "REFER").unwrap();
+        assert!(refused.1 >= 400, "{refused:?}");
+        assert!(call.customer.heard.last_audio_ms.unwrap() > 500, "{:?}", call.customer.heard);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn packets_of_any_length_reach_meta_as_twenty_milliseconds() {
+    for ptime_ms in [10, 40, 60] {
+        for call in both_ways(|h| h.ptime_ms = ptime_ms, 800).await {
+            call.went_well();
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_without_opus_is_heard_through_g711() {
+    for codec in [Codec::Pcmu, Codec::Pcma] {
+        for call in both_ways(|h| h.codecs = vec![codec], 800).await {
+            call.went_well();
+            assert_eq!(call.agent().codec, Some(codec));
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_are_heard_on_the_other_side_whatever_the_phones_clock() {
+    for events in [vec![(101, 8_000)], vec![(101, 48_000)], vec![(101, 48_000), (102, 8_000)]] {
+        let mut setup = Setup::habits(|h| {
+            h.events.clone_from(&events);
+            h.person = Person::saying(AGENT_HZ).pressing(200, "1#");
+        });
+        setup.phones[0].codecs = vec![Codec::Opus];
+        let mut spec = customer_for(1_600);
+        spec.person = spec.person.pressing(200, "9*");
+        let call = setup.start().await.user_calls(spec).await;
+        call.went_well();
+        let heard = (call.customer.heard.digits(), call.agent().heard.digits());
+        assert_eq!(heard, ("1#".to_owned(), "9*".to_owned()), "{events:?}");
+        for digit in call.customer.heard.dtmf.iter().chain(&call.agent().heard.dtmf) {
+            assert!(digit.ended && (100..=260).contains(&digit.duration_ms), "{events:?}: {digit:?}");
+        }
+    }
+}
+
+/// A phone that knows one digest algorithm registers, is called, and calls.
+async fn registers_over(transport: Transport, algorithm: Algorithm) {
+    let setup = Setup { transport, algorithms: vec![algorithm], ..Setup::default() };
+    let mut lab = setup.start().await;
+    lab.user_calls(customer_for(300)).await.went_well();
+    lab.agent_calls(agent_for(300)).await.went_well();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_phone_registers_over_udp_with_md5() {
+    registers_over(Transport::Udp, Algorithm::Md5).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_contact_rings_and_the_first_to_answer_has_the_call() {
+    let slow = Habits { answer: PhoneAnswer::AfterMs(5_000), ..agent() };
+    let setup = Setup { phones: vec![slow, agent()], ..Setup::default() };
+    let call = setup.start().await.user_calls(customer_for(500)).await;
+    call.went_well();
+    let answered: Vec<bool> = call.agents.iter().map(|agent| agent.answered).collect();
+    assert_eq!(answered, [false, true]);
+    assert_eq!(call.agent().status, Some(487));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_packet_leaves_within_a_tenth_of_a_second_of_the_answer_and_audio_soon_after() {
+    for call in both_ways(|_| (), 800).await {
+        call.went_well();
+        let heard = &call.customer.heard;
+        assert!(heard.first_packet_ms.unwrap() <= 100, "{heard:?}");
+        assert!(heard.first_audio_ms.unwrap() <= 500, "{heard:?}");
+        let meta = call.cdr.legs.iter().find(|leg| leg.side == setu_model::Side::Meta).unwrap();
+        assert!(meta.media.unwrap().first_sent_ms.unwrap() <= 100, "{meta:?}");
+    }
+}

@@ -1,0 +1,11 @@
+//! Every peculiarity of Meta's edge, and every habit of agents' phones, against the whole bridge on loopback: one
+//! requirement a test, and each would fail if the bridge ignored the peculiarity.
+
+#![expect(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
+
+mod agents;
+mod before_the_answer;
+mod dialogs;
+mod lab;
+mod media;
+mod requests;
