@@ -32,7 +32,7 @@ async fn user_calls_asterisk(allow: &str, codec: &str) {
         media_encryption: "no",
         tone_hz: AGENT_HZ,
     });
-    let house = House::start(ports, &trunk(asterisk.port));
+    let (house, _bridge) = House::start(ports, &trunk(asterisk.port));
     let edge = house.edge().await;
     let spec = CallSpec {
         cta_payload: Some("order 4711".to_owned()),
@@ -64,7 +64,7 @@ async fn asterisk_calls_a_user() {
         media_encryption: "no",
         tone_hz: AGENT_HZ,
     });
-    let house = House::start(ports, &trunk(asterisk.port));
+    let (house, _bridge) = House::start(ports, &trunk(asterisk.port));
     let edge = house.edge().await;
     let next = edge.next_business_call(Duration::from_secs(20));
     asterisk.cli(&format!("channel originate PJSIP/{CUSTOMER}@setu extension talk@from-setu"));
@@ -82,7 +82,7 @@ async fn asterisk_calls_a_user() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_registered_baresip_answers_with_sdes_over_tls() {
     let ports = Ports::pick();
-    let house = House::start(
+    let (house, _bridge) = House::start(
         ports,
         &format!(
             "[[numbers]]\nnumber = \"{NUMBER}\"\npassword = \"{NUMBER_PASSWORD}\"\nagents = [\"alice\"]\n\
@@ -100,7 +100,7 @@ async fn a_registered_baresip_answers_with_sdes_over_tls() {
     let edge = house.edge().await;
     let spec = CallSpec::new(CUSTOMER, NUMBER).by(Person::saying(CUSTOMER_HZ).hanging_up_after(TALK_MS));
     let report = edge.call(spec).await.unwrap();
-    assert_eq!(report.saw, UserSaw::Connected, "{report:?}\n{}\n{}", phone.output(), house.bridge.output());
+    assert_eq!(report.saw, UserSaw::Connected, "{report:?}\n{}\n{}", phone.output(), house.log());
     customer_was_served(&report);
 
     let cdr = house.cdrs(1).remove(0);

@@ -1,4 +1,4 @@
-//! A bridge as a process, with its certificates, its configuration and the Meta twin beside it.
+//! A bridge as a process, with its certificates, its configuration, and the twins beside it.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -10,7 +10,7 @@ use std::time::Duration;
 use setu_model::Cdr;
 use setu_twin::Person;
 use setu_twin::meta::{Answer, Answering, BusinessNumber, EdgeConfig};
-use setu_twin::shell::{EdgeHandle, EdgeOptions, TestAuthority, spawn_edge};
+use setu_twin::shell::{EdgeHandle, EdgeOptions, Identity, TestAuthority, spawn_edge};
 
 use crate::peers::{Process, port, until};
 
@@ -21,12 +21,13 @@ pub(crate) const CUSTOMER: &str = "+919876543210";
 /// What the customer says.
 pub(crate) const CUSTOMER_HZ: u32 = 440;
 
-/// Everything but the peer under test.
+/// A folder with a configuration that works, and everything but the peer under test.
 pub(crate) struct House {
-    pub(crate) bridge: Process,
     pub(crate) folder: tempfile::TempDir,
     pub(crate) authority: TestAuthority,
     pub(crate) ports: Ports,
+    /// The text of `setu.toml`; a test may change it before it starts a process.
+    pub(crate) config: String,
 }
 
 /// The bridge's ports on 127.0.0.1.
@@ -47,33 +48,62 @@ impl Ports {
 }
 
 impl House {
-    /// Starts `setu serve` with `rest` as the routes, accounts and trunks of its configuration.
-    pub(crate) fn start(ports: Ports, rest: &str) -> Self {
+    /// A folder with certificates, and `rest` as the routes, accounts and trunks of its configuration.
+    pub(crate) fn new(ports: Ports, rest: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let authority = TestAuthority::new().unwrap();
-        let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
-        let bridge = authority.issue(&[HOSTNAME, "127.0.0.1"]).unwrap();
-        let edge = authority.issue(&["wa.meta.vc"]).unwrap();
-        write("bridge.pem", &bridge.certificate_pem);
-        write("bridge.key", &bridge.key_pem);
-        write("edge.pem", &edge.certificate_pem);
-        write("edge.key", &edge.key_pem);
-        write("ca.pem", authority.pem());
-        write("setu.toml", &configuration(ports, rest));
-        let log = folder.path().join("setu.log");
-        let bridge = Process::start(
-            "setu",
-            Command::new(env!("CARGO_BIN_EXE_setu"))
-                .args(["serve", "-c"])
-                .arg(folder.path().join("setu.toml")),
-            &log,
-        );
-        let mut house = Self { bridge, folder, authority, ports };
-        until("the bridge is ready", Duration::from_secs(10), || {
-            house.bridge.assert_alive();
-            house.http("/healthz").is_some_and(|answer| answer.contains("200 OK"))
-        });
+        let house = Self { folder, authority, ports, config: configuration(ports, rest) };
+        let edge = house.authority.issue(&["wa.meta.vc"]).unwrap();
+        house.write("edge.pem", &edge.certificate_pem);
+        house.write("edge.key", &edge.key_pem);
+        house.write("ca.pem", house.authority.pem());
+        house.show(&house.authority.issue(&[HOSTNAME, "127.0.0.1"]).unwrap());
         house
+    }
+
+    /// The same, with a bridge that is ready.
+    pub(crate) fn start(ports: Ports, rest: &str) -> (Self, Process) {
+        let house = Self::new(ports, rest);
+        let bridge = house.serve();
+        (house, bridge)
+    }
+
+    pub(crate) fn write(&self, name: &str, text: &str) {
+        std::fs::write(self.path(name), text).unwrap();
+    }
+
+    /// Makes `identity` the certificate of both sides.
+    pub(crate) fn show(&self, identity: &Identity) {
+        self.write("bridge.pem", &identity.certificate_pem);
+        self.write("bridge.key", &identity.key_pem);
+    }
+
+    /// `setu VERB -c` with the configuration as it is.
+    pub(crate) fn setu(&self, verb: &str) -> Command {
+        self.write("setu.toml", &self.config);
+        let mut command = Command::new(env!("CARGO_BIN_EXE_setu"));
+        command.args([verb, "-c"]).arg(self.path("setu.toml"));
+        command
+    }
+
+    /// Starts `setu serve` and waits until it is ready.
+    pub(crate) fn serve(&self) -> Process {
+        self.serve_by(&mut self.setu("serve"))
+    }
+
+    /// The same with a command of the test's own.
+    pub(crate) fn serve_by(&self, command: &mut Command) -> Process {
+        let mut bridge = Process::start("setu", command, &self.path("setu.log"));
+        until("the bridge is ready", Duration::from_secs(20), || {
+            bridge.assert_alive();
+            self.http("/healthz").is_some_and(|answer| answer.contains("200 OK"))
+        });
+        bridge
+    }
+
+    /// What the bridge has logged.
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(self.path("setu.log")).unwrap_or_default()
     }
 
     /// Starts the twin of Meta's edge, whose users answer after half a second and say a tone.
@@ -102,13 +132,9 @@ impl House {
 
     /// Waits until `count` CDRs are written and returns them.
     pub(crate) fn cdrs(&self, count: usize) -> Vec<Cdr> {
-        let path = self.folder.path().join("cdr.jsonl");
-        let read = || std::fs::read_to_string(&path).unwrap_or_default();
-        until(
-            &format!("{count} CDRs; the bridge says:\n{}", self.bridge.output()),
-            Duration::from_secs(45),
-            || read().lines().count() >= count,
-        );
+        let read = || std::fs::read_to_string(self.path("cdr/cdr.jsonl")).unwrap_or_default();
+        let what = || format!("{count} CDRs; the bridge says:\n{}", self.log());
+        until(what, Duration::from_secs(45), || read().lines().count() >= count);
         read().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
@@ -173,6 +199,10 @@ ports = "{agents_media}-{}"
 "wa.meta.vc" = ["127.0.0.1:{edge}"]
 [egress]
 allow = ["127.0.0.0/8"]
+[recording]
+folder = "recordings"
+[cdr]
+file = "cdr/cdr.jsonl"
 [http]
 bind = "127.0.0.1:{http}"
 [limits]

@@ -1,17 +1,16 @@
 //! SIPp plays Meta on one side of the bridge and a PBX on the other, with the scenarios of `examples/sipp`.
 
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
 
-use crate::house::{HOSTNAME, House, NUMBER, NUMBER_PASSWORD, Ports};
-use crate::peers::{Process, port, root, until};
+use crate::house::Ports;
+use crate::peers::{port, until};
+use crate::sipp::{Sipp, trunk_house};
 
 #[test]
 fn twenty_calls_a_second_for_half_a_minute_without_a_failure() {
-    let (ports, pbx) = (Ports::pick(), port());
-    let house = House::start(ports, &trunk(pbx));
+    let pbx = port();
+    let house = trunk_house(Ports::pick(), pbx);
+    let _bridge = house.serve();
     let sipp = Sipp::prepare(&house);
     let answering = sipp.start("pbx", &["-sf", "trunk_uas.xml", "-t", "u1", "-p", &pbx.to_string()]);
     let mut calling = sipp.start("meta", &sipp.meta_calls(&house, 20, 600, 1_000));
@@ -22,108 +21,4 @@ fn twenty_calls_a_second_for_half_a_minute_without_a_failure() {
     assert_eq!(sipp.figure("pbx", "Retransmissions(C)"), 0.0);
     until("every port is given back", Duration::from_secs(10), || house.metric("setu_media_legs") == 0.0);
     drop(answering);
-}
-
-fn trunk(pbx: u16) -> String {
-    format!(
-        "calls = 2000\n[recording]\nenabled = false\n\
-         [[numbers]]\nnumber = \"{NUMBER}\"\npassword = \"{NUMBER_PASSWORD}\"\ntrunk = \"pbx\"\nextension = \"tone\"\n\
-         [[trunks]]\nname = \"pbx\"\nhost = \"127.0.0.1\"\nport = {pbx}\nnetworks = [\"127.0.0.1/32\"]\n\
-         number = \"{NUMBER}\"\nprobe_s = 0\n"
-    )
-}
-
-/// SIPp in the chroot, with a folder that both see.
-struct Sipp {
-    root: PathBuf,
-    inside: String,
-}
-
-impl Sipp {
-    fn prepare(house: &House) -> Self {
-        let sipp = Self { root: root(), inside: format!("setu-tests/sipp-{}", house.ports.meta) };
-        let folder = sipp.folder();
-        fs::create_dir_all(&folder).unwrap();
-        let scenarios = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/sipp");
-        for entry in fs::read_dir(scenarios).unwrap().map(Result::unwrap) {
-            fs::copy(entry.path(), folder.join(entry.file_name())).unwrap();
-        }
-        for name in ["ca.pem", "edge.pem", "edge.key"] {
-            fs::copy(house.path(name), folder.join(name)).unwrap();
-        }
-        let login = format!(
-            "SEQUENTIAL\n{0};[authentication username={0} password={NUMBER_PASSWORD}];{HOSTNAME}\n",
-            &NUMBER[1..]
-        );
-        fs::write(folder.join("numbers.csv"), login).unwrap();
-        sipp
-    }
-
-    fn folder(&self) -> PathBuf {
-        self.root.join(&self.inside)
-    }
-
-    fn meta_calls(&self, house: &House, rate: u32, calls: u32, talk_ms: u32) -> Vec<String> {
-        [
-            "-sf",
-            "meta_uac.xml",
-            "-t",
-            "l1",
-            "-tls_ca",
-            "ca.pem",
-            "-inf",
-            "numbers.csv",
-            "-cid_str",
-            "outgoing:wacid.%u-%p@%s",
-            "-r",
-            &rate.to_string(),
-            "-m",
-            &calls.to_string(),
-            "-l",
-            "1900",
-            "-d",
-            &talk_ms.to_string(),
-            "-p",
-            &port().to_string(),
-            &format!("127.0.0.1:{}", house.ports.meta),
-        ]
-        .map(str::to_owned)
-        .to_vec()
-    }
-
-    /// Starts SIPp with `args`; its statistics go to `NAME.csv`.
-    fn start(&self, name: &str, args: &[impl AsRef<str>]) -> Process {
-        let _ = fs::remove_file(self.folder().join(format!("{name}.csv")));
-        let mut words = vec![format!("cd /{} && exec sipp -i 127.0.0.1 -nostdin -trace_err", self.inside)];
-        words.push(format!("-error_file {name}.err -trace_stat -stf {name}.csv -fd 1"));
-        words.extend(args.iter().map(|arg| format!("'{}'", arg.as_ref())));
-        let mut command = Command::new("chroot");
-        command.arg(&self.root).args(["/bin/sh", "-c", &words.join(" ")]).env("TERM", "dumb");
-        Process::start(&format!("sipp {name}"), &mut command, &self.folder().join(format!("{name}.log")))
-    }
-
-    /// Waits for the end of a calling SIPp: every call succeeded and nothing was sent twice.
-    fn went_well(&self, calling: &mut Process, name: &str, calls: u32, within: Duration) {
-        let status = calling.wait(within);
-        let errors = fs::read_to_string(self.folder().join(format!("{name}.err"))).unwrap_or_default();
-        let errors: String = errors.lines().take(30).collect::<Vec<_>>().join("\n");
-        assert!(status.success(), "sipp {name} ended with {status}:\n{errors}\n{}", calling.output());
-        assert_eq!(self.figure(name, "SuccessfulCall(C)"), f64::from(calls), "{errors}");
-        assert_eq!(self.figure(name, "FailedCall(C)"), 0.0, "{errors}");
-        assert_eq!(self.figure(name, "Retransmissions(C)"), 0.0, "{errors}");
-    }
-
-    /// The last value of a column of the statistics.
-    fn figure(&self, name: &str, column: &str) -> f64 {
-        let text = fs::read_to_string(self.folder().join(format!("{name}.csv"))).unwrap();
-        let at = text.lines().next().unwrap().split(';').position(|c| c == column);
-        let at = at.unwrap_or_else(|| panic!("SIPp counts no {column}"));
-        text.lines().last().unwrap().split(';').nth(at).unwrap().parse().unwrap()
-    }
-}
-
-impl Drop for Sipp {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(self.folder());
-    }
 }

@@ -7,4 +7,5 @@ mod calls;
 mod house;
 mod load;
 mod peers;
+mod sipp;
 mod sound;

@@ -66,8 +66,10 @@ impl Process {
     /// Waits until it ends by itself.
     pub(crate) fn wait(&mut self, within: Duration) -> std::process::ExitStatus {
         let mut status = None;
-        until(&format!("{} ends:\n{}", self.name, self.output()), within, || {
-            status = self.child.try_wait().unwrap();
+        let (child, log) = (&mut self.child, &self.log);
+        let what = || format!("{} ends:\n{}", self.name, fs::read_to_string(log).unwrap_or_default());
+        until(what, within, || {
+            status = child.try_wait().unwrap();
             status.is_some()
         });
         status.unwrap()
@@ -89,11 +91,28 @@ impl Drop for Process {
 }
 
 /// Asks `ready` again and again until it says yes; fails the test after `within`.
-pub(crate) fn until(what: &str, within: Duration, mut ready: impl FnMut() -> bool) {
+pub(crate) fn until(what: impl What, within: Duration, mut ready: impl FnMut() -> bool) {
     let start = Instant::now();
     while !ready() {
-        assert!(start.elapsed() < within, "not within {within:?}: {what}");
+        assert!(start.elapsed() < within, "not within {within:?}: {}", what.tell());
         pause(Duration::from_millis(20));
+    }
+}
+
+/// What is waited for; told only if it did not come.
+pub(crate) trait What {
+    fn tell(&self) -> String;
+}
+
+impl What for &str {
+    fn tell(&self) -> String {
+        (*self).to_owned()
+    }
+}
+
+impl<F: Fn() -> String> What for F {
+    fn tell(&self) -> String {
+        self()
     }
 }
 

@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use setu_model::Side;
-use setu_sip_net::{CertificateFiles, Trust, verify_as_peer};
+use setu_sip_net::{CertificateError, CertificateFiles, Trust, verify_as_peer};
 
 use super::Report;
 use crate::bridge::now;
@@ -53,11 +53,16 @@ fn certificate(
 ) {
     let trust = Trust { extra_roots: extra_roots.map(Path::to_owned), ..Trust::default() };
     match verify_as_peer(side, files, &trust, hostname) {
-        Err(error) => report.problem(
+        // A house may have an authority of its own for its phones.
+        Err(CertificateError::RefusedByPeers {
+            source: rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer),
+            ..
+        }) if side == Side::Agents => report.warning(
             setting,
-            error.to_string(),
-            "a caller's call fails without a trace until it is mended",
+            "its authority is none that every phone trusts".to_owned(),
+            "install the authority on the phones, and name it in agents.extra_roots to have the chain checked",
         ),
+        Err(error) => report.problem(setting, error.to_string(), remedy(&error, hostname)),
         Ok(status) => {
             let days = status.seconds_left(now().wall) / 86_400;
             if days < EXPIRES_SOON_DAYS {
@@ -73,6 +78,35 @@ fn certificate(
                 );
             }
         }
+    }
+}
+
+/// What to do about a certificate. Until it is done, callers' calls fail without a trace.
+fn remedy(error: &CertificateError, hostname: &str) -> String {
+    match error {
+        CertificateError::Unreadable { .. } => {
+            "name the file that your certificate client writes, and let the bridge's user read it".to_owned()
+        }
+        CertificateError::NotPem { .. } | CertificateError::Malformed { .. } => {
+            "give PEM files: fullchain.pem and privkey.pem of an ACME client are such".to_owned()
+        }
+        CertificateError::Mismatch { .. } => {
+            "give key and chain of the same issue, the leaf first".to_owned()
+        }
+        CertificateError::UnusableKey { .. } => {
+            "issue it again with an ECDSA P-256 key, or RSA of 2048 bits or more".to_owned()
+        }
+        CertificateError::Expired { .. } => "renew it, then start the bridge or send it SIGHUP".to_owned(),
+        CertificateError::NotYetValid { .. } => "set this machine's clock, or wait".to_owned(),
+        CertificateError::UnusableAuthorities { .. } => {
+            "give extra_roots PEM certificates of authorities".to_owned()
+        }
+        CertificateError::NoAuthorities { .. } => "install ca-certificates".to_owned(),
+        CertificateError::RefusedByPeers { .. } => format!(
+            "have a public authority issue it for {hostname}, and give the whole chain: leaf first, then what it \
+             was signed with"
+        ),
+        CertificateError::Tls { .. } => "issue it again with a common key, such as ECDSA P-256".to_owned(),
     }
 }
 

@@ -19,7 +19,6 @@ const PATIENCE: Duration = Duration::from_secs(6);
 
 pub(super) async fn check(config: &Config, report: &mut Report) {
     let deadline = Instant::now() + PATIENCE;
-    own_name(config, deadline, report).await;
     let mut probes = vec![Probe {
         setting: "meta.domain".to_owned(),
         hop: Hop {
@@ -37,7 +36,9 @@ pub(super) async fn check(config: &Config, report: &mut Report) {
         reached: false,
         verdict: None,
     }));
-    match ask(config, &mut probes, deadline).await {
+    // At the same time: a name server that is silent must not make the others look so.
+    let (asked, ()) = tokio::join!(ask(config, &mut probes, deadline), own_name(config, deadline, report));
+    match asked {
         Ok(()) => probes.iter().for_each(|probe| probe.tell(report)),
         Err(why) => {
             report.warning("trunks", format!("nobody was asked: {why}"), "mend the findings above first")

@@ -1,0 +1,17 @@
+//! The command line as a process: what it refuses, what it finds, how it ends, and what survives when it is killed.
+
+#![expect(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
+
+mod check;
+mod crash;
+mod drain;
+#[path = "../interop/house.rs"]
+mod house;
+#[path = "../interop/peers.rs"]
+#[expect(dead_code, reason = "shared with the tests of real peers, which need all of it")]
+mod peers;
+mod phones;
+mod serve;
+#[path = "../interop/sound.rs"]
+#[expect(dead_code, reason = "shared with the tests of real peers, which need all of it")]
+mod sound;
