@@ -121,7 +121,7 @@ impl Call {
     }
 
     pub(crate) fn agree_originator(&mut self, terms: &Terms, ctx: &mut Context<'_>) {
-        let srtp = terms.agreed.srtp.as_ref().map(|keys| keys.suite.name());
+        let srtp = terms.agreed.encryption();
         if let Some(leg) = self.leg_mut(0) {
             leg.agreed = Some((terms.agreed.audio.codec.name(), srtp));
         }

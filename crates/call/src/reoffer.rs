@@ -66,7 +66,7 @@ impl Call {
             (true, false) => Milestone::Resumed,
             (true, true) | (false, false) => Milestone::Renegotiated,
         };
-        let described = (agreed.audio.codec.name(), agreed.srtp.as_ref().map(|keys| keys.suite.name()));
+        let described = (agreed.audio.codec.name(), agreed.encryption());
         end.agree(&policy, &local, agreed, ctx);
         if let Some(leg) = self.leg_mut(index) {
             leg.agreed = Some(described);

@@ -66,7 +66,7 @@ impl Call {
     pub(crate) fn set_called(&mut self, index: u8, ctx: &mut Context<'_>) {
         let Some(leg) = self.legs.get_mut(usize::from(index)) else { return };
         let (Some(offering), Some(agreed)) = (&leg.offering, &leg.early) else { return };
-        let srtp = agreed.srtp.as_ref().map(|keys| keys.suite.name());
+        let srtp = agreed.encryption();
         leg.agreed = Some((agreed.audio.codec.name(), srtp));
         self.media.called.agree(&offering.policy, &offering.local, (**agreed).clone(), ctx);
     }

@@ -142,7 +142,7 @@ impl Watch {
                 assert!(!call.closed && call.ports.contains(&setup.leg.index), "set up only what is open");
                 call.configured.insert(setup.leg.index);
                 assert!(
-                    setup.side != Side::Meta || setup.agreed.srtp.is_some(),
+                    setup.side != Side::Meta || setup.agreed.encryption().is_some(),
                     "Meta's media is always encrypted"
                 );
             }

@@ -1,4 +1,5 @@
-use crate::terms::{Destination, agree_crypto, dtmf_clocks, opus_parameters, packet_time_ms};
+use crate::secure::{Setup, agree_ice};
+use crate::terms::{Destination, Secured, agree_crypto, dtmf_clocks, opus_parameters, packet_time_ms};
 use crate::{
     Audio, AudioCodec, Description, Dtmf, Media, Negotiated, Offer, Payload, Refusal, RtcpMux, SrtpKeys,
     SrtpSuite,
@@ -12,30 +13,38 @@ use crate::{
 pub fn accept(offer: &Offer, answer: &Description) -> Result<Negotiated, Refusal> {
     let media = answer.media().first().filter(|m| m.is_audio() && m.port() != 0);
     let media = media.ok_or(Refusal::AnswerRejectsAudio)?;
-    let srtp = keys(offer, answer, media)?;
+    let suites: Vec<SrtpSuite> = offer.crypto.iter().map(|line| line.suite).collect();
+    let secured = agree_crypto(answer, media, &offer.policy, &suites, Setup::Answered)?;
+    let dtls = secured.dtls();
+    let ice = offer.policy.keying.dtls().filter(|_| dtls.is_some());
+    let ice = ice.and_then(|policy| agree_ice(answer, media, policy, &offer.ice, true));
+    let srtp = keys(offer, secured)?;
     let payloads = media.payloads();
     let audio = audio(offer, media, &payloads).ok_or(Refusal::NoCommonCodec)?;
     let rtcp_mux = match offer.policy.rtcp_mux {
+        // One handshake, one path.
+        _ if dtls.is_some() => true,
         RtcpMux::Always => true,
         RtcpMux::Negotiated => media.attribute("rtcp-mux").is_some(),
         RtcpMux::Never => false,
     };
-    let to = Destination::of(answer, media, rtcp_mux, offer.known)?;
+    let to = Destination::of(answer, media, rtcp_mux, ice.is_some(), offer.known)?;
     Ok(Negotiated {
         remote: to.rtp,
         remote_rtcp: to.rtcp,
         audio,
         dtmf: dtmf(offer, audio.codec, &payloads),
         srtp,
+        dtls,
+        ice,
         direction: to.direction,
         hold: to.hold,
         version: offer.version,
     })
 }
 
-fn keys(offer: &Offer, answer: &Description, media: &Media) -> Result<Option<SrtpKeys>, Refusal> {
-    let suites: Vec<SrtpSuite> = offer.crypto.iter().map(|line| line.suite).collect();
-    let Some(theirs) = agree_crypto(answer, media, &offer.policy, &suites)? else { return Ok(None) };
+fn keys(offer: &Offer, secured: Secured) -> Result<Option<SrtpKeys>, Refusal> {
+    let Secured::Sdes(theirs) = secured else { return Ok(None) };
     // Matched by suite, which stands once in an offer: some peers answer every line with tag 1.
     let ours = offer.crypto.iter().find(|line| line.suite == theirs.suite);
     let ours = ours.ok_or(Refusal::NoLocalKey(theirs.suite.name()))?;

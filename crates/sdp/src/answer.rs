@@ -1,11 +1,14 @@
 use std::net::IpAddr;
 
 use crate::offer::FIRST_VERSION;
-use crate::terms::{Destination, agree_crypto, dtmf_clocks, is_secure, opus_parameters, packet_time_ms};
-use crate::text::Ours;
+use crate::secure::{Setup, agree_ice};
+use crate::terms::{
+    Destination, Secured, agree_crypto, dtmf_clocks, is_secure, opus_parameters, packet_time_ms,
+};
+use crate::text::{OurDtls, Ours};
 use crate::{
-    Audio, AudioCodec, CryptoLine, Description, Dtmf, Local, Media, Negotiated, Payload, Policy, Refusal,
-    RtcpMux, SrtpKeys,
+    Audio, AudioCodec, CryptoLine, Description, DtlsRole, Dtmf, Local, Media, Negotiated, Payload, Policy,
+    Refusal, RtcpMux, SrtpKeys,
 };
 
 /// Answers the first offer of a leg (RFC 3264 section 6): one audio stream is taken, every other stream rejected.
@@ -13,8 +16,16 @@ use crate::{
 /// Of several audio streams the first that can be agreed on is taken, encrypted ones before clear ones. The answer
 /// repeats the offer's payload types and transport.
 pub fn answer(offer: &Description, policy: &Policy, local: &Local) -> Result<(String, Negotiated), Refusal> {
-    Answerer { offer, policy, local, codecs: policy.audio.clone(), version: FIRST_VERSION, known: None }
-        .answer()
+    Answerer {
+        offer,
+        policy,
+        local,
+        codecs: policy.audio.clone(),
+        version: FIRST_VERSION,
+        known: None,
+        role: None,
+    }
+    .answer()
 }
 
 /// Answers an offer within a call, such as hold and resume (RFC 3264 section 8): same session id, next version, our
@@ -28,7 +39,9 @@ pub fn re_answer(
     let mut codecs = policy.audio.clone();
     codecs.sort_by_key(|codec| *codec != current.audio.codec);
     let version = current.version.saturating_add(1);
-    Answerer { offer, policy, local, codecs, version, known: Some(current.remote.ip()) }.answer()
+    let known = Some(current.remote.ip());
+    let role = current.dtls.as_ref().map(|dtls| dtls.role);
+    Answerer { offer, policy, local, codecs, version, known, role }.answer()
 }
 
 struct Answerer<'a> {
@@ -39,6 +52,8 @@ struct Answerer<'a> {
     codecs: Vec<AudioCodec>,
     version: u64,
     known: Option<IpAddr>,
+    /// Our part in the handshake that is done already.
+    role: Option<DtlsRole>,
 }
 
 impl Answerer<'_> {
@@ -62,14 +77,27 @@ impl Answerer<'_> {
 
     fn agree(&self, media: &Media) -> Result<(Negotiated, Option<CryptoLine>), Refusal> {
         let policy = self.policy;
-        let peer_key = agree_crypto(self.offer, media, policy, policy.suites())?;
+        let secured = agree_crypto(self.offer, media, policy, policy.suites(), Setup::Offered(self.role))?;
+        let dtls = secured.dtls();
+        let ice = policy.keying.dtls().filter(|_| dtls.is_some());
+        let ice = ice.and_then(|policy| agree_ice(self.offer, media, policy, &self.local.ice, false));
         let payloads = media.payloads();
         let (codec, chosen) = self
             .codecs
             .iter()
             .find_map(|codec| Some((*codec, payloads.iter().find(|p| p.codec() == Some(*codec))?)))
             .ok_or(Refusal::NoCommonCodec)?;
-        let to = Destination::of(self.offer, media, self.rtcp_mux(media), self.known)?;
+        let to = Destination::of(
+            self.offer,
+            media,
+            dtls.is_some() || self.rtcp_mux(media),
+            ice.is_some(),
+            self.known,
+        )?;
+        let peer_key = match secured {
+            Secured::Sdes(line) => Some(line),
+            Secured::Clear | Secured::Dtls(_) => None,
+        };
         let srtp = match &peer_key {
             Some(line) => {
                 let send = self.local.key(line.suite).ok_or(Refusal::NoLocalKey(line.suite.name()))?;
@@ -89,6 +117,8 @@ impl Answerer<'_> {
             },
             dtmf: self.dtmf(codec, &payloads),
             srtp,
+            dtls,
+            ice,
             direction: to.direction,
             hold: to.hold,
             version: self.version,
@@ -123,17 +153,24 @@ impl Answerer<'_> {
             audio: vec![(agreed.audio.codec, agreed.audio.receive_pt)],
             events: agreed.dtmf.iter().map(|dtmf| (dtmf.clock_hz, dtmf.receive_pt)).collect(),
             crypto: our_line.into_iter().collect(),
+            dtls: agreed.dtls.as_ref().zip(self.policy.keying.dtls()).map(|(dtls, policy)| OurDtls {
+                fingerprint: policy.fingerprint,
+                setup: dtls.role.word(),
+                ice: agreed.ice.as_ref().map(|ice| ice.mode),
+            }),
             direction: agreed.direction,
-            rtcp_mux: agreed.remote_rtcp.is_none() && self.rtcp_mux(taken),
-            mid: self.mid(taken),
+            rtcp_mux: agreed.remote_rtcp.is_none() && (agreed.dtls.is_some() || self.rtcp_mux(taken)),
+            mid: self.mid(taken, agreed.dtls.is_some()),
         };
         let streams = self.offer.media().iter();
         let streams: Vec<_> = streams.map(|m| if std::ptr::eq(m, taken) { None } else { Some(m) }).collect();
         ours.print(&streams)
     }
 
-    /// The stream's name in a BUNDLE group: as offered, or Meta's own word where nothing was offered.
-    fn mid<'m>(&self, taken: &'m Media) -> Option<&'m str> {
-        self.policy.bundle.then(|| taken.attribute("mid").filter(|mid| !mid.is_empty()).unwrap_or("audio"))
+    /// The stream's name in a BUNDLE group: as offered, or Meta's own word where nothing was offered. A browser wants
+    /// its own back.
+    fn mid<'m>(&self, taken: &'m Media, dtls: bool) -> Option<&'m str> {
+        let offered = taken.attribute("mid").filter(|mid| !mid.is_empty());
+        if self.policy.bundle { Some(offered.unwrap_or("audio")) } else { offered.filter(|_| dtls) }
     }
 }

@@ -49,6 +49,12 @@ pub enum Refusal {
     /// Keys by DTLS only, where the bridge exchanges them by SDES.
     #[error("only DTLS-SRTP is offered: {0}")]
     DtlsOnly(&'static str),
+    /// Keys by DTLS, and no SHA-256 fingerprint of the certificate (RFC 8122 section 5).
+    #[error("DTLS without a sha-256 fingerprint")]
+    NoFingerprint,
+    /// An `a=setup` that leaves nobody to begin the handshake (RFC 4145 section 4.1).
+    #[error("a=setup that does not fit")]
+    Setup,
     /// None of the `a=crypto` lines can be used; the fault of the first that was tried.
     #[error("no usable a=crypto line: {0}")]
     Crypto(CryptoFault),
@@ -86,6 +92,8 @@ impl Refusal {
             | Self::SrtpOff
             | Self::NoCrypto
             | Self::DtlsOnly(_)
+            | Self::NoFingerprint
+            | Self::Setup
             | Self::Crypto(_)
             | Self::NoLocalKey(_) => 399,
         }

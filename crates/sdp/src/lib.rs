@@ -4,7 +4,7 @@
 //!
 //! The way through it: [`Description::parse`] reads a peer's text, a [`Policy`] says what a kind of peer may be
 //! offered, and [`answer`], [`offer`] with [`accept`], and [`re_answer`] turn the two into a [`Negotiated`]: where
-//! to send, which payload types, which keys.
+//! to send, which payload types, which keys or which way to them.
 
 #![forbid(unsafe_code)]
 
@@ -17,6 +17,7 @@ mod media;
 mod negotiated;
 mod offer;
 mod policy;
+mod secure;
 mod terms;
 mod text;
 
@@ -28,4 +29,7 @@ pub use error::{Refusal, SdpError};
 pub use media::{Encoding, Media, OpusParameters, Payload};
 pub use negotiated::{Audio, AudioCodec, Direction, Dtmf, Negotiated, SrtpKeys};
 pub use offer::{Local, Offer, offer, re_offer};
-pub use policy::{DtmfClock, Policy, RtcpMux, SrtpPolicy, TelephoneEvent};
+pub use policy::{DtmfClock, Keying, Policy, RtcpMux, SrtpPolicy, TelephoneEvent};
+pub use secure::{
+    Candidate, DtlsPolicy, DtlsRole, DtlsTerms, Fingerprint, IceCredentials, IceMode, IceTerms, NoFingerprint,
+};

@@ -2,12 +2,12 @@ use std::net::SocketAddr;
 
 use setu_model::Secret;
 
-use crate::{OpusParameters, SrtpSuite};
+use crate::{DtlsTerms, IceTerms, OpusParameters, SrtpSuite};
 
 /// What both sides agreed on for one leg's audio: all that its media needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Negotiated {
-    /// Where to send RTP. Not checked against any egress policy: the caller does that. Its address is unspecified
+    /// Where to send RTP; with [`ice`](Self::ice) only a hint. Not checked against any egress policy: the caller does that. Its address is unspecified
     /// if the peer began on hold with `c=0.0.0.0`.
     pub remote: SocketAddr,
     /// Where to send RTCP; `None` if it shares the RTP port (RFC 5761).
@@ -16,14 +16,27 @@ pub struct Negotiated {
     pub audio: Audio,
     /// How keys are pressed; `None` if the peer takes no telephone events.
     pub dtmf: Option<Dtmf>,
-    /// The keys; `None` for clear RTP, where the policy allows it.
+    /// The keys, where descriptions hold them. Without them and without [`dtls`](Self::dtls) it is clear RTP, where
+    /// the policy allows it.
     pub srtp: Option<SrtpKeys>,
+    /// The way to the keys, where a handshake gives them.
+    pub dtls: Option<DtlsTerms>,
+    /// The way to the peer, where it has to be found.
+    pub ice: Option<IceTerms>,
     /// What we may do: [`Direction::RecvOnly`] if the peer said `sendonly`.
     pub direction: Direction,
     /// The peer wants to receive nothing: `sendonly`, `inactive` or `c=0.0.0.0`.
     pub hold: bool,
     /// The version of the `o=` line of our own description.
     pub version: u64,
+}
+
+impl Negotiated {
+    /// Returns the word for how media is encrypted: a suite, or `DTLS-SRTP`, whose suite the handshake decides.
+    pub fn encryption(&self) -> Option<&'static str> {
+        let sdes = self.srtp.as_ref().map(|keys| keys.suite.name());
+        sdes.or(self.dtls.as_ref().map(|_| "DTLS-SRTP"))
+    }
 }
 
 /// The agreed audio format.

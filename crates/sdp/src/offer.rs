@@ -3,8 +3,11 @@ use std::net::IpAddr;
 
 use setu_model::{Entropy, Secret};
 
-use crate::text::Ours;
-use crate::{AudioCodec, CryptoLine, Direction, Negotiated, Policy, SrtpPolicy, SrtpSuite};
+use crate::text::{OurDtls, Ours};
+use crate::{
+    AudioCodec, CryptoLine, Direction, IceCredentials, IceMode, Keying, Negotiated, Policy, SrtpPolicy,
+    SrtpSuite,
+};
 
 /// Our end of one leg's media: what goes into our descriptions of it, the same for the life of the leg.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,10 +20,12 @@ pub struct Local {
     pub session_id: u64,
     /// For each suite the key we protect with: master key followed by master salt. One leg's keys are no other's.
     pub keys: Vec<(SrtpSuite, Secret<Box<[u8]>>)>,
+    /// What the peer's connectivity checks name.
+    pub ice: IceCredentials,
 }
 
 impl Local {
-    /// Draws a session id, and a key for each suite of `policy`, from `entropy`.
+    /// Draws a session id, ICE credentials, and a key for each suite of `policy`, from `entropy`.
     pub fn new(address: IpAddr, port: u16, policy: &Policy, entropy: &mut dyn Entropy) -> Self {
         let key = |suite: &SrtpSuite| {
             let mut bytes = vec![0; suite.inline_bytes()].into_boxed_slice();
@@ -29,7 +34,8 @@ impl Local {
         };
         let keys = policy.suites().iter().map(key).collect();
         // 62 bits: some peers read the id as a signed number.
-        Self { address, port, session_id: entropy.next_u64() >> 2, keys }
+        let session_id = entropy.next_u64() >> 2;
+        Self { address, port, session_id, keys, ice: IceCredentials::new(entropy) }
     }
 
     pub(crate) fn key(&self, suite: SrtpSuite) -> Option<&Secret<Box<[u8]>>> {
@@ -46,6 +52,7 @@ pub struct Offer {
     pub(crate) audio: Vec<(AudioCodec, u8)>,
     pub(crate) events: Vec<(u32, u8)>,
     pub(crate) crypto: Vec<CryptoLine>,
+    pub(crate) ice: IceCredentials,
     pub(crate) version: u64,
     /// Where the peer was before a re-offer.
     pub(crate) known: Option<IpAddr>,
@@ -63,6 +70,7 @@ pub fn offer(policy: &Policy, local: &Local) -> Offer {
     let payload_type =
         |codec: &AudioCodec| (*codec, codec.static_payload_type().unwrap_or(policy.opus_payload_type));
     let suites = match &policy.srtp {
+        _ if matches!(policy.keying, Keying::Dtls(_)) => &[],
         SrtpPolicy::Required(suites) => suites.as_slice(),
         SrtpPolicy::Optional(suites) if policy.crypto_under_avp => suites.as_slice(),
         SrtpPolicy::Optional(_) | SrtpPolicy::Off => &[],
@@ -75,6 +83,8 @@ pub fn offer(policy: &Policy, local: &Local) -> Offer {
             audio: policy.audio.iter().map(payload_type).collect(),
             events: policy.telephone_event.iter().map(|event| (event.clock_hz, event.payload_type)).collect(),
             suites: suites.iter().copied().take(lines).collect(),
+            dtls: matches!(policy.keying, Keying::Dtls(_)),
+            ice: policy.keying.dtls().map(|dtls| dtls.ice),
             version: FIRST_VERSION,
             known: None,
         },
@@ -91,6 +101,8 @@ pub fn re_offer(current: &Negotiated, policy: &Policy, local: &Local) -> Offer {
             audio: vec![(current.audio.codec, current.audio.receive_pt)],
             events: current.dtmf.iter().map(|dtmf| (dtmf.clock_hz, dtmf.receive_pt)).collect(),
             suites: current.srtp.iter().map(|keys| keys.suite).collect(),
+            dtls: current.dtls.is_some(),
+            ice: current.ice.as_ref().map(|ice| ice.mode),
             version: current.version.saturating_add(1),
             known: Some(current.remote.ip()),
         },
@@ -101,31 +113,41 @@ struct Draft {
     audio: Vec<(AudioCodec, u8)>,
     events: Vec<(u32, u8)>,
     suites: Vec<SrtpSuite>,
+    /// Keys come from a handshake.
+    dtls: bool,
+    /// Our part in ICE; none if the peer is known to do none.
+    ice: Option<IceMode>,
     version: u64,
     known: Option<IpAddr>,
 }
 
 fn make(policy: &Policy, local: &Local, draft: Draft) -> Offer {
-    let Draft { audio, events, suites, version, known } = draft;
+    let Draft { audio, events, suites, dtls, ice, version, known } = draft;
     let keys = suites.into_iter().filter_map(|suite| Some((suite, local.key(suite)?.clone())));
     let crypto: Vec<CryptoLine> =
         keys.zip(1..).map(|((suite, key), tag)| CryptoLine { tag, suite, key }).collect();
+    let dtls = policy.keying.dtls().filter(|_| dtls);
     let ours = Ours {
         local,
         policy,
         version,
         // Required encryption without a key still says SAVP: it is refused by the peer, never sent in clear.
-        protocol: if matches!(policy.srtp, SrtpPolicy::Required(_)) { "RTP/SAVP" } else { "RTP/AVP" },
+        protocol: match &policy.srtp {
+            _ if dtls.is_some() => "UDP/TLS/RTP/SAVPF",
+            SrtpPolicy::Required(_) => "RTP/SAVP",
+            SrtpPolicy::Optional(_) | SrtpPolicy::Off => "RTP/AVP",
+        },
         audio,
         events,
         crypto,
+        dtls: dtls.map(|dtls| OurDtls { fingerprint: dtls.fingerprint, setup: "actpass", ice }),
         direction: Direction::SendRecv,
-        rtcp_mux: policy.rtcp_mux != crate::RtcpMux::Never,
-        mid: policy.bundle.then_some("audio"),
+        rtcp_mux: dtls.is_some() || policy.rtcp_mux != crate::RtcpMux::Never,
+        mid: (policy.bundle || dtls.is_some()).then_some("audio"),
     };
     let sdp = ours.print(&[None]);
     let Ours { audio, events, crypto, .. } = ours;
-    Offer { sdp, policy: policy.clone(), audio, events, crypto, version, known }
+    Offer { sdp, policy: policy.clone(), audio, events, crypto, ice: local.ice.clone(), version, known }
 }
 
 /// The version of a leg's first description.

@@ -1,4 +1,4 @@
-use crate::{AudioCodec, SrtpSuite};
+use crate::{AudioCodec, DtlsPolicy, SrtpSuite};
 
 /// What a kind of peer is offered and what is taken from it. A peer's quirks are values in here, never branches
 /// elsewhere.
@@ -18,6 +18,8 @@ pub struct Policy {
     pub telephone_event_fmtp: bool,
     /// Encryption.
     pub srtp: SrtpPolicy,
+    /// Where the keys of an encrypted leg come from.
+    pub keying: Keying,
     /// Write one `a=crypto` line only in offers: that of the first suite.
     pub one_crypto_line: bool,
     /// Take `a=crypto` under `RTP/AVP` as an offer of SRTP, and make such offers where encryption is optional
@@ -47,6 +49,7 @@ impl Policy {
             telephone_event_fmtp: false,
             // The one suite seen live, and the one that may come.
             srtp: SrtpPolicy::Required(vec![SrtpSuite::AesCm128HmacSha1_80, SrtpSuite::AeadAes128Gcm]),
+            keying: Keying::Sdes,
             one_crypto_line: true,
             crypto_under_avp: false,
             rtcp_mux: RtcpMux::Always,
@@ -84,6 +87,7 @@ impl Policy {
             telephone_event_fmtp: true,
             crypto_under_avp: matches!(srtp, SrtpPolicy::Optional(_)),
             srtp,
+            keying: Keying::Sdes,
             one_crypto_line: false,
             rtcp_mux: RtcpMux::Negotiated,
             bundle: false,
@@ -97,6 +101,13 @@ impl Policy {
     #[must_use]
     pub fn with_srtp(mut self, srtp: SrtpPolicy) -> Self {
         self.srtp = srtp;
+        self
+    }
+
+    /// Returns the same policy with another way to keys.
+    #[must_use]
+    pub fn with_keying(mut self, keying: Keying) -> Self {
+        self.keying = keying;
         self
     }
 
@@ -137,6 +148,33 @@ pub enum SrtpPolicy {
     Optional(Vec<SrtpSuite>),
     /// Never: a trunk on a trusted network.
     Off,
+}
+
+/// Where the keys of an encrypted leg come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keying {
+    /// The descriptions (SDES, RFC 4568).
+    Sdes,
+    /// A DTLS handshake (RFC 5764), over a path that ICE found if the peer does ICE. There is no way from it to clear
+    /// RTP.
+    Dtls(DtlsPolicy),
+    /// Either, as the peer offers: SDES if both are there. Our own offers are SDES.
+    Either(DtlsPolicy),
+}
+
+impl Keying {
+    /// Returns how keys are exchanged by DTLS, if they may be.
+    pub const fn dtls(&self) -> Option<&DtlsPolicy> {
+        match self {
+            Self::Dtls(dtls) | Self::Either(dtls) => Some(dtls),
+            Self::Sdes => None,
+        }
+    }
+
+    /// Says whether keys may stand in descriptions.
+    pub const fn takes_sdes(&self) -> bool {
+        matches!(self, Self::Sdes | Self::Either(_))
+    }
 }
 
 /// Whether RTCP shares the RTP port (RFC 5761).

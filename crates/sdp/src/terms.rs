@@ -2,10 +2,11 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use crate::secure::{Setup, agree_dtls};
 use crate::text::is_hold_address;
 use crate::{
-    AudioCodec, CryptoFault, CryptoLine, Description, Direction, DtmfClock, Media, OpusParameters, Policy,
-    Refusal, SrtpPolicy, SrtpSuite,
+    AudioCodec, CryptoFault, CryptoLine, Description, Direction, DtlsTerms, DtmfClock, Keying, Media,
+    OpusParameters, Policy, Refusal, SrtpPolicy, SrtpSuite,
 };
 
 /// Whether an RTP transport is an encrypted one (RFC 3551, RFC 4585, RFC 5124, RFC 5764).
@@ -20,33 +21,68 @@ pub(crate) fn is_secure(protocol: &str) -> Result<bool, Refusal> {
     }
 }
 
-/// The peer's key line, or `None` for clear RTP where the policy allows it. Of several lines the first usable one
-/// counts: they stand in the peer's order of preference (RFC 4568 section 5.1.2).
+/// How a stream is protected.
+pub(crate) enum Secured {
+    /// Not at all.
+    Clear,
+    /// With the peer's key in this line.
+    Sdes(CryptoLine),
+    /// With keys that a handshake gives.
+    Dtls(DtlsTerms),
+}
+
+impl Secured {
+    pub(crate) fn dtls(&self) -> Option<DtlsTerms> {
+        match self {
+            Self::Dtls(terms) => Some(terms.clone()),
+            Self::Clear | Self::Sdes(_) => None,
+        }
+    }
+}
+
+/// The peer's key line or its way to keys; clear RTP only where the policy allows it. Of several lines the first
+/// usable one counts: they stand in the peer's order of preference (RFC 4568 section 5.1.2).
 pub(crate) fn agree_crypto(
     description: &Description,
     media: &Media,
     policy: &Policy,
     suites: &[SrtpSuite],
-) -> Result<Option<CryptoLine>, Refusal> {
+    setup: Setup,
+) -> Result<Secured, Refusal> {
     let secure = is_secure(media.protocol())?;
     let required = matches!(policy.srtp, SrtpPolicy::Required(_));
+    let by_dtls = media.attribute("fingerprint").or(description.attribute("fingerprint")).is_some();
+    if let Keying::Dtls(dtls) = &policy.keying
+        && required
+    {
+        return match (secure, by_dtls) {
+            (false, _) => Err(Refusal::ClearRtp),
+            (true, false) => Err(Refusal::NoFingerprint),
+            (true, true) => agree_dtls(description, media, dtls, policy.suites(), setup).map(Secured::Dtls),
+        };
+    }
     if suites.is_empty() && !required {
-        return if secure { Err(Refusal::SrtpOff) } else { Ok(None) };
+        return if secure { Err(Refusal::SrtpOff) } else { Ok(Secured::Clear) };
     }
     if !secure && !policy.crypto_under_avp {
-        return if required { Err(Refusal::ClearRtp) } else { Ok(None) };
+        return if required { Err(Refusal::ClearRtp) } else { Ok(Secured::Clear) };
     }
     let mut fault = None;
     for line in media.crypto() {
         match line {
-            Ok(line) if suites.contains(&line.suite) => return Ok(Some(line)),
+            Ok(line) if suites.contains(&line.suite) => return Ok(Secured::Sdes(line)),
             Ok(_) => fault = fault.or(Some(CryptoFault::UnknownSuite)),
             Err(why) => fault = fault.or(Some(why)),
         }
     }
-    let by_dtls = media.attribute("fingerprint").or(description.attribute("fingerprint")).is_some();
+    if let Keying::Either(dtls) = &policy.keying
+        && secure
+        && by_dtls
+    {
+        return agree_dtls(description, media, dtls, policy.suites(), setup).map(Secured::Dtls);
+    }
     match fault {
-        _ if !secure && !required => Ok(None),
+        _ if !secure && !required => Ok(Secured::Clear),
         _ if !secure => Err(Refusal::ClearRtp),
         Some(why) => Err(Refusal::Crypto(why)),
         None if by_dtls => Err(Refusal::DtlsOnly(policy.sdes_remedy)),
@@ -64,11 +100,13 @@ pub(crate) struct Destination {
 }
 
 impl Destination {
-    /// `known` stands in for `c=0.0.0.0`: an address learned before the peer asked for silence.
+    /// `known` stands in for `c=0.0.0.0`: an address learned before the peer asked for silence. With ICE it asks for
+    /// nothing: it says that no address was known yet (RFC 8839 section 4.2.5).
     pub(crate) fn of(
         description: &Description,
         media: &Media,
         rtcp_mux: bool,
+        ice: bool,
         known: Option<IpAddr>,
     ) -> Result<Self, Refusal> {
         let stated = if media.has_connection() { media.connection() } else { description.connection() };
@@ -76,7 +114,7 @@ impl Destination {
         refuse_multicast(stated)?;
         let mut peer = media.direction().or(description.direction()).unwrap_or_default();
         let mut address = stated;
-        if is_hold_address(stated) {
+        if is_hold_address(stated) && !ice {
             peer = peer.deaf();
             address = known.unwrap_or(stated);
         }

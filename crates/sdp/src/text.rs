@@ -3,7 +3,7 @@
 use std::fmt::{self, Write as _};
 use std::net::IpAddr;
 
-use crate::{AudioCodec, CryptoLine, Direction, Local, Media, Policy};
+use crate::{AudioCodec, CryptoLine, Direction, Fingerprint, IceMode, Local, Media, Policy};
 
 /// Our description of one audio stream, ready to print.
 pub(crate) struct Ours<'a> {
@@ -15,10 +15,21 @@ pub(crate) struct Ours<'a> {
     /// Clock in Hz and payload type.
     pub(crate) events: Vec<(u32, u8)>,
     pub(crate) crypto: Vec<CryptoLine>,
+    pub(crate) dtls: Option<OurDtls>,
     pub(crate) direction: Direction,
     pub(crate) rtcp_mux: bool,
     /// Names the stream in its BUNDLE group; without it there is no group.
     pub(crate) mid: Option<&'a str>,
+}
+
+/// Our side of a handshake, and of the way to it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct OurDtls {
+    pub(crate) fingerprint: Fingerprint,
+    /// The value of `a=setup`.
+    pub(crate) setup: &'static str,
+    /// Our part in ICE; none if the peer does none.
+    pub(crate) ice: Option<IceMode>,
 }
 
 impl Ours<'_> {
@@ -37,6 +48,9 @@ impl Ours<'_> {
         write!(to, "c=IN {family} {address}\r\nt=0 0\r\n")?;
         if let Some(mid) = self.mid {
             write!(to, "a=group:BUNDLE {mid}\r\n")?;
+        }
+        if self.dtls.is_some_and(|dtls| dtls.ice == Some(IceMode::Lite)) {
+            to.push_str("a=ice-lite\r\n");
         }
         for stream in streams {
             match stream {
@@ -62,6 +76,9 @@ impl Ours<'_> {
         for line in &self.crypto {
             write!(to, "a=crypto:{}\r\n", line.to_value())?;
         }
+        if let Some(dtls) = &self.dtls {
+            self.write_dtls(to, dtls)?;
+        }
         for (codec, number) in &self.audio {
             let channels = if *codec == AudioCodec::Opus { "/2" } else { "" };
             write!(to, "a=rtpmap:{number} {}/{}{channels}\r\n", codec.name(), codec.clock_hz())?;
@@ -81,6 +98,21 @@ impl Ours<'_> {
         write!(to, "a=ptime:{}\r\n", self.policy.ptime_ms)
     }
 }
+
+impl Ours<'_> {
+    fn write_dtls(&self, to: &mut String, dtls: &OurDtls) -> fmt::Result {
+        let Local { address, port, ice, .. } = self.local;
+        if dtls.ice.is_some() {
+            write!(to, "a=ice-ufrag:{}\r\na=ice-pwd:{}\r\n", ice.ufrag, ice.pwd.reveal())?;
+            write!(to, "a=candidate:1 1 udp {HOST_PRIORITY} {address} {port} typ host\r\n")?;
+            to.push_str("a=end-of-candidates\r\n");
+        }
+        write!(to, "a=fingerprint:sha-256 {}\r\na=setup:{}\r\n", dtls.fingerprint, dtls.setup)
+    }
+}
+
+/// Of the one host candidate of the one component (RFC 8445 section 5.1.2.1).
+const HOST_PRIORITY: u32 = (126 << 24) + (65_535 << 8) + 255;
 
 /// A stream we do not want keeps its place with port 0 (RFC 3264 section 6).
 fn write_rejection(to: &mut String, media: &Media) -> fmt::Result {
