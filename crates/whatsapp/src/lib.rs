@@ -8,6 +8,7 @@
 mod edge;
 mod facts;
 mod number;
+pub mod permission;
 mod refusal;
 
 pub use edge::{CALL_ID_PREFIX, DOMAIN, PORT, RELAY_PORTS, SOURCE_NETWORKS};
