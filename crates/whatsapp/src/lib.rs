@@ -10,6 +10,7 @@ mod facts;
 mod number;
 pub mod permission;
 mod refusal;
+pub mod webhook;
 
 pub use edge::{CALL_ID_PREFIX, DOMAIN, PORT, RELAY_PORTS, SOURCE_NETWORKS};
 pub use facts::{EndedFacts, ended_facts, facts_from_headers};
