@@ -1,5 +1,7 @@
 //! Webhooks in both dialects, as Meta and providers send them, and as nobody should.
 
+#![expect(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
+
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use setu_model::{Direction, Wall};
@@ -106,9 +108,9 @@ fn statuses_of_business_calls_are_told_one_by_one() {
     );
     let told: Vec<_> = heard
         .iter()
-        .filter_map(|heard| match &heard.event {
-            Event::Status { status, opaque, .. } => Some((*status, opaque.as_deref())),
-            _ => None,
+        .filter_map(|heard| {
+            let Event::Status { status, opaque, .. } = &heard.event else { return None };
+            Some((*status, opaque.as_deref()))
         })
         .collect();
     let data = Some("campaign-3");
