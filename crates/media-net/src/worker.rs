@@ -190,6 +190,7 @@ impl Worker {
             | Command::Bridge { .. }
             | Command::Unbridge { .. }
             | Command::Direct { .. }
+            | Command::Press { .. }
             | Command::Tap { .. } => Closing::Nothing,
         };
         self.relay_command(number, command);
@@ -225,6 +226,7 @@ impl Worker {
             | Command::Start { .. }
             | Command::Unbridge { .. }
             | Command::Direct { .. }
+            | Command::Press { .. }
             | Command::Tap { .. } => {}
         }
     }

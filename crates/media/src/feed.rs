@@ -69,16 +69,21 @@ impl Feed {
                 Some(_) => *self = Self::Repack(Box::new(Repacker::new(opus_bitrate))),
             }
         }
-        self.events_route()
-    }
-
-    /// Decides about a telephone event.
-    pub(crate) fn events_route(&mut self) -> Route<'_> {
         match self {
             Self::Pass | Self::Opus20Ms { .. } => Route::AsIs,
             Self::Repack(repacker) => Route::Through(Converter::Repacker(repacker)),
             Self::Transcode(transcoder) => Route::Through(Converter::Transcoder(transcoder)),
         }
+    }
+
+    /// Notes a packet that stands among the audio and is not passed on; returns whether outputs are numbered anew.
+    pub(crate) fn pass_over(&mut self, sequence: u16) -> bool {
+        match self {
+            Self::Pass | Self::Opus20Ms { .. } => return false,
+            Self::Repack(repacker) => repacker.pass_over(sequence),
+            Self::Transcode(transcoder) => transcoder.pass_over(sequence),
+        }
+        true
     }
 }
 
@@ -88,14 +93,6 @@ impl Converter<'_> {
         match self {
             Self::Repacker(repacker) => repacker.audio(from, payload, emit),
             Self::Transcoder(transcoder) => transcoder.audio(from, payload, emit),
-        }
-    }
-
-    /// Gives a telephone event its place among the outputs; `None` if it came too late for one.
-    pub(crate) fn event(&mut self, from: Arrived) -> Option<Arrived> {
-        match self {
-            Self::Repacker(repacker) => repacker.event(from),
-            Self::Transcoder(transcoder) => transcoder.event(from),
         }
     }
 }

@@ -2,20 +2,18 @@
 
 use std::time::{Duration, Instant};
 
-use setu_model::LegId;
-use setu_srtp::TelephoneEvent;
 use setu_srtp::rtcp::{Compound, NtpTime, Packet, ReportBlock};
 use setu_srtp::rtp::Header;
 
 use crate::reception::{Extended, Reception};
 use crate::telephone::KeyWatch;
-use crate::{AudioFormat, Direction, Dtmf, Event, MediaProfile};
+use crate::{AudioFormat, Direction, Dtmf, MediaProfile};
 
 /// The receiving half of a leg.
 #[derive(Debug, Default)]
 pub(crate) struct Inbound {
     pub(crate) reception: Reception,
-    keys: KeyWatch,
+    pub(crate) keys: KeyWatch,
     /// Datagrams dropped, whatever the reason.
     pub(crate) rejected: u64,
     pub(crate) first_packet: Option<Instant>,
@@ -41,7 +39,7 @@ enum Silence {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Meaning {
     Audio,
-    Event(Dtmf),
+    Event,
 }
 
 impl Meaning {
@@ -50,7 +48,7 @@ impl Meaning {
         if payload_type == audio.receive_pt() {
             return Some(Self::Audio);
         }
-        dtmf.filter(|dtmf| dtmf.receive_pt == payload_type).map(Self::Event)
+        dtmf.filter(|dtmf| dtmf.receive_pt == payload_type).map(|_| Self::Event)
     }
 }
 
@@ -69,18 +67,6 @@ impl Inbound {
         let first = self.first_packet.is_none();
         self.first_packet.get_or_insert(now);
         (extended, first)
-    }
-
-    /// Notes a telephone event; returns the key it ended.
-    pub(crate) fn take_event(
-        &mut self,
-        leg: LegId,
-        event: TelephoneEvent,
-        header: &Header,
-        dtmf: Dtmf,
-    ) -> Option<Event> {
-        let (digit, duration_ms) = self.keys.take(event, (header.ssrc, header.timestamp), dtmf)?;
-        Some(Event::Dtmf { leg, digit, duration_ms })
     }
 
     /// Notes a valid RTCP compound; `ssrc` is the one of our stream to the peer.

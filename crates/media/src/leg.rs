@@ -12,8 +12,10 @@ use crate::address::Address;
 use crate::feed::Feed;
 use crate::guard::Guard;
 use crate::inbound::{Inbound, Meaning};
+use crate::keys::KeySender;
 use crate::outbound::{self, Outbound, Parting};
 use crate::reception::Extended;
+use crate::telephone::{Clocks, Key, KeyNews};
 use crate::{AudioFormat, Channel, Crypto, Direction, Event, LegSetup, SetupRefused, Sink};
 
 /// A leg, from its opening on.
@@ -38,6 +40,8 @@ pub(crate) struct Agreed {
     pub(crate) feed: Option<Feed>,
     /// The partner's SSRC that the feed has seen last.
     pub(crate) fed_ssrc: Option<u32>,
+    /// Keys pressed toward the peer. Apart, as few packets need them.
+    pub(crate) keys: Box<KeySender>,
 }
 
 /// A valid RTP packet, as far as it was read.
@@ -99,7 +103,8 @@ impl Leg {
                 outbound.start(&setup.profile, now);
             }
             self.side = setup.side;
-            self.agreed = Some(Agreed { setup, address, guard, outbound, feed: None, fed_ssrc: None });
+            let keys = Box::default();
+            self.agreed = Some(Agreed { setup, address, guard, outbound, feed: None, fed_ssrc: None, keys });
             return Ok(true);
         };
         agreed.guard.rekey(&setup.crypto)?;
@@ -190,13 +195,78 @@ impl Leg {
         if first {
             sink.event(Event::FirstPacket { leg: self.id });
         }
-        if let Meaning::Event(dtmf) = meaning {
-            let event = TelephoneEvent::parse(packet.get(payload.clone())?).ok()?;
-            if let Some(event) = self.inbound.take_event(self.id, event, &header, dtmf) {
-                sink.event(event);
+        Some(Taken { header, meaning, extended, at: payload.start, len: payload.len() })
+    }
+
+    /// Reads the payload of a telephone event that was taken; tells the keys that are up.
+    pub(crate) fn take_event(
+        &mut self,
+        taken: &Taken,
+        payload: &[u8],
+        now: Instant,
+        sink: &mut impl Sink,
+    ) -> KeyNews {
+        let Ok(event) = TelephoneEvent::parse(payload) else {
+            self.inbound.rejected += 1;
+            return KeyNews::default();
+        };
+        let Some(clocks) = self.clocks() else { return KeyNews::default() };
+        let name = (taken.header.ssrc, taken.header.timestamp);
+        let news = self.inbound.keys.take(event, name, clocks, now);
+        self.tell_keys(news, sink);
+        news
+    }
+
+    /// Tells of a key that went unheard of for too long.
+    pub(crate) fn key_timeout(&mut self, now: Instant, sink: &mut impl Sink) -> KeyNews {
+        let news = self.inbound.keys.handle_timeout(now);
+        self.tell_keys(news, sink);
+        news
+    }
+
+    fn tell_keys(&self, news: KeyNews, sink: &mut impl Sink) {
+        for key in [news.over, news.up].into_iter().flatten() {
+            if let Some(digit) = key.digit() {
+                sink.event(Event::Dtmf { leg: self.id, digit, duration_ms: key.held_ms });
             }
         }
-        Some(Taken { header, meaning, extended, at: payload.start, len: payload.len() })
+    }
+
+    /// Presses a key toward the peer, if it takes telephone events.
+    pub(crate) fn press(&mut self, key: Key) {
+        if let Some(agreed) = self.agreed.as_mut().filter(|agreed| agreed.setup.dtmf.is_some()) {
+            agreed.keys.press(key);
+        }
+    }
+
+    /// Returns when a packet of a key is due toward the peer.
+    pub(crate) fn key_due(&self) -> Option<Instant> {
+        let started = self.started?;
+        self.agreed.as_ref()?.keys.due(started)
+    }
+
+    /// Sends the packet of a key that is due.
+    pub(crate) fn send_key(&mut self, now: Instant, sink: &mut impl Sink) {
+        let (clocks, may_send) = (self.clocks(), self.may_send());
+        let Some(agreed) = &mut self.agreed else { return };
+        let Some((clocks, dtmf)) = clocks.zip(agreed.setup.dtmf).filter(|_| may_send) else {
+            return agreed.keys.clear();
+        };
+        let Some(packet) = agreed.keys.packet(&mut agreed.outbound.stream, clocks, now) else { return };
+        if !agreed.keys.is_busy() {
+            agreed.outbound.rest(now);
+        }
+        let parting = Parting { payload_type: dtmf.send_pt, marker: packet.marker, stamp: packet.stamp };
+        let mut buffer = [0; HEADER_LEN + TelephoneEvent::LEN + crate::Relay::ROOM];
+        if let Some(to) = buffer.get_mut(HEADER_LEN..HEADER_LEN + TelephoneEvent::LEN) {
+            to.copy_from_slice(&packet.payload);
+        }
+        self.send(parting, &mut buffer, HEADER_LEN, TelephoneEvent::LEN, now, sink);
+    }
+
+    fn clocks(&self) -> Option<Clocks> {
+        let setup = &self.agreed.as_ref()?.setup;
+        Some(Clocks { timestamps: setup.audio.clock(), durations: setup.dtmf?.clock })
     }
 
     /// Takes an RTCP compound in `packet`.
@@ -239,13 +309,21 @@ impl Leg {
         let agreed = self.agreed.as_ref()?;
         let profile = &agreed.setup.profile;
         [
-            agreed.outbound.comfort_due(profile, self.direction),
+            self.comfort_due(),
+            self.key_due(),
+            self.inbound.keys.due(),
             agreed.outbound.report_due(),
             self.inbound.silent_at(profile.silence),
         ]
         .into_iter()
         .flatten()
         .min()
+    }
+
+    /// Returns when a frame of our own is due: not while a key sounds, whose packets keep the stream going.
+    fn comfort_due(&self) -> Option<Instant> {
+        let agreed = self.agreed.as_ref().filter(|agreed| !agreed.keys.is_busy())?;
+        agreed.outbound.comfort_due(&agreed.setup.profile, self.direction)
     }
 
     /// Does what is due: a report, an event. Returns a comfort frame that is due, to be sent.
@@ -266,8 +344,8 @@ impl Leg {
         if due(agreed.outbound.report_due()).is_some() {
             self.report(false, clock, now, sink);
         }
+        let comfort = due(self.comfort_due())?;
         let agreed = self.agreed.as_mut()?;
-        let comfort = due(agreed.outbound.comfort_due(&profile, self.direction))?;
         Some(agreed.outbound.comfort(agreed.setup.audio, comfort, now))
     }
 

@@ -11,6 +11,7 @@ mod g711;
 mod guard;
 mod hop;
 mod inbound;
+mod keys;
 mod leg;
 mod opus;
 mod outbound;

@@ -68,13 +68,21 @@ impl Outbound {
         self.comfort_at = Some(now);
     }
 
+    /// Puts the next comfort frame off by a packet time: something else was sent.
+    pub(crate) fn rest(&mut self, now: Instant) {
+        self.comfort_at = self.comfort_at.map(|_| now + TICK);
+    }
+
     /// Returns when a comfort frame is due.
     pub(crate) fn comfort_due(&self, profile: &MediaProfile, direction: Direction) -> Option<Instant> {
         let wanted = profile.comfort == Comfort::Continuous || self.packets == 0;
         if !wanted || !direction.sends() {
             return None;
         }
-        self.stream.silent_at().or(self.comfort_at)
+        match (self.stream.silent_at(), self.comfort_at) {
+            (Some(silent), Some(comfort)) => Some(silent.max(comfort)),
+            (silent, comfort) => silent.or(comfort),
+        }
     }
 
     /// Takes the numbers of a comfort frame that is due.

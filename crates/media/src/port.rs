@@ -43,6 +43,16 @@ pub enum Command {
         /// The agreed direction, from the bridge's point of view.
         direction: Direction,
     },
+    /// Press a key toward the leg's peer by telephone events (RFC 4733), after those that wait. Nothing happens on a
+    /// leg that agreed on none.
+    Press {
+        /// The leg.
+        leg: LegId,
+        /// `0`-`9`, `*`, `#`, `A`-`D`; anything else is ignored.
+        digit: char,
+        /// How long to hold it, in milliseconds: 40 to 5,000, anything else is brought there.
+        duration_ms: u32,
+    },
     /// Open or close the tap on the call's Meta leg. Opening it again starts a new time line.
     Tap {
         /// The call.
@@ -71,6 +81,7 @@ impl Command {
             | Self::Bridge { one: leg, .. }
             | Self::Unbridge { leg }
             | Self::Direct { leg, .. }
+            | Self::Press { leg, .. }
             | Self::CloseLeg { leg } => leg.call,
             Self::Configure(setup) => setup.leg.call,
             Self::Tap { call, .. } | Self::Close { call } => *call,
@@ -112,7 +123,8 @@ pub enum Event {
         /// The leg.
         leg: LegId,
     },
-    /// A key was pressed on the leg (RFC 4733). Told once per event, when it ended. The packets are passed on besides.
+    /// A key was pressed on the leg (RFC 4733). Told once per press, when it went up, or when nothing was heard of it
+    /// for 400 ms. It is pressed toward the partner besides, if that one agreed on telephone events.
     Dtmf {
         /// The leg it came from.
         leg: LegId,

@@ -8,15 +8,13 @@ use setu_srtp::TelephoneEvent;
 use setu_srtp::demux::{self, Kind};
 use setu_srtp::rtp::HEADER_LEN;
 
-use crate::feed::{Converter, Feed, Route};
+use crate::feed::{Feed, Route};
 use crate::inbound::Meaning;
 use crate::leg::{Agreed, Clock, Leg, Taken};
 use crate::outbound::{self, Parting};
 use crate::stream::{Arrived, Source, Stamp};
-use crate::telephone::reclock;
-use crate::{
-    Arrival, AudioFormat, Channel, Command, Direction, Event, LegSetup, OpenFailure, SetupRefused, Sink,
-};
+use crate::telephone::{Key, KeyNews};
+use crate::{Arrival, Channel, Command, Direction, Event, LegSetup, OpenFailure, SetupRefused, Sink};
 
 /// The media of one call. Owned by one worker; **handle, then wait**: every method that can produce something is
 /// handed the [`Sink`] it goes to, and [`poll_timeout`](Self::poll_timeout) tells when to come back.
@@ -64,6 +62,7 @@ impl Relay {
             Command::Bridge { one, other } => self.bridge(one, other, sink),
             Command::Unbridge { leg } => self.part(leg.index),
             Command::Direct { leg, direction } => self.direct(leg, direction, now, sink),
+            Command::Press { leg, digit, duration_ms } => self.press(leg, digit, duration_ms, now, sink),
             Command::Tap { call, on } => self.tap = on.then_some(Tap { call, opened: now }),
             Command::CloseLeg { leg } => self.close_leg(leg, now, sink),
             Command::Close { call } => {
@@ -100,7 +99,14 @@ impl Relay {
                         Stamp { sequence: taken.extended.sequence, timestamp: taken.extended.timestamp };
                     tap.frame(TapChannel::Customer, stamp, payload, now, sink);
                 }
-                self.forward(at, taken, buffer, now, sink);
+                match taken.meaning {
+                    Meaning::Audio => self.forward(at, taken, buffer, now, sink),
+                    Meaning::Event => {
+                        let payload = buffer.get(taken.at..taken.at + taken.len).unwrap_or_default();
+                        let news = leg.take_event(&taken, payload, now, sink);
+                        self.forward_keys(at, news, Some(&taken), now, sink);
+                    }
+                }
             }
             (Kind::Rtcp, channel) => {
                 leg.take_rtcp(arrival.from, channel, buffer.get_mut(..len).unwrap_or_default(), clock, now);
@@ -112,6 +118,7 @@ impl Relay {
 
     /// Does what is due at `now`.
     pub fn handle_timeout(&mut self, now: Instant, sink: &mut impl Sink) {
+        self.handle_keys(now, sink);
         for leg in &mut self.legs {
             let Some(comfort) = leg.handle_timeout(self.clock, now, sink) else { continue };
             if let Some((tap, audio)) = self.tap.filter(|_| leg.is_tapped()).zip(leg.audio()) {
@@ -174,6 +181,7 @@ impl Relay {
                 if let Some(agreed) = &mut leg.agreed {
                     agreed.feed = None;
                     agreed.outbound.release();
+                    agreed.keys.release();
                 }
             }
         }
@@ -226,6 +234,55 @@ impl Relay {
         Hop { from: index, to, tap: self.tap, now }.pass(taken, buffer, sink);
     }
 
+    /// Lets keys of a leg be pressed toward its partner. The packet that told of them is not passed on.
+    fn forward_keys(
+        &mut self,
+        at: usize,
+        news: KeyNews,
+        taken: Option<&Taken>,
+        now: Instant,
+        sink: &mut impl Sink,
+    ) {
+        let Some(index) = self.legs.get(at).map(|leg| leg.id.index) else { return };
+        let Some((_, partner)) = self.pair(index) else { return };
+        let Ok([from, to]) = self.legs.get_disjoint_mut([at, partner]) else { return };
+        let (speaks, listens) = (from.direction.receives(), to.may_send());
+        let Some(agreed) = &mut to.agreed else { return };
+        if let Some((taken, feed)) = taken.zip(agreed.feed.as_mut()) {
+            let repacked = feed.pass_over(taken.header.sequence);
+            let source = Source { leg: index, ssrc: taken.header.ssrc, repacked };
+            let sequence = (!repacked).then_some(taken.header.sequence);
+            agreed.outbound.stream.pass_over(source, sequence, now);
+        }
+        if speaks && listens && agreed.setup.dtmf.is_some() {
+            agreed.keys.follow(news);
+            to.send_key(now, sink);
+        }
+    }
+
+    /// Does what is due for keys: most calls have none under way.
+    fn handle_keys(&mut self, now: Instant, sink: &mut impl Sink) {
+        for at in 0..self.legs.len() {
+            let Some(leg) = self.legs.get_mut(at) else { return };
+            if leg.inbound.keys.due().is_some_and(|due| due <= now) {
+                let news = leg.key_timeout(now, sink);
+                self.forward_keys(at, news, None, now, sink);
+            }
+            if let Some(leg) = self.legs.get_mut(at).filter(|leg| leg.key_due().is_some_and(|due| due <= now))
+            {
+                leg.send_key(now, sink);
+            }
+        }
+    }
+
+    fn press(&mut self, leg: LegId, digit: char, duration_ms: u32, now: Instant, sink: &mut impl Sink) {
+        let Some(code) = TelephoneEvent::code(digit) else { return };
+        if let Some(leg) = self.leg_mut(leg) {
+            leg.press(Key { code, volume: PRESSED_VOLUME, held_ms: duration_ms });
+        }
+        self.handle_timeout(now, sink);
+    }
+
     /// Returns the positions of a leg and its partner.
     fn pair(&self, index: u8) -> Option<(usize, usize)> {
         let at = self.legs.iter().position(|leg| leg.id.index == index)?;
@@ -258,14 +315,7 @@ impl Hop<'_> {
         if agreed.fed_ssrc.replace(taken.header.ssrc).is_some_and(|ssrc| ssrc != taken.header.ssrc) {
             feed.restart();
         }
-        match taken.meaning {
-            Meaning::Audio => self.audio(&mut feed, taken, buffer, sink),
-            Meaning::Event(dtmf) => {
-                if let Some(to) = agreed.setup.dtmf {
-                    self.event(&mut feed, (dtmf.clock, to.clock), taken, buffer, sink);
-                }
-            }
-        }
+        self.audio(&mut feed, taken, buffer, sink);
         // Gone for this packet only, so that leg and feed can be borrowed apart.
         if let Some(agreed) = &mut self.to.agreed {
             agreed.feed = Some(feed);
@@ -273,7 +323,7 @@ impl Hop<'_> {
     }
 
     fn audio(&mut self, feed: &mut Feed, taken: Taken, buffer: &mut [u8], sink: &mut impl Sink) {
-        let arrived = taken.arrived(false);
+        let arrived = taken.arrived();
         let Some(payload) = buffer.get(taken.at..taken.at + taken.len) else { return };
         match feed.route(payload) {
             Route::Drop => {}
@@ -294,33 +344,6 @@ impl Hop<'_> {
                 });
             }
         }
-    }
-
-    fn event(
-        &mut self,
-        feed: &mut Feed,
-        (from_clock, to_clock): (u32, u32),
-        taken: Taken,
-        buffer: &[u8],
-        sink: &mut impl Sink,
-    ) {
-        let payload = buffer.get(taken.at..taken.at + taken.len).unwrap_or_default();
-        let Ok(event) = TelephoneEvent::parse(payload) else { return };
-        let (event, moved) = reclock(event, from_clock, to_clock);
-        let arrived = taken.arrived(true);
-        let (source, arrived) = match feed.events_route() {
-            Route::AsIs => (self.source(&taken, false), Some(arrived)),
-            Route::Through(mut converter) => {
-                (self.source(&taken, true), Converter::event(&mut converter, arrived))
-            }
-            Route::Drop => return,
-        };
-        let Some(mut arrived) = arrived else { return };
-        // Time stamps count in the audio's clock, durations in the event's.
-        let audio_clock = self.to.audio().map_or(to_clock, AudioFormat::clock);
-        let moved = u64::from(moved) * u64::from(audio_clock) / u64::from(to_clock.max(1));
-        arrived.timestamp = arrived.timestamp.wrapping_add(u32::try_from(moved).unwrap_or(0));
-        self.send_copy(source, arrived, taken.header.marker, &event.to_bytes(), sink);
     }
 
     /// Sends a payload that does not stand in the packet buffer.
@@ -349,12 +372,9 @@ impl Hop<'_> {
         sink: &mut impl Sink,
     ) {
         let Some(Agreed { outbound, setup, .. }) = &mut self.to.agreed else { return };
-        let payload_type = match setup.dtmf {
-            Some(dtmf) if arrived.event => dtmf.send_pt,
-            Some(_) | None => setup.audio.send_pt(),
-        };
+        let payload_type = setup.audio.send_pt();
         let Some((stamp, begins)) = outbound.stream.source(source, arrived, self.now) else { return };
-        if let Some(tap) = self.tap.filter(|_| self.to.is_tapped() && !arrived.event) {
+        if let Some(tap) = self.tap.filter(|_| self.to.is_tapped()) {
             let payload = buffer.get(at..at + len).unwrap_or_default();
             tap.frame(TapChannel::Agent, stamp, payload, self.now, sink);
         }
@@ -382,7 +402,10 @@ impl Tap {
 }
 
 impl Taken {
-    const fn arrived(&self, event: bool) -> Arrived {
-        Arrived { sequence: self.header.sequence, timestamp: self.header.timestamp, event }
+    const fn arrived(&self) -> Arrived {
+        Arrived { sequence: self.header.sequence, timestamp: self.header.timestamp }
     }
 }
+
+/// How loud a key is that was told without its level, in -dBm0.
+const PRESSED_VOLUME: u8 = 10;

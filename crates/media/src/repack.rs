@@ -84,12 +84,9 @@ impl Repacker {
         self.next_at = Some(if self.gathered.count == 0 { at } else { self.gathered.begins });
     }
 
-    /// Gives a telephone event its place.
-    pub(crate) fn event(&mut self, from: Arrived) -> Option<Arrived> {
-        match self.order.take(from.sequence) {
-            Follows::TooLate => None,
-            Follows::Directly | Follows::AfterLoss => Some(Arrived { sequence: self.order.number(), ..from }),
-        }
+    /// Notes a telephone event, which stands among the packets and is not one of them.
+    pub(crate) fn pass_over(&mut self, sequence: u16) {
+        self.order.take(sequence);
     }
 
     /// Brings a packet of `length` ticks that begins at `at` onto the grid of outputs; false if it is the rest of an
@@ -166,11 +163,8 @@ impl Repacker {
         let pieces = kind.frame_ticks() / TICKS_20_MS;
         let decoded = recoder.decode(self.out.get(..whole).unwrap_or_default(), pieces);
         for piece in 0..pieces {
-            let stamp = Arrived {
-                sequence: self.order.number(),
-                timestamp: at.wrapping_add(piece * TICKS_20_MS),
-                event: false,
-            };
+            let stamp =
+                Arrived { sequence: self.order.number(), timestamp: at.wrapping_add(piece * TICKS_20_MS) };
             match decoded.and_then(|()| recoder.encode(piece, &mut self.out)) {
                 Some(length) => emit(stamp, self.out.get(..length).unwrap_or_default()),
                 None => tracing::trace!("a frame could not be coded again"),
@@ -179,7 +173,7 @@ impl Repacker {
     }
 
     const fn numbered(&mut self, timestamp: u32) -> Arrived {
-        Arrived { sequence: self.order.number(), timestamp, event: false }
+        Arrived { sequence: self.order.number(), timestamp }
     }
 }
 

@@ -25,6 +25,8 @@ pub(crate) struct Stream {
     /// `None` before the first packet.
     time_line: Option<TimeLine>,
     run: Option<Run>,
+    /// The time stamp of the newest telephone event: each has one of its own.
+    event: u64,
 }
 
 /// The numbers of one packet, extended over wraps (RFC 3550 appendix A.1). The low 16 and 32 bits go on the wire.
@@ -51,8 +53,6 @@ pub(crate) struct Arrived {
     pub(crate) sequence: u16,
     /// In the clock of the stream it goes to.
     pub(crate) timestamp: u32,
-    /// Whether it is a telephone event.
-    pub(crate) event: bool,
 }
 
 /// An uninterrupted stretch of one source.
@@ -87,6 +87,7 @@ impl Stream {
             started: false,
             time_line: None,
             run: None,
+            event: 0,
         }
     }
 
@@ -109,8 +110,7 @@ impl Stream {
             if ahead <= 0 && plausible {
                 return (stamp.sequence >= run.first && self.give(stamp)).then_some((stamp, false));
             }
-            // An event keeps the time stamp of its beginning while audio may go on beside it (RFC 4733 section 2.6).
-            let in_time = packet.event || stamp.timestamp >= self.highest.timestamp;
+            let in_time = stamp.timestamp >= self.highest.timestamp;
             if plausible && in_time && now.saturating_duration_since(run.at) < SOURCE_SILENCE {
                 *run = Run {
                     sequence: packet.sequence,
@@ -119,17 +119,15 @@ impl Stream {
                     at: now,
                     ..*run
                 };
-                if !packet.event {
-                    let clock = Tie(now, stamp.timestamp.saturating_add_signed(-run.lead));
-                    self.time_line = Some(TimeLine { clock, latest: Tie(now, stamp.timestamp) });
-                }
+                let clock = Tie(now, stamp.timestamp.saturating_add_signed(-run.lead));
+                self.time_line = Some(TimeLine { clock, latest: Tie(now, stamp.timestamp) });
                 return self.give(stamp).then_some((stamp, false));
             }
         }
         let newest = self.advance(now);
         let clock = self.time_line.map_or(newest.timestamp, |line| line.clock.at(now, self.step));
         let lead = newest.timestamp.cast_signed().wrapping_sub(clock.cast_signed());
-        let Arrived { sequence, timestamp, .. } = packet;
+        let Arrived { sequence, timestamp } = packet;
         self.run = Some(Run { source, sequence, timestamp, newest, first: newest.sequence, at: now, lead });
         Some((newest, true))
     }
@@ -138,6 +136,45 @@ impl Stream {
     pub(crate) fn own(&mut self, now: Instant) -> Stamp {
         self.run = None;
         self.advance(now)
+    }
+
+    /// Gives numbers to the first packet of a telephone event, which may stand among the packets of a source: the next
+    /// number, and the time stamp of this moment in steps (RFC 4733 section 2.4.1: the time stamp base is the audio's).
+    pub(crate) fn begin_event(&mut self, now: Instant) -> Stamp {
+        let step = u64::from(self.step);
+        let moment = match self.time_line {
+            Some(line) => line.latest.in_steps(now, self.step),
+            None => self.highest.timestamp + step,
+        };
+        self.event(moment.max(self.event + step))
+    }
+
+    /// Gives numbers to a packet of an event that began with `timestamp`.
+    pub(crate) fn event(&mut self, timestamp: u64) -> Stamp {
+        let sequence = self.highest.sequence + 1;
+        if let Some(run) = &mut self.run {
+            // The source's next packet comes after this one; its stragglers belonged before.
+            (run.newest.sequence, run.first) = (sequence, sequence + 1);
+        }
+        self.event = timestamp;
+        self.give(Stamp { sequence, timestamp: 0 });
+        Stamp { sequence, timestamp }
+    }
+
+    /// Takes note of a packet of a source that is not passed on, such as a telephone event: it leaves no gap. Without
+    /// a `sequence` the source's packets are numbered by us, and this one got no number.
+    pub(crate) fn pass_over(&mut self, source: Source, sequence: Option<u16>, now: Instant) {
+        let Some(run) = self.run.as_mut().filter(|run| run.source == source) else { return };
+        if now.saturating_duration_since(run.at) >= SOURCE_SILENCE {
+            return;
+        }
+        run.at = now;
+        if let Some(sequence) = sequence {
+            let ahead = sequence.wrapping_sub(run.sequence).cast_signed();
+            if (1..=MOST_JUMP).contains(&i64::from(ahead)) {
+                run.sequence = sequence;
+            }
+        }
     }
 
     /// Ends the run of a source; returns when its newest packet came, if one ran. What comes next is a switch.
@@ -159,7 +196,7 @@ impl Stream {
     /// The next number, and the time stamp of the last source's packet moved on by the time that passed, in steps.
     fn advance(&mut self, now: Instant) -> Stamp {
         let step = u64::from(self.step);
-        let next = self.highest.timestamp + step;
+        let next = (self.highest.timestamp + step).max(self.event);
         let (clock, latest) = match self.time_line {
             Some(TimeLine { clock, latest }) => (clock.at(now, self.step), latest.in_steps(now, self.step)),
             None => (next, next),
@@ -263,7 +300,7 @@ mod tests {
     const AGENT: Source = Source { leg: 1, ssrc: 1, repacked: false };
 
     fn audio(n: u16) -> Arrived {
-        Arrived { sequence: n, timestamp: u32::from(n) * 960, event: false }
+        Arrived { sequence: n, timestamp: u32::from(n) * 960 }
     }
 
     #[test]

@@ -85,16 +85,9 @@ impl Transcoder {
         }
     }
 
-    /// Gives a telephone event its place, its time stamp in the new clock.
-    pub(crate) fn event(&mut self, from: Arrived) -> Option<Arrived> {
-        if self.order.take(from.sequence) == Follows::TooLate {
-            return None;
-        }
-        let timestamp = match &self.coder {
-            Coder::ToOpus(_) => from.timestamp.wrapping_mul(RATIO),
-            Coder::ToG711(coder) => coder.converted(from.timestamp),
-        };
-        Some(Arrived { sequence: self.order.number(), timestamp, event: true })
+    /// Notes a telephone event, which stands among the packets and is not one of them.
+    pub(crate) fn pass_over(&mut self, sequence: u16) {
+        self.order.take(sequence);
     }
 }
 
@@ -181,7 +174,7 @@ impl ToOpus {
         match self.encoder.encode(&self.pcm, SAMPLES_20_MS, &mut self.out) {
             Ok(length) => {
                 let packet = self.out.get(..length).unwrap_or_default();
-                emit(Arrived { sequence, timestamp, event: false }, packet);
+                emit(Arrived { sequence, timestamp }, packet);
             }
             Err(error) => tracing::trace!(?error, "20 ms could not be encoded"),
         }
@@ -227,7 +220,7 @@ impl ToG711 {
             for (code, sample) in codes.iter_mut().zip(chunk) {
                 *code = self.law.compress(to_i16(*sample));
             }
-            let stamp = Arrived { sequence: order.number(), timestamp: self.due_out, event: false };
+            let stamp = Arrived { sequence: order.number(), timestamp: self.due_out };
             emit(stamp, codes.get(..chunk.len()).unwrap_or_default());
             self.due_out = self.due_out.wrapping_add(u32::try_from(chunk.len()).unwrap_or(0));
         }

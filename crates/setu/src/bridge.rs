@@ -369,6 +369,7 @@ impl Driver {
             | Command::Bridge { .. }
             | Command::Unbridge { .. }
             | Command::Direct { .. }
+            | Command::Press { .. }
             | Command::Tap { .. }
             | Command::CloseLeg { .. } => return,
         };
