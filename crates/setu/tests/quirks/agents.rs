@@ -1,10 +1,11 @@
 //! What agents' phones do in calls, none of which may reach Meta or break what the customer hears.
 
+use setu_model::Cause;
 use setu_twin::agent::{Habits, Hold, PhoneAnswer, Refer, Refresher, SessionTimer};
-use setu_twin::media::Codec;
+use setu_twin::media::{Codec, Suite};
 use setu_twin::{Algorithm, MediaDirection, Person, Transport};
 
-use crate::lab::{AGENT_HZ, Call, Setup, agent, agent_for, customer_for};
+use crate::lab::{AGENT_HZ, CUSTOMER, Call, Setup, agent, agent_for, customer_for};
 
 /// A user's call and an agent's, each `ms` long, with an agent of these habits.
 async fn both_ways(change: impl Fn(&mut Habits), ms: u64) -> [Call; 2] {
@@ -97,17 +98,66 @@ async fn keys_are_heard_on_the_other_side_whatever_the_phones_clock() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_that_demands_srtp_gets_it_under_every_suite_and_refuses_a_phone_without() {
+    let setup = |srtp: Vec<Suite>| Setup {
+        transport: Transport::Tls,
+        account: "srtp = \"sdes\"\n",
+        ..Setup::habits(|h| h.srtp = srtp)
+    };
+    for suite in [Suite::AesCm128HmacSha1_80, Suite::AeadAes128Gcm] {
+        let mut lab = setup(vec![suite]).start().await;
+        let dialling = Habits { srtp: vec![suite], ..agent_for(400) };
+        for call in [lab.user_calls(customer_for(400)).await, lab.agent_calls(dialling).await] {
+            call.went_well();
+            assert_eq!(call.agent().srtp, Some(suite));
+        }
+    }
+    let mut lab = setup(Vec::new()).start().await;
+    let plain = lab.phone().dial(CUSTOMER, Some(agent_for(400))).await.unwrap();
+    assert_eq!((plain.answered, plain.status), (false, Some(488)));
+    assert_eq!(lab.next_cdr().await.termination.cause, Cause::IncompatibleMedia);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_phone_with_its_own_port_for_reports_or_its_own_number_for_opus_is_understood() {
+    for (rtcp_mux, opus_pt, rtcp_interval_ms) in [(false, 96, 200), (true, 120, 200), (false, 107, 0)] {
+        let habits = |h: &mut Habits| {
+            (h.rtcp_mux, h.opus_pt, h.rtcp_interval_ms) = (rtcp_mux, opus_pt, rtcp_interval_ms);
+        };
+        for call in both_ways(habits, 600).await {
+            call.went_well();
+        }
+    }
+}
+
 /// A phone that knows one digest algorithm registers, is called, and calls.
 async fn registers_over(transport: Transport, algorithm: Algorithm) {
-    let setup = Setup { transport, algorithms: vec![algorithm], ..Setup::default() };
+    // Where the signalling is encrypted, so is the media.
+    let srtp = if transport == Transport::Tls { vec![Suite::AesCm128HmacSha1_80] } else { Vec::new() };
+    let phone = Habits { srtp, ..agent() };
+    let dialling = Habits { srtp: phone.srtp.clone(), ..agent_for(300) };
+    let setup = Setup { transport, algorithms: vec![algorithm], phones: vec![phone], ..Setup::default() };
     let mut lab = setup.start().await;
     lab.user_calls(customer_for(300)).await.went_well();
-    lab.agent_calls(agent_for(300)).await.went_well();
+    lab.agent_calls(dialling).await.went_well();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_phone_registers_over_udp_with_md5() {
     registers_over(Transport::Udp, Algorithm::Md5).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_phone_registers_over_tcp_with_sha_256() {
+    registers_over(Transport::Tcp, Algorithm::Sha256).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_phone_registers_over_tls_with_either_hash() {
+    for algorithm in [Algorithm::Md5, Algorithm::Sha256] {
+        registers_over(Transport::Tls, algorithm).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

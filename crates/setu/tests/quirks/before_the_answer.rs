@@ -155,3 +155,46 @@ async fn more_calls_than_metas_number_may_have_never_come_and_harm_none() {
     assert_ne!(second.call, first);
     assert_eq!(lab.next_cdr().await.termination.cause, Cause::Success);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_call_between_two_is_not_even_tried() {
+    for duplicates_refused in [true, false] {
+        let mut lab = Setup::quirks(|q| q.duplicates_refused = duplicates_refused).start().await;
+        let (mut events, mut agents) = (lab.edge.events(), lab.phone().events());
+        lab.edge.start_call(customer_for(1_500)).await.unwrap();
+        while !matches!(agents.recv().await.unwrap(), PhoneEvent::FirstPacket(_)) {}
+        let refused = lab.phone().dial(CUSTOMER, Some(agent_for(400))).await.unwrap();
+        assert_eq!((refused.answered, refused.status), (false, Some(486)));
+        let refusal = lab.next_cdr().await;
+        assert_eq!((refusal.termination.cause, refusal.termination.by), (Cause::Refused, EndedBy::Bridge));
+        assert_eq!(lab.next_cdr().await.termination.cause, Cause::Success);
+        let asked = std::iter::from_fn(|| events.try_recv().ok())
+            .any(|event| matches!(event, setu_twin::meta::Event::BusinessCall { .. }));
+        assert!(!asked, "Meta was asked for a second call");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_call_that_only_meta_knows_of_is_refused_and_the_agent_hears_busy() {
+    for duplicates_refused in [true, false] {
+        let mut lab = Setup::quirks(|q| q.duplicates_refused = duplicates_refused).start().await;
+        let (second, phone) = lab.second_bridge().await;
+        let (mut records, mut agents) = (second.cdrs(), lab.phone().events());
+        lab.edge.start_call(customer_for(2_500)).await.unwrap();
+        while !matches!(agents.recv().await.unwrap(), PhoneEvent::FirstPacket(_)) {}
+        let report = phone.dial(CUSTOMER, Some(agent_for(400))).await.unwrap();
+        let cdr = tokio::time::timeout(PATIENCE, records.recv()).await.unwrap().unwrap();
+        if duplicates_refused {
+            assert_eq!((report.status, cdr.termination.cause), (Some(486), Cause::RefusedByMeta));
+            assert_eq!(cdr.termination.status, Some(403));
+            assert!(
+                cdr.termination.detail.as_ref().unwrap().contains("Duplicate call"),
+                "{}",
+                cdr.termination
+            );
+        } else {
+            assert_eq!((report.status, cdr.termination.cause), (Some(200), Cause::Success));
+        }
+        assert_eq!(lab.next_cdr().await.termination.cause, Cause::Success);
+    }
+}

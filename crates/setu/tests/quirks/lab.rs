@@ -95,7 +95,9 @@ pub(crate) struct Lab {
     pub(crate) edge: EdgeHandle,
     pub(crate) phones: Vec<PhoneHandle>,
     cdrs: broadcast::Receiver<Arc<Cdr>>,
-    _folder: tempfile::TempDir,
+    setup: Setup,
+    pub(crate) authority: TestAuthority,
+    folder: tempfile::TempDir,
 }
 
 /// What the three parties said of one call.
@@ -148,7 +150,16 @@ impl Lab {
             };
             phones.push(phone(&setup, habits.clone(), port, &authority).await);
         }
-        Self { _bridge: bridge, edge, phones, cdrs, _folder: folder }
+        Self { _bridge: bridge, edge, phones, cdrs, setup, authority, folder }
+    }
+
+    /// A second bridge of the same operator, which knows nothing of the first, and a phone at it.
+    pub(crate) async fn second_bridge(&self) -> (Bridge, PhoneHandle) {
+        let ports = [tcp_port(), tcp_port(), tcp_port(), udp_port()];
+        let text = config_text(&self.setup, ports, self.edge.sip_address().port());
+        let text = format!("{text}[cdr]\nfile = \"second.jsonl\"\n");
+        let bridge = Bridge::start(Config::parse(&text, self.folder.path()).unwrap()).await.unwrap();
+        (bridge, phone(&self.setup, agent(), ports[3], &self.authority).await)
     }
 
     /// The first phone.
@@ -248,7 +259,8 @@ async fn phone(setup: &Setup, habits: Habits, port: u16, authority: &TestAuthori
     let mut options = PhoneOptions::new(PhoneConfig {
         bridge_host: HOSTNAME.to_owned(),
         bridge_port: port,
-        sip_port: 0,
+        // Over a stream it is only a number in the Contact: calls come over the phone's own connection.
+        sip_port: if setup.transport == Transport::Udp { 0 } else { 5062 },
         media_ports: vec![0; 4],
         answers_algorithms: setup.algorithms.clone(),
         habits,

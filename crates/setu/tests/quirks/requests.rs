@@ -1,9 +1,15 @@
 //! The text of Meta's requests, TLS, and digests.
 
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
 use setu_twin::Algorithm;
 use setu_twin::meta::{CallSpec, ParentUserId, Quirks, UserSaw};
+use setu_twin::shell::TestAuthority;
 
-use crate::lab::{CUSTOMER, NUMBER, Setup, agent_for, customer_for};
+use crate::lab::{CUSTOMER, NUMBER, PATIENCE, Setup, agent_for, customer_for};
 
 /// A user's call of half a second that must go well; returns the `X-Setu-*` headers the agent saw.
 async fn headers(quirks: Quirks, change: impl FnOnce(&mut CallSpec)) -> Vec<(String, String)> {
@@ -23,9 +29,36 @@ fn header<'a>(headers: &'a [(String, String)], name: &str) -> Option<&'a str> {
 async fn the_bridge_offers_no_alpn_whether_or_not_meta_would_refuse_it() {
     for alpn_refused in [true, false] {
         let mut lab = Setup::quirks(|q| q.alpn_refused = alpn_refused).start().await;
-        // Over the bridge's own connection: the twin's shell refuses every offer of ALPN.
         lab.agent_calls(agent_for(400)).await.went_well();
+        // Whoever does offer one is turned away.
+        let edge = lab.edge.sip_address();
+        let shakes = |alpn: &[&[u8]]| shakes_hands(edge, &lab.authority, alpn);
+        assert!(shakes(&[]));
+        assert_eq!(shakes(&[b"sip"]), !alpn_refused);
     }
+}
+
+/// Whether a TLS handshake with `edge` that offers `alpn` succeeds.
+fn shakes_hands(edge: SocketAddr, authority: &TestAuthority, alpn: &[&[u8]]) -> bool {
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(authority.pem().as_bytes()).unwrap()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
+    let name = ServerName::try_from("wa.meta.vc").unwrap();
+    let mut connection = rustls::ClientConnection::new(Arc::new(config), name).unwrap();
+    let mut tcp = TcpStream::connect(edge).unwrap();
+    tcp.set_read_timeout(Some(PATIENCE)).unwrap();
+    while connection.is_handshaking() {
+        if connection.complete_io(&mut tcp).is_err() {
+            return false;
+        }
+    }
+    true
 }
 
 #[tokio::test(flavor = "multi_thread")]

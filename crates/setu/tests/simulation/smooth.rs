@@ -1,6 +1,6 @@
 //! One call of each kind on a perfect network: what must work before accidents are worth trying.
 
-use setu_model::Cause;
+use setu_model::{Cause, EndedBy};
 use setu_twin::Person;
 use setu_twin::agent::Habits;
 use setu_twin::meta::{Answering, CallSpec};
@@ -62,6 +62,24 @@ fn every_kind_of_agent_calls_a_user_and_they_hear_each_other() {
             Step::PhoneCall(phone, user, Box::new(habits())),
         ]));
     }
+}
+
+#[test]
+fn an_agent_who_never_acknowledges_is_given_up_after_half_a_minute_and_the_user_is_hung_up_on() {
+    let habits = Habits { never_acks: true, ..habits() };
+    let user = "+12195550714".to_owned();
+    let run = smooth(vec![
+        Step::User(user.clone(), Box::new(Answering { person: Person::saying(440), ..Answering::default() })),
+        Step::PhoneCall(0, user, Box::new(habits)),
+    ]);
+    let [cdr] = run.world.bridge.cdrs.as_slice() else { panic!("one record: {:?}", run.world.bridge.cdrs) };
+    assert_eq!((cdr.termination.cause, cdr.termination.by), (Cause::SignallingLost, EndedBy::Agent));
+    let [user] = run.world.reports.as_slice() else { panic!("one report") };
+    assert_eq!(user.requests, ["ACK", "BYE"]);
+    // 64 T1 from our 200 (RFC 3261 section 13.3.1.4).
+    assert!((31_000..34_000).contains(&user.talked_ms.unwrap()), "{user:?}");
+    let agent = &run.world.phone_reports.first().unwrap().1;
+    assert_eq!(agent.requests.last().map(String::as_str), Some("BYE"));
 }
 
 #[test]
