@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs the real peers that the tests run against, on Debian 12, as root. Running it again costs a second.
-#   from Debian 12:            baresip, ffmpeg, opus-tools (opusinfo, opusdec), sox, openssl, iproute2, debootstrap
+#   from Debian 12:            baresip, ffmpeg, opus-tools (opusinfo, opusdec), sox, openssl, iproute2, rtpengine, debootstrap
 #   from a newer Debian suite: Asterisk 22 (pjsip, SRTP, Opus) and SIPp 3.8 with TLS, in a chroot below the cache folder
 # Debian 12 itself has no Asterisk, and its SIPp has no TLS. The mirror is the one in the host's own apt sources.
 #   SETU_PEERS  cache folder (default: ~/.cache/setu/peers)      SETU_SUITE  newer suite (default: forky)
@@ -8,7 +8,7 @@ set -euo pipefail
 root=${SETU_PEERS:-${XDG_CACHE_HOME:-$HOME/.cache}/setu/peers}
 suite=${SETU_SUITE:-forky}
 stamp=$root/.setu-peers-1
-host_tools=(baresip ffmpeg opusinfo opusdec sox openssl ip debootstrap)
+host_tools=(baresip ffmpeg opusinfo opusdec sox openssl ip rtpengine debootstrap)
 
 missing=()
 for tool in "${host_tools[@]}"; do command -v "$tool" >/dev/null || missing+=("$tool"); done
@@ -26,7 +26,14 @@ quiet() { "$@" >"$log" 2>&1 || { echo "failed: $*" >&2; tail -n 20 "$log" >&2; e
 
 echo "installing peers into $root (about two minutes, once)"
 quiet apt-get update
-quiet apt-get install -y --no-install-recommends baresip-core ffmpeg opus-tools sox openssl iproute2 debootstrap ca-certificates
+# rtpengine's package would start a service.
+if [[ ! -e /usr/sbin/policy-rc.d ]]; then
+  printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d
+  chmod 755 /usr/sbin/policy-rc.d
+  trap 'rm -f "$log" /usr/sbin/policy-rc.d' EXIT
+fi
+quiet apt-get install -y --no-install-recommends baresip-core ffmpeg opus-tools sox openssl iproute2 rtpengine-daemon \
+  debootstrap ca-certificates
 
 mirror=$({ cat /etc/apt/sources.list.d/*.sources /etc/apt/sources.list 2>/dev/null || true; } |
   sed -n -E 's/^URIs: *([^ ]+).*/\1/p; s/^deb (\[[^]]*\] )?([^ ]+) .*/\2/p' | head -n 1)
