@@ -1,14 +1,19 @@
-//! What is particular to Meta's WhatsApp Business Calling: what its headers tell, what its refusals mean, where its
-//! edge is.
+//! What is particular to Meta's WhatsApp Business Calling: what its headers and webhooks tell, what its refusals mean, who may
+//! be called when, what that costs, and where its edge is.
 //!
 //! It never does I/O and never decides what happens in a call; it translates Meta's words into the bridge's.
 
 #![forbid(unsafe_code)]
 
+pub mod campaign;
+pub mod cost;
 mod edge;
 mod facts;
+pub mod gate;
+pub mod hours;
 mod number;
 pub mod permission;
+pub mod quality;
 mod refusal;
 pub mod webhook;
 

@@ -43,6 +43,11 @@ pub enum Fact {
         /// What became of it.
         outcome: Outcome,
     },
+    /// The customer answered a business-initiated call and hung up within [`EARLY_S`] seconds.
+    HungUpEarly {
+        /// When.
+        at: Wall,
+    },
     /// The customer wrote to the number.
     Wrote {
         /// When.
@@ -59,6 +64,9 @@ pub enum Fact {
         at: Wall,
     },
 }
+
+/// A customer who hangs up this soon after answering did not want the call, in seconds.
+pub const EARLY_S: u64 = 5;
 
 /// What a `call_permission_reply` says.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -118,6 +126,7 @@ impl Fact {
             | Self::Replied { at, .. }
             | Self::Observed { at, .. }
             | Self::Called { at, .. }
+            | Self::HungUpEarly { at }
             | Self::Wrote { at }
             | Self::Phoned { at }
             | Self::Tapped { at } => *at,

@@ -16,7 +16,7 @@ mod standing;
 
 pub use answer::{Answer, Considered, Question, Why};
 pub use customer::Customer;
-pub use fact::{Fact, FactId, Outcome, Reply, Verdict};
+pub use fact::{EARLY_S, Fact, FactId, Outcome, Reply, Verdict};
 pub use pair::PairLedger;
 pub use rules::{Dialect, Rules};
 pub use standing::{Grant, GrantSource, Holds};

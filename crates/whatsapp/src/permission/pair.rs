@@ -9,6 +9,7 @@ use super::answer::{Answer, Considered, Question, Why};
 use super::fact::{Fact, FactId, Outcome};
 use super::rules::{DAY, Dialect, Rules, SERVICE_WINDOW, TAP, WEEK};
 use super::standing::{Grant, GrantSource, Holds, Lost, Standing};
+use crate::campaign::Contact;
 
 /// Everything known of one pair of number and customer: a set of facts.
 ///
@@ -68,6 +69,17 @@ impl PairLedger {
     /// Business-initiated calls in a row that were not answered.
     pub fn misses(&self, rules: &Rules) -> u32 {
         self.standing(rules).misses
+    }
+
+    /// The last business-initiated call that the customer hung up within [`EARLY_S`](super::EARLY_S) seconds, if
+    /// nothing came from the customer since.
+    pub fn hung_up_early(&self, rules: &Rules) -> Option<Wall> {
+        self.standing(rules).hung_up_early
+    }
+
+    /// Whether the customer ever wrote, called, tapped or gave permission.
+    pub fn contact(&self, rules: &Rules) -> Contact {
+        if self.standing(rules).known { Contact::Warm } else { Contact::Cold }
     }
 
     fn standing(&self, rules: &Rules) -> Standing {
@@ -181,6 +193,7 @@ impl View<'_> {
             | Fact::Asked { .. }
             | Fact::Replied { .. }
             | Fact::Observed { .. }
+            | Fact::HungUpEarly { .. }
             | Fact::Wrote { .. }
             | Fact::Phoned { .. }
             | Fact::Tapped { .. } => None,
@@ -200,6 +213,7 @@ impl View<'_> {
             Fact::Replied { .. }
             | Fact::Observed { .. }
             | Fact::Called { .. }
+            | Fact::HungUpEarly { .. }
             | Fact::Wrote { .. }
             | Fact::Phoned { .. }
             | Fact::Tapped { .. } => None,

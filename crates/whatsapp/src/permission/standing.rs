@@ -84,6 +84,10 @@ pub(crate) struct Standing {
     pub(crate) heard_from: Option<Wall>,
     /// The last tap on a call button.
     pub(crate) tapped: Option<Wall>,
+    /// The last call that the customer hung up at once, if nothing came from the customer since.
+    pub(crate) hung_up_early: Option<Wall>,
+    /// Whether anything ever came from the customer.
+    pub(crate) known: bool,
     /// Until when Meta itself refuses requests and calls.
     pub(crate) no_request_before: Option<Wall>,
     pub(crate) no_call_before: Option<Wall>,
@@ -103,15 +107,33 @@ impl Standing {
     pub(crate) fn take(&mut self, fact: &Fact, rules: &Rules) {
         match fact {
             Fact::Asked { .. } => {}
-            Fact::Replied { at, reply } => self.replied(*at, reply),
+            Fact::Replied { at, reply } => {
+                self.replied(*at, reply);
+                if matches!(reply, Reply::Accept { automatic: false, .. }) {
+                    self.spoke();
+                }
+            }
             Fact::Observed { verdict, no_request_before, no_call_before, .. } => {
                 self.observed(*verdict);
                 (self.no_request_before, self.no_call_before) = (*no_request_before, *no_call_before);
             }
             Fact::Called { at, outcome } => self.called(*at, *outcome, rules),
-            Fact::Wrote { at } | Fact::Phoned { at } => self.heard_from = Some(*at),
-            Fact::Tapped { at } => self.tapped = Some(*at),
+            Fact::HungUpEarly { at } => self.hung_up_early = Some(*at),
+            Fact::Wrote { at } | Fact::Phoned { at } => {
+                self.heard_from = Some(*at);
+                self.spoke();
+            }
+            Fact::Tapped { at } => {
+                self.tapped = Some(*at);
+                self.spoke();
+            }
         }
+    }
+
+    /// Something came from the customer's own will.
+    const fn spoke(&mut self) {
+        self.known = true;
+        self.hung_up_early = None;
     }
 
     fn replied(&mut self, at: Wall, reply: &Reply) {

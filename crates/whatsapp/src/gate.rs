@@ -1,0 +1,372 @@
+//! The gate: may this call or request be made now? Every business-initiated one asks, after an agent is reserved.
+//!
+//! A refusal says which rule it is, in a stable code, why in words, and what would make it allowed. All rules are looked
+//! at, so that whoever reads the refusal does not mend one to meet the next.
+
+use setu_model::Wall;
+
+use crate::campaign::{CampaignPolicy, Campaigns, TooMuch};
+use crate::hours::CallingHours;
+use crate::permission::{Grant, PairLedger, Question, Rules, Why};
+use crate::quality::{Light, Quality};
+
+/// The rules of one number.
+#[derive(Debug, Clone)]
+pub struct GatePolicy {
+    /// Meta's limits.
+    pub rules: Rules,
+    /// When customers may be called.
+    pub hours: CallingHours,
+    /// The country the number is of (ISO 3166-1, two letters), where it is known.
+    pub number_country: Option<String>,
+    /// Customers of these countries are not called.
+    pub blocked_countries: Vec<String>,
+    /// The use cases the number may be called for; none allows any.
+    pub use_cases: Option<Vec<String>>,
+    /// The limits of campaigns.
+    pub campaign: CampaignPolicy,
+    /// After so many calls in a row without an answer, only a person may try again: the last miss before Meta revokes.
+    pub cautious_misses: u32,
+}
+
+/// What is known when somebody asks.
+#[derive(Debug)]
+pub struct Circumstances<'g> {
+    /// What is known of the pair.
+    pub ledger: &'g PairLedger,
+    /// The customer's number, where it is known.
+    pub customer: Option<&'g str>,
+    /// The customer's country, where it is known.
+    pub country: Option<&'g str>,
+    /// Whether a person asked for this very call, rather than a dialler.
+    pub by_hand: bool,
+    /// What the call is for.
+    pub use_case: Option<&'g str>,
+    /// The campaign it is part of.
+    pub campaign: Option<&'g str>,
+    /// What campaigns did lately.
+    pub campaigns: &'g Campaigns,
+    /// Whether an agent is reserved.
+    pub agent_reserved: bool,
+    /// Whether the pair is talking already.
+    pub talking: bool,
+    /// Business-initiated calls of the number today.
+    pub attempts_today: u32,
+    /// How the number is doing.
+    pub quality: &'g Quality,
+    /// The bridge's wall clock.
+    pub now: Wall,
+}
+
+/// The gate's answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Decision {
+    /// Yes.
+    Allowed {
+        /// What allows a call; a request needs nothing.
+        grant: Option<Grant>,
+    },
+    /// No: every rule that speaks against it, the one that is hardest to change first.
+    Refused(Vec<GateRefusal>),
+}
+
+/// One rule that speaks against it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GateRefusal {
+    /// Which.
+    pub code: GateCode,
+    /// Why, in words.
+    pub reason: String,
+    /// What would make it allowed.
+    pub remedy: String,
+    /// From when on this rule allows it if nothing else happens.
+    pub next_allowed: Option<Wall>,
+}
+
+/// The rules, by the code that the API and the CDR show. Numbers and words never change their meaning.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum GateCode {
+    /// Outside the customer's calling hours.
+    OutsideHours,
+    /// A holiday of the customer.
+    Holiday,
+    /// No agent is reserved.
+    NoAgentReady,
+    /// The number is restricted by Meta.
+    NumberRestricted,
+    /// The customer gave no permission that holds (Meta's 138006).
+    PermissionRequired,
+    /// The number used up its calls of the day, which its quality decides.
+    DailyCap,
+    /// The customer and the number are talking already (Meta's 138003).
+    PairBusy,
+    /// The country is not called, or the number's country has no business-initiated calls (Meta's 138013).
+    CountryBlocked,
+    /// The number may not be used for this.
+    UseCaseNotAllowed,
+    /// So many connected calls a day are the limit (Meta's 138012).
+    ConnectedLimit,
+    /// So many permission requests are the limit (Meta's 138009).
+    RequestLimit,
+    /// The customer hung up at once, or did not answer for long: only a person may try again.
+    HumanRetryOnly,
+    /// The campaign asks too fast.
+    CampaignBurst,
+    /// The campaign asks too many who never spoke to the business.
+    CampaignCold,
+    /// There is a permanent permission already (Meta's 138017).
+    AlreadyPermitted,
+}
+
+impl GateCode {
+    /// The number.
+    pub const fn number(self) -> u16 {
+        match self {
+            Self::OutsideHours => 4001,
+            Self::Holiday => 4002,
+            Self::NoAgentReady => 4003,
+            Self::NumberRestricted => 4004,
+            Self::PermissionRequired => 4005,
+            Self::DailyCap => 4006,
+            Self::PairBusy => 4007,
+            Self::CountryBlocked => 4008,
+            Self::UseCaseNotAllowed => 4009,
+            Self::ConnectedLimit => 4010,
+            Self::RequestLimit => 4011,
+            Self::HumanRetryOnly => 4012,
+            Self::CampaignBurst => 4013,
+            Self::CampaignCold => 4014,
+            Self::AlreadyPermitted => 4015,
+        }
+    }
+
+    /// The title.
+    pub const fn title(self) -> &'static str {
+        match self {
+            Self::OutsideHours => "Outside Calling Hours",
+            Self::Holiday => "Holiday",
+            Self::NoAgentReady => "No Agent Ready",
+            Self::NumberRestricted => "Number Restricted",
+            Self::PermissionRequired => "Permission Required",
+            Self::DailyCap => "Daily Limit Reached",
+            Self::PairBusy => "Already Talking",
+            Self::CountryBlocked => "Country Blocked",
+            Self::UseCaseNotAllowed => "Use Case Not Allowed",
+            Self::ConnectedLimit => "Connected Call Limit",
+            Self::RequestLimit => "Permission Request Limit",
+            Self::HumanRetryOnly => "Human Retry Only",
+            Self::CampaignBurst => "Campaign Too Fast",
+            Self::CampaignCold => "Campaign Too Cold",
+            Self::AlreadyPermitted => "Already Permitted",
+        }
+    }
+
+    /// The error of Meta's Graph API that stands for the same rule.
+    pub const fn of_meta(code: i64) -> Option<Self> {
+        match code {
+            138_003 => Some(Self::PairBusy),
+            138_006 => Some(Self::PermissionRequired),
+            138_009 => Some(Self::RequestLimit),
+            138_012 => Some(Self::ConnectedLimit),
+            138_013 => Some(Self::CountryBlocked),
+            138_014 => Some(Self::NumberRestricted),
+            138_017 => Some(Self::AlreadyPermitted),
+            _ => None,
+        }
+    }
+}
+
+/// Countries whose business numbers cannot begin calls, by Meta's pages of March 2026.
+pub const WITHOUT_BUSINESS_CALLS: [&str; 5] = ["CA", "EG", "NG", "US", "VN"];
+
+/// Decides. Pure: the same circumstances give the same answer.
+pub fn decide(question: Question, policy: &GatePolicy, circumstances: &Circumstances<'_>) -> Decision {
+    let mut inquiry = Inquiry { policy, it: circumstances, refusals: Vec::new() };
+    let grant = inquiry.permission(question);
+    inquiry.number(question);
+    inquiry.customer(question);
+    inquiry.campaign(question);
+    inquiry.moment(question);
+    if inquiry.refusals.is_empty() {
+        Decision::Allowed { grant }
+    } else {
+        Decision::Refused(inquiry.refusals)
+    }
+}
+
+struct Inquiry<'i> {
+    policy: &'i GatePolicy,
+    it: &'i Circumstances<'i>,
+    refusals: Vec<GateRefusal>,
+}
+
+impl Inquiry<'_> {
+    fn refuse(
+        &mut self,
+        code: GateCode,
+        reason: impl Into<String>,
+        remedy: &str,
+        next_allowed: Option<Wall>,
+    ) {
+        self.refusals.push(GateRefusal {
+            code,
+            reason: reason.into(),
+            remedy: remedy.to_owned(),
+            next_allowed,
+        });
+    }
+
+    /// What the ledger says.
+    fn permission(&mut self, question: Question) -> Option<Grant> {
+        let answer = self.it.ledger.answer(question, &self.policy.rules, self.it.now);
+        let (code, remedy) = match answer.why {
+            Why::Granted(_) | Why::WithinLimits => return answer.grant,
+            Why::NeverGranted | Why::Expired { .. } | Why::Rejected { .. } | Why::MissedTooOften { .. } => (
+                GateCode::PermissionRequired,
+                "send a permission request, or wait for the customer to call or allow it",
+            ),
+            Why::ConnectedLimit { .. } => (GateCode::ConnectedLimit, "wait until then"),
+            Why::RequestsADay { .. } | Why::RequestsAWeek { .. } => {
+                (GateCode::RequestLimit, "wait until then; a connected call lifts the limit")
+            }
+            Why::AlreadyPermanent => (GateCode::AlreadyPermitted, "call without asking"),
+            Why::MetaSaysLater if question == Question::Request => {
+                (GateCode::RequestLimit, "wait until then")
+            }
+            Why::MetaSaysLater => (GateCode::ConnectedLimit, "wait until then"),
+            Why::NobodyNamed => (GateCode::PermissionRequired, "name the customer by number or user id"),
+        };
+        self.refuse(code, answer.why.to_string(), remedy, answer.next_allowed);
+        None
+    }
+
+    /// What the number's state and country say.
+    fn number(&mut self, question: Question) {
+        let country = self.policy.number_country.as_deref().unwrap_or_default();
+        if question == Question::Call && WITHOUT_BUSINESS_CALLS.contains(&country) {
+            let reason = format!("business numbers of {country} cannot begin calls");
+            self.refuse(
+                GateCode::CountryBlocked,
+                reason,
+                "let the customer call, or use a number of another country",
+                None,
+            );
+        }
+        let (quality, now) = (self.it.quality, self.it.now);
+        if let Some(until) = quality.restricted_until.filter(|until| *until > now) {
+            let reason = format!("Meta restricts the number until {until}");
+            self.refuse(GateCode::NumberRestricted, reason, "wait until then", Some(until));
+        }
+        if question == Question::Call && self.it.attempts_today >= quality.attempts_a_day {
+            let why = match quality.light {
+                Light::Green => "the limit of the day",
+                Light::Yellow => "what its quality, which is YELLOW, allows",
+                Light::Red => "what its quality, which is RED, allows",
+            };
+            let reason = format!("the number made {} calls today, {why}", self.it.attempts_today);
+            self.refuse(
+                GateCode::DailyCap,
+                reason,
+                "wait until tomorrow, and call those who want to be called",
+                None,
+            );
+        }
+    }
+
+    /// What is particular to this customer.
+    fn customer(&mut self, question: Question) {
+        if let Some(country) = self.it.country
+            && self.policy.blocked_countries.iter().any(|blocked| blocked == country)
+        {
+            let reason = format!("customers of {country} are not called");
+            self.refuse(
+                GateCode::CountryBlocked,
+                reason,
+                "take the country off the list of blocked ones",
+                None,
+            );
+        }
+        if let (Some(allowed), Some(wanted)) = (&self.policy.use_cases, self.it.use_case)
+            && !allowed.iter().any(|allowed| allowed == wanted)
+        {
+            let reason = format!("the number is not set up for the use case {wanted:?}");
+            self.refuse(
+                GateCode::UseCaseNotAllowed,
+                reason,
+                "add the use case to the number, or choose another",
+                None,
+            );
+        }
+        if question == Question::Call && self.it.talking {
+            self.refuse(
+                GateCode::PairBusy,
+                "the customer and the number are talking already",
+                "wait for the end of that call",
+                None,
+            );
+        }
+        if question == Question::Call && !self.it.by_hand {
+            let rules = &self.policy.rules;
+            if let Some(at) = self.it.ledger.hung_up_early(rules) {
+                let reason = format!("the customer hung up at once at {at}");
+                self.refuse(
+                    GateCode::HumanRetryOnly,
+                    reason,
+                    "have a person decide to call again, or wait for the customer",
+                    None,
+                );
+            }
+            let misses = self.it.ledger.misses(rules);
+            if misses >= self.policy.cautious_misses {
+                let reason = format!(
+                    "{misses} calls in a row were not answered; Meta revokes the permission at {}",
+                    rules.misses
+                );
+                self.refuse(
+                    GateCode::HumanRetryOnly,
+                    reason,
+                    "have a person decide to call again, or write first",
+                    None,
+                );
+            }
+        }
+    }
+
+    fn campaign(&mut self, question: Question) {
+        let (Question::Request, Some(campaign)) = (question, self.it.campaign) else { return };
+        let contact = self.it.ledger.contact(&self.policy.rules);
+        match self.it.campaigns.check(campaign, contact, &self.policy.campaign, self.it.now) {
+            Ok(()) => {}
+            Err(TooMuch::Burst { until }) => {
+                let reason = format!("the campaign {campaign:?} sends requests too fast");
+                self.refuse(GateCode::CampaignBurst, reason, "wait until then", Some(until));
+            }
+            Err(TooMuch::Cold { cold }) => {
+                let reason = format!(
+                    "{cold} of the last {} contacts of the campaign {campaign:?} never spoke to the business",
+                    self.policy.campaign.sample
+                );
+                self.refuse(GateCode::CampaignCold, reason, "ask customers who wrote or called before", None);
+            }
+        }
+    }
+
+    /// What passes by itself.
+    fn moment(&mut self, question: Question) {
+        if let Err(closed) = self.policy.hours.check(self.it.customer, self.it.now) {
+            let (code, reason) = if closed.holiday {
+                (GateCode::Holiday, "the customer has a holiday")
+            } else {
+                (GateCode::OutsideHours, "it is outside the calling hours by the customer's clock")
+            };
+            self.refuse(code, reason, "wait until then", closed.opens);
+        }
+        if !self.it.agent_reserved {
+            let reason = match question {
+                Question::Call => "no agent is reserved for the call",
+                Question::Request => "no agent is ready for the call that the request may bring",
+            };
+            self.refuse(GateCode::NoAgentReady, reason, "wait for an agent to be free", None);
+        }
+    }
+}

@@ -1,0 +1,286 @@
+//! The quality guard: how a number is doing, before Meta says so, and how many calls a day that still allows.
+//!
+//! It works on one tally a day, which is also what is stored.
+
+use jiff::civil::Date;
+use jiff::{Span, ToSpan};
+use serde::{Deserialize, Serialize};
+use setu_model::Wall;
+
+/// What happened to a number's business-initiated calls in one day.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DayTally {
+    /// Calls that rang.
+    pub attempts: u32,
+    /// Calls that were answered.
+    pub answered: u32,
+    /// Answered calls of less than [`SHORT_S`] seconds.
+    pub short: u32,
+    /// Blocks and reports within [`BLAME_MINUTES`] minutes after a call; none where nothing tells of them.
+    pub blamed: Option<u32>,
+}
+
+/// A shorter answered call counts as short, in seconds.
+pub const SHORT_S: u64 = 10;
+
+/// A block or report this many minutes after a call, or sooner, is laid to the call.
+pub const BLAME_MINUTES: u64 = 30;
+
+/// How a number is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Light {
+    /// Well.
+    Green,
+    /// Something is close to its limit.
+    Yellow,
+    /// Something is over its limit, or was within the last days.
+    Red,
+}
+
+/// What is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Measure {
+    /// Share of calls that are answered; the more the better.
+    AnswerRate,
+    /// Share of calls followed by a block or a report.
+    BlameRate,
+    /// Share of answered calls that are short.
+    ShortRate,
+}
+
+/// One measure over the window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reading {
+    /// Which.
+    pub measure: Measure,
+    /// Hundredths of a per cent; none where too few calls or no source tell.
+    pub basis_points: Option<u32>,
+    /// The same over the window before.
+    pub before: Option<u32>,
+    /// What it means by itself.
+    pub light: Light,
+}
+
+/// The limits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QualityPolicy {
+    /// How many days are looked at.
+    pub window_days: u32,
+    /// Fewer calls than this in a window say nothing.
+    pub least_calls: u32,
+    /// Answer rate below which a number is yellow and red, in hundredths of a per cent.
+    pub answer: (u32, u32),
+    /// Blame rate above which a number is yellow and red.
+    pub blame: (u32, u32),
+    /// Share of short calls above which a number is yellow and red.
+    pub short: (u32, u32),
+    /// So many days without a red reading bring a red number back.
+    pub clean_days: u32,
+    /// Calls a day for a green, yellow and red number.
+    pub attempts_a_day: (u32, u32, u32),
+}
+
+impl Default for QualityPolicy {
+    fn default() -> Self {
+        Self {
+            window_days: 7,
+            least_calls: 50,
+            answer: (60_00, 50_00),
+            blame: (50, 80),
+            short: (20_00, 35_00),
+            clean_days: 30,
+            // Meta's own limit is 10,000 new calls a day and number.
+            attempts_a_day: (10_000, 5_000, 1_000),
+        }
+    }
+}
+
+/// How a number is doing and what drives it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Quality {
+    /// The verdict.
+    pub light: Light,
+    /// Every measure.
+    pub readings: [Reading; 3],
+    /// For a red number whose readings are fine again: how many of the clean days have passed.
+    pub clean_days: Option<u32>,
+    /// How many calls today allows.
+    pub attempts_a_day: u32,
+    /// Until when Meta itself forbids calls, if it does.
+    pub restricted_until: Option<Wall>,
+}
+
+impl QualityPolicy {
+    /// Judges a number at the end of `today` so far, from the tallies of its days (`tally` says what a day had).
+    pub fn judge(
+        &self,
+        today: Date,
+        tally: impl Fn(Date) -> DayTally,
+        restricted_until: Option<Wall>,
+    ) -> Quality {
+        let readings = self.readings(today, &tally);
+        let now = worst(&readings);
+        let clean_days = if now == Light::Red { None } else { self.recovering(today, &tally) };
+        let light = if clean_days.is_some() { Light::Red } else { now };
+        let (green, yellow, red) = self.attempts_a_day;
+        let attempts_a_day = match light {
+            Light::Green => green,
+            Light::Yellow => yellow,
+            Light::Red => red,
+        };
+        Quality { light, readings, clean_days, attempts_a_day, restricted_until }
+    }
+
+    fn readings(&self, today: Date, tally: &impl Fn(Date) -> DayTally) -> [Reading; 3] {
+        let (window, before) = (self.sum(today, tally), self.sum(back(today, self.window_days), tally));
+        [
+            (Measure::AnswerRate, self.answer),
+            (Measure::BlameRate, self.blame),
+            (Measure::ShortRate, self.short),
+        ]
+        .map(|(measure, limits)| {
+            let basis_points = self.rate(measure, &window);
+            let light = basis_points.map_or(Light::Green, |rate| light(measure, rate, limits));
+            Reading { measure, basis_points, before: self.rate(measure, &before), light }
+        })
+    }
+
+    /// How many clean days a number has behind it since it was last red; none if it was not within so many days.
+    fn recovering(&self, today: Date, tally: &impl Fn(Date) -> DayTally) -> Option<u32> {
+        (1..=self.clean_days).find(|n| worst(&self.readings(back(today, *n), tally)) == Light::Red)
+    }
+
+    fn sum(&self, last: Date, tally: &impl Fn(Date) -> DayTally) -> DayTally {
+        let mut sum = DayTally::default();
+        for n in 0..self.window_days {
+            let day = tally(back(last, n));
+            sum.attempts = sum.attempts.saturating_add(day.attempts);
+            sum.answered = sum.answered.saturating_add(day.answered);
+            sum.short = sum.short.saturating_add(day.short);
+            if let Some(blamed) = day.blamed {
+                sum.blamed = Some(sum.blamed.unwrap_or(0).saturating_add(blamed));
+            }
+        }
+        sum
+    }
+
+    fn rate(&self, measure: Measure, sum: &DayTally) -> Option<u32> {
+        let (part, whole) = match measure {
+            Measure::AnswerRate => (sum.answered, sum.attempts),
+            Measure::BlameRate => (sum.blamed?, sum.attempts),
+            Measure::ShortRate => (sum.short, sum.answered),
+        };
+        if whole < self.least_calls {
+            return None;
+        }
+        u32::try_from(u64::from(part) * 10_000 / u64::from(whole.max(1))).ok()
+    }
+}
+
+fn worst(readings: &[Reading; 3]) -> Light {
+    readings.iter().map(|reading| reading.light).max().unwrap_or(Light::Green)
+}
+
+fn light(measure: Measure, rate: u32, (yellow, red): (u32, u32)) -> Light {
+    let beyond = |limit| match measure {
+        Measure::AnswerRate => rate < limit,
+        Measure::BlameRate | Measure::ShortRate => rate > limit,
+    };
+    match (beyond(red), beyond(yellow)) {
+        (true, _) => Light::Red,
+        (false, true) => Light::Yellow,
+        (false, false) => Light::Green,
+    }
+}
+
+fn back(date: Date, days: u32) -> Date {
+    let span: Span = i64::from(days).days();
+    date.saturating_sub(span)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TODAY: Date = Date::constant(2026, 6, 30);
+
+    fn day(attempts: u32, answered: u32, short: u32, blamed: Option<u32>) -> DayTally {
+        DayTally { attempts, answered, short, blamed }
+    }
+
+    fn judge(tally: impl Fn(Date) -> DayTally) -> Quality {
+        QualityPolicy::default().judge(TODAY, tally, None)
+    }
+
+    fn reading(quality: &Quality, measure: Measure) -> Reading {
+        *quality.readings.iter().find(|reading| reading.measure == measure).unwrap()
+    }
+
+    #[test]
+    fn a_number_whose_calls_are_answered_is_green() {
+        let quality = judge(|_| day(100, 80, 4, Some(0)));
+        assert_eq!((quality.light, quality.attempts_a_day, quality.clean_days), (Light::Green, 10_000, None));
+        assert_eq!(reading(&quality, Measure::AnswerRate).basis_points, Some(80_00));
+    }
+
+    #[test]
+    fn each_measure_over_its_limit_makes_a_number_red_and_says_which() {
+        for (bad, measure) in [
+            (day(100, 49, 0, Some(0)), Measure::AnswerRate),
+            (day(1_000, 800, 0, Some(9)), Measure::BlameRate),
+            (day(100, 80, 30, None), Measure::ShortRate),
+        ] {
+            let quality = judge(|_| bad);
+            assert_eq!((quality.light, quality.attempts_a_day), (Light::Red, 1_000));
+            for it in quality.readings {
+                assert_eq!(it.light == Light::Red, it.measure == measure, "{it:?}");
+            }
+        }
+        assert_eq!(
+            judge(|_| day(1_000, 800, 0, Some(8))).light,
+            Light::Yellow,
+            "0.8 % is the limit, not over it"
+        );
+        assert_eq!(judge(|_| day(100, 50, 0, None)).light, Light::Yellow, "50 % is the limit, not below it");
+    }
+
+    #[test]
+    fn where_nothing_tells_of_blocks_the_rate_is_unknown_not_zero() {
+        let quality = judge(|_| day(100, 80, 0, None));
+        assert_eq!(reading(&quality, Measure::BlameRate).basis_points, None);
+    }
+
+    #[test]
+    fn a_handful_of_calls_says_nothing() {
+        assert_eq!(
+            judge(|date| if date == TODAY { day(49, 0, 0, None) } else { day(0, 0, 0, None) }).light,
+            Light::Green
+        );
+    }
+
+    #[test]
+    fn a_red_number_comes_back_after_thirty_clean_days() {
+        let bad_until = |last: Date| {
+            move |date: Date| if date <= last { day(100, 10, 0, None) } else { day(100, 90, 0, None) }
+        };
+        // The window of 7 days still holds bad ones for some days; a clean day is one without a red reading.
+        let last_red =
+            |last| (0..60).find(|n| judge(bad_until(back(last, *n))).light != Light::Red).map(|n| n - 1);
+        let days = last_red(TODAY).unwrap();
+        let policy = QualityPolicy::default();
+        assert!((30..=36).contains(&days), "{days}");
+        let recovering = judge(bad_until(back(TODAY, 20)));
+        assert_eq!((recovering.light, worst(&recovering.readings)), (Light::Red, Light::Green));
+        assert!(recovering.clean_days.is_some_and(|n| (10..policy.clean_days).contains(&n)));
+    }
+
+    #[test]
+    fn the_trend_is_the_same_measure_a_window_before() {
+        let quality =
+            judge(|date| if date > back(TODAY, 7) { day(100, 70, 0, None) } else { day(100, 90, 0, None) });
+        let answer = reading(&quality, Measure::AnswerRate);
+        assert_eq!((answer.basis_points, answer.before), (Some(70_00), Some(90_00)));
+    }
+}
