@@ -121,6 +121,7 @@ impl Call {
             refusal: None,
             meta_duration_s: None,
             timeline: Timeline::default(),
+            digits: Vec::new(),
         }
     }
 

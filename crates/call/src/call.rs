@@ -7,8 +7,8 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 use setu_model::{
-    CallFacts, CallId, Direction, EndedBy, Entropy, Ingress, LegId, Milestone, Now, RecordingRef, Side,
-    Termination, Timeline,
+    CallFacts, CallId, DigitRecord, Direction, EndedBy, Entropy, Ingress, LegId, Milestone, Now,
+    RecordingRef, Side, Termination, Timeline,
 };
 use setu_sdp::{Description, Local, Negotiated, Offer, Policy};
 
@@ -65,6 +65,7 @@ pub(crate) struct Call {
     pub(crate) refusal: Option<(Termination, u16)>,
     pub(crate) meta_duration_s: Option<u64>,
     pub(crate) timeline: Timeline,
+    pub(crate) digits: Vec<DigitRecord>,
 }
 
 /// Where a call stands. Each phase owns the deadlines that run in it: leaving it stops them.
@@ -246,8 +247,13 @@ impl Call {
     }
 
     pub(crate) fn milestone(&mut self, what: Milestone, leg: Option<u8>, now: Now) {
-        let at = now.mono.saturating_duration_since(self.began.mono);
-        self.timeline.push(u64::try_from(at.as_millis()).unwrap_or(u64::MAX), leg, what);
+        self.timeline.push(self.since_began_ms(now), leg, what);
+    }
+
+    /// Milliseconds from the call's arrival to `now`.
+    pub(crate) fn since_began_ms(&self, now: Now) -> u64 {
+        let passed = now.mono.saturating_duration_since(self.began.mono);
+        u64::try_from(passed.as_millis()).unwrap_or(u64::MAX)
     }
 
     pub(crate) const fn is_ending(&self) -> bool {

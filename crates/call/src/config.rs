@@ -29,6 +29,8 @@ pub struct CallConfig {
     /// Whether an agent's early media is passed to Meta as 183 with SDP. Meta needs none: the WhatsApp user hears
     /// ringing before the bridge knows of the call.
     pub early_media_to_meta: bool,
+    /// Whether records say that a key was pressed without saying which.
+    pub mask_digits: bool,
 }
 
 /// One business number.
@@ -63,13 +65,21 @@ pub struct AgentConfig {
     pub srtp: Srtp,
     /// Codecs toward the agent's phones in order of preference; empty takes all, Opus first.
     pub codecs: Vec<AudioCodec>,
+    /// How the agent's phones tell of keys.
+    pub keys: Keys,
     /// How many calls the agent may be given at once.
     pub calls_at_once: u8,
 }
 
 impl Default for AgentConfig {
     fn default() -> Self {
-        Self { number: None, srtp: Srtp::BySignalling, codecs: Vec::new(), calls_at_once: 1 }
+        Self {
+            number: None,
+            srtp: Srtp::BySignalling,
+            codecs: Vec::new(),
+            keys: Keys::Events,
+            calls_at_once: 1,
+        }
     }
 }
 
@@ -82,8 +92,20 @@ pub struct TrunkConfig {
     pub srtp: Srtp,
     /// Codecs toward the PBX in order of preference; empty takes all, Opus first.
     pub codecs: Vec<AudioCodec>,
+    /// How the PBX tells of keys.
+    pub keys: Keys,
     /// Whether its signalling is encrypted, for [`Srtp::BySignalling`].
     pub secure: bool,
+}
+
+/// How a peer of the agents' side tells of keys, and is told.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Keys {
+    /// By telephone events in the media (RFC 4733). One that agrees on none may tell by INFO.
+    #[default]
+    Events,
+    /// By SIP INFO only: telephone events are not offered to it.
+    Info,
 }
 
 /// Whether a leg's media is encrypted (SDES, RFC 4568).

@@ -149,7 +149,7 @@ impl<'a> Player<'a> {
         let statuses = [403, 404, 480, 486, 487, 488, 503, 600, 603, 300];
         let hows =
             [EndHow::Bye, EndHow::Cancelled, EndHow::NoAck, EndHow::Lost, EndHow::Timer, EndHow::Local];
-        let event = match self.data.pick(16) {
+        let event = match self.data.pick(17) {
             0..=2 => LegEvent::Ringing { leg, early: sdp },
             3..=6 => LegEvent::Answered { leg, sdp, learnt: None },
             7 => {
@@ -167,6 +167,7 @@ impl<'a> Player<'a> {
                 LegEvent::Reoffered { leg, offer: Some(Bytes::from(offer)) }
             }
             14 => LegEvent::TransferRefused { leg },
+            15 => LegEvent::Key { leg, digit: '7'.into(), duration_ms: 80 },
             _ => {
                 let how = hows.get(self.data.pick(hows.len())).copied().unwrap_or(EndHow::Bye);
                 LegEvent::Ended { leg, how, wacid: None, meta_duration_s: None }
@@ -183,7 +184,7 @@ impl<'a> Player<'a> {
             1 => MediaEvent::Silent { leg },
             2 => MediaEvent::Closed { call, quality: Vec::new() },
             3 => MediaEvent::Opened { leg, local: address(9) },
-            4 => MediaEvent::Dtmf { leg, digit: '#', duration_ms: 80 },
+            4 => MediaEvent::Key { leg, digit: '#'.into(), duration_ms: 80 },
             5 => return self.tell(failed(call)),
             6 => return self.tell(finished(call)),
             _ => MediaEvent::FirstPacket { leg },
@@ -240,7 +241,9 @@ impl<'a> Player<'a> {
             }
             Output::Record(RecordCommand::Stop { call }) => self.owed.push(finished(call)),
             Output::Cdr(cdr) => self.records.push(*cdr),
-            Output::Leg(LegCommand::Ring { .. } | LegCommand::RejectReoffer { .. })
+            Output::Leg(
+                LegCommand::Ring { .. } | LegCommand::RejectReoffer { .. } | LegCommand::Key { .. },
+            )
             | Output::Media(_)
             | Output::Record(RecordCommand::Start { .. })
             | Output::Drained => {}

@@ -50,6 +50,7 @@ impl Call {
             termination,
             legs,
             timeline: self.timeline,
+            digits: self.digits,
             recording,
         }
     }

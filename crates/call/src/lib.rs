@@ -16,6 +16,7 @@ mod egress;
 mod fuzz;
 mod hangup;
 mod headers;
+mod keys;
 mod ledger;
 mod media;
 mod number;
@@ -29,7 +30,7 @@ mod watch;
 
 pub use call::Timer;
 pub use config::{
-    AgentConfig, CallConfig, CallLimits, DialPlan, NumberConfig, NumberRoute, Srtp, Timers, TrunkConfig,
+    AgentConfig, CallConfig, CallLimits, DialPlan, Keys, NumberConfig, NumberRoute, Srtp, Timers, TrunkConfig,
 };
 pub use desk::DeskChange;
 pub use egress::Egress;

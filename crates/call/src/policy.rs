@@ -3,7 +3,7 @@
 use setu_sdp::{AudioCodec, Policy, SrtpPolicy, SrtpSuite};
 
 use crate::call::Party;
-use crate::config::{CallConfig, Srtp};
+use crate::config::{CallConfig, Keys, Srtp};
 use crate::ports::PeerKind;
 
 /// Who speaks first.
@@ -43,12 +43,14 @@ pub(crate) fn policy(party: &Party, role: Role, config: &CallConfig) -> Policy {
             let srtp = srtp(agent.map(|agent| agent.srtp).unwrap_or_default());
             let crypto_under_avp = matches!(srtp, SrtpPolicy::Optional(_));
             let policy = Policy { srtp, crypto_under_avp, ..Policy::softphone() };
-            with_codecs(policy, agent.map_or(&[], |agent| &agent.codecs))
+            let policy = with_codecs(policy, agent.map_or(&[], |agent| &agent.codecs));
+            with_keys(policy, agent.map(|agent| agent.keys).unwrap_or_default())
         }
         Party::Trunk(name) => {
             let trunk = config.trunks.get(name);
             let policy = Policy::trunk(srtp(trunk.map(|trunk| trunk.srtp).unwrap_or_default()));
-            with_codecs(policy, trunk.map_or(&[], |trunk| &trunk.codecs))
+            let policy = with_codecs(policy, trunk.map_or(&[], |trunk| &trunk.codecs));
+            with_keys(policy, trunk.map(|trunk| trunk.keys).unwrap_or_default())
         }
     }
 }
@@ -56,4 +58,12 @@ pub(crate) fn policy(party: &Party, role: Role, config: &CallConfig) -> Policy {
 /// The operator's codecs in the operator's order; none listed leaves those of the kind of peer.
 fn with_codecs(policy: Policy, codecs: &[AudioCodec]) -> Policy {
     if codecs.is_empty() { policy } else { Policy { audio: codecs.to_vec(), ..policy } }
+}
+
+/// A peer that tells of keys by INFO gets no telephone events: it would send both.
+fn with_keys(policy: Policy, keys: Keys) -> Policy {
+    match keys {
+        Keys::Events => policy,
+        Keys::Info => Policy { telephone_event: Vec::new(), ..policy },
+    }
 }

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 
 use bytes::Bytes;
 use setu_model::{
-    CallFacts, CallId, Cause, Cdr, Direction, Ingress, LegId, MediaQuality, RecordingRef, Side, Wall,
+    CallFacts, CallId, Cause, Cdr, Direction, Ingress, LegId, MediaQuality, Pii, RecordingRef, Side, Wall,
 };
 use setu_sdp::Negotiated;
 
@@ -134,6 +134,15 @@ pub enum LegCommand {
         /// 4xx.
         status: u16,
     },
+    /// Tell the peer of a key by INFO (`application/dtmf-relay`).
+    Key {
+        /// An answered leg of the agents' side.
+        leg: LegId,
+        /// `0` to `9`, `*`, `#`, `A` to `D`.
+        digit: Pii<char>,
+        /// How long it was held, in milliseconds.
+        duration_ms: u32,
+    },
 }
 
 impl LegCommand {
@@ -145,7 +154,8 @@ impl LegCommand {
             | Self::Refuse { leg, .. }
             | Self::HangUp { leg, .. }
             | Self::AcceptReoffer { leg, .. }
-            | Self::RejectReoffer { leg, .. } => *leg,
+            | Self::RejectReoffer { leg, .. }
+            | Self::Key { leg, .. } => *leg,
             Self::Dial(dial) => dial.leg,
         }
     }
@@ -247,6 +257,15 @@ pub enum LegEvent {
         /// The leg that asked.
         leg: LegId,
     },
+    /// The peer told of a key by INFO.
+    Key {
+        /// The leg that told.
+        leg: LegId,
+        /// `0` to `9`, `*`, `#`, `A` to `D`.
+        digit: Pii<char>,
+        /// How long it was held, in milliseconds.
+        duration_ms: u32,
+    },
     /// The leg is over.
     Ended {
         /// Which.
@@ -270,6 +289,7 @@ impl LegEvent {
             | Self::Acked { leg, .. }
             | Self::Reoffered { leg, .. }
             | Self::TransferRefused { leg }
+            | Self::Key { leg, .. }
             | Self::Ended { leg, .. } => *leg,
         }
     }
@@ -321,6 +341,15 @@ pub enum MediaCommand {
         leg: LegId,
         /// Whether it holds or takes back.
         held: bool,
+    },
+    /// Press a key toward the leg's peer, by telephone events.
+    Press {
+        /// The media leg.
+        leg: LegId,
+        /// `0` to `9`, `*`, `#`, `A` to `D`.
+        digit: Pii<char>,
+        /// How long to hold it, in milliseconds.
+        duration_ms: u32,
     },
     /// Copy both directions of the Meta leg to the recorder, or stop to.
     Tap {
@@ -403,12 +432,13 @@ pub enum MediaEvent {
         /// The media leg.
         leg: LegId,
     },
-    /// A digit was pressed (it is passed through by the media plane itself).
-    Dtmf {
+    /// A key was pressed. The media plane presses it toward the other leg itself, if that one agreed on telephone
+    /// events.
+    Key {
         /// The media leg it came from.
         leg: LegId,
         /// `0` to `9`, `*`, `#`, `A` to `D`.
-        digit: char,
+        digit: Pii<char>,
         /// How long, in milliseconds.
         duration_ms: u32,
     },

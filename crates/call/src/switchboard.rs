@@ -269,6 +269,7 @@ impl Call {
                     self.milestone(Milestone::Renegotiated, Some(index), ctx.now);
                 }
             }
+            LegEvent::Key { digit, duration_ms, .. } => self.handle_info_key(index, digit, duration_ms, ctx),
             LegEvent::Ended { how, wacid, meta_duration_s, .. } => {
                 self.facts.wacid = self.facts.wacid.take().or(wacid);
                 self.meta_duration_s = self.meta_duration_s.or(meta_duration_s);
@@ -298,8 +299,9 @@ impl Call {
                 self.milestone(Milestone::FirstPacket, at, ctx.now);
             }
             MediaEvent::Silent { leg } => self.handle_silent(leg.index, ctx),
-            // Which digit is nobody's business: it may be part of a card number.
-            MediaEvent::Dtmf { leg, duration_ms, .. } => tracing::debug!(?leg, duration_ms, "digit"),
+            MediaEvent::Key { leg, digit, duration_ms } => {
+                self.handle_key(leg.index, digit, duration_ms, ctx);
+            }
             MediaEvent::Closed { quality, .. } => {
                 let unasked = self.media.plane == Plane::Open;
                 self.media.plane = Plane::Closed;
@@ -329,7 +331,7 @@ impl Call {
         self.end(end, Refusing::with(500), ctx);
     }
 
-    fn leg_of_media(&self, media: u8) -> Option<u8> {
+    pub(crate) fn leg_of_media(&self, media: u8) -> Option<u8> {
         if media == CALLED_MEDIA { self.winner } else { Some(media) }
     }
 }
@@ -340,7 +342,7 @@ const fn call_of(event: &MediaEvent) -> CallId {
         | MediaEvent::OpenFailed { leg, .. }
         | MediaEvent::FirstPacket { leg }
         | MediaEvent::Silent { leg }
-        | MediaEvent::Dtmf { leg, .. } => leg.call,
+        | MediaEvent::Key { leg, .. } => leg.call,
         MediaEvent::Closed { call, .. } => *call,
     }
 }

@@ -160,6 +160,10 @@ impl Watch {
                 assert!(!call.closed && !call.bridged && call.started.len() == 2, "bridge once, two streams");
                 call.bridged = true;
             }
+            MediaCommand::Press { leg, .. } => {
+                let call = self.of(leg.call);
+                assert!(!call.closed && call.started.contains(&leg.index), "press where a stream runs");
+            }
             MediaCommand::Tap { call, on } => {
                 let call = self.of(*call);
                 assert!(!call.closed && (call.bridged || !on), "tap what is bridged");
@@ -206,6 +210,7 @@ impl Watched {
                 leg.ending = Ending::Told;
             }
             LegCommand::AcceptReoffer { .. } => assert!(leg.side == Side::Agents, "Meta never renegotiates"),
+            LegCommand::Key { .. } => assert!(leg.side == Side::Agents, "Meta gets no INFO"),
             LegCommand::RejectReoffer { .. } | LegCommand::Dial(_) => {}
         }
     }

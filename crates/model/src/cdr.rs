@@ -1,6 +1,6 @@
 use serde::{Deserialize, Serialize};
 
-use crate::{CallFacts, CallId, Direction, Ingress, Side, Termination, Wall};
+use crate::{CallFacts, CallId, Direction, Ingress, Pii, Side, Termination, Wall};
 
 /// The record of one call: written exactly once, when the last leg has confirmed its end.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,8 +34,29 @@ pub struct Cdr {
     pub legs: Vec<LegRecord>,
     /// Everything that happened, in order.
     pub timeline: Timeline,
+    /// The keys that were pressed, in order, at most [`Cdr::MOST_DIGITS`].
+    #[serde(default)]
+    pub digits: Vec<DigitRecord>,
     /// Where the recording is; null if the call was not recorded.
     pub recording: Option<RecordingRef>,
+}
+
+impl Cdr {
+    /// The most keys one record keeps: a walk through a menu with an account number has thirty.
+    pub const MOST_DIGITS: usize = 128;
+}
+
+/// One key that was pressed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DigitRecord {
+    /// When it went up, in milliseconds since the call began.
+    pub at_ms: u64,
+    /// Who pressed it: `meta` is the customer, `agents` the business.
+    pub from: Side,
+    /// Which one: `0` to `9`, `*`, `#`, `A` to `D`; null where keys are masked.
+    pub digit: Option<Pii<char>>,
+    /// How long it was held, in milliseconds.
+    pub duration_ms: u32,
 }
 
 /// The party on the business's side.

@@ -14,7 +14,9 @@ mod tap;
 mod termination;
 mod time;
 
-pub use cdr::{AnsweredBy, Cdr, LegRecord, MediaQuality, Milestone, RecordingRef, Timeline, TimelineEntry};
+pub use cdr::{
+    AnsweredBy, Cdr, DigitRecord, LegRecord, MediaQuality, Milestone, RecordingRef, Timeline, TimelineEntry,
+};
 pub use entropy::{Entropy, SeededEntropy};
 pub use facts::{CallFacts, Direction, Ingress, Side};
 pub use id::{CallId, InvalidCallId, LegId};

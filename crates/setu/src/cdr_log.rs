@@ -167,6 +167,7 @@ mod tests {
             termination: Termination::new(Cause::Busy, EndedBy::Agent),
             legs: Vec::new(),
             timeline: Timeline::default(),
+            digits: Vec::new(),
             recording: None,
         })
     }

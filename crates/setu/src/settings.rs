@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use setu_call::{
-    AgentConfig, CallConfig, CallLimits, DialPlan, Egress, NumberConfig, NumberRoute, Srtp, Timers,
+    AgentConfig, CallConfig, CallLimits, DialPlan, Egress, Keys, NumberConfig, NumberRoute, Srtp, Timers,
     TrunkConfig,
 };
 use setu_media_net::{MediaNetConfig, MediaSide};
@@ -22,7 +22,8 @@ use setu_sip_net::{
 };
 
 use crate::config::{
-    Account, Codec, Config, DigestHash, MediaAddresses, Number, SrtpUse, Trunk, TrunkTransport,
+    Account, Codec, Config, DigestHash, DtmfBy, DtmfRecord, MediaAddresses, Number, SrtpUse, Trunk,
+    TrunkTransport,
 };
 use crate::driver::{MetaPeer, ShardSettings, TrunkPeer};
 
@@ -165,6 +166,7 @@ fn calls(config: &Config) -> CallConfig {
                     number: a.number.clone(),
                     srtp: srtp(a.srtp),
                     codecs: codecs(&a.codecs),
+                    keys: keys(a.dtmf),
                     ..AgentConfig::default()
                 };
                 (a.name.clone(), agent)
@@ -179,6 +181,7 @@ fn calls(config: &Config) -> CallConfig {
                     number: t.number.clone(),
                     srtp: srtp(t.srtp),
                     codecs: codecs(&t.codecs),
+                    keys: keys(t.dtmf),
                     secure,
                 };
                 (t.name.clone(), trunk)
@@ -200,6 +203,7 @@ fn calls(config: &Config) -> CallConfig {
         },
         limits: CallLimits { calls: config.limits.calls, ..CallLimits::default() },
         early_media_to_meta: config.meta.early_media,
+        mask_digits: config.cdr.dtmf == DtmfRecord::Masked,
         ..CallConfig::default()
     }
 }
@@ -211,6 +215,13 @@ fn codecs(codecs: &[Codec]) -> Vec<AudioCodec> {
         Codec::Pcma => AudioCodec::Pcma,
     };
     codecs.iter().map(codec).collect()
+}
+
+const fn keys(by: DtmfBy) -> Keys {
+    match by {
+        DtmfBy::Rfc4733 => Keys::Events,
+        DtmfBy::Info => Keys::Info,
+    }
 }
 
 const fn srtp(use_: SrtpUse) -> Srtp {

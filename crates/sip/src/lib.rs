@@ -11,6 +11,7 @@ pub mod digest;
 mod endpoint;
 mod flow;
 mod framer;
+mod key_info;
 mod message;
 mod params;
 mod registrar;
@@ -31,6 +32,7 @@ pub use endpoint::{
 };
 pub use flow::{Arrival, FlowId, Hop, SendToken, Target, Transmit, Transport, UnknownTransport};
 pub use framer::{Frame, Framer};
+pub use key_info::KeyInfo;
 pub use message::{
     BuildError, Builder, CSeq, Header, HeaderError, Message, Method, ParseError, is_singleton, reason_phrase,
 };

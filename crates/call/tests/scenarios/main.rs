@@ -4,6 +4,7 @@
 
 mod business_initiated;
 mod house;
+mod keys;
 mod session;
 mod support;
 mod user_initiated;

@@ -247,6 +247,9 @@ impl House {
                 format!("accept {index}")
             }
             LegCommand::RejectReoffer { status, .. } => format!("reject {index} {status}"),
+            LegCommand::Key { digit, duration_ms, .. } => {
+                format!("tell {index} {} for {duration_ms} ms", digit.reveal())
+            }
         }
     }
 
@@ -264,6 +267,9 @@ impl House {
             MediaCommand::Bridge { .. } => "bridge".into(),
             MediaCommand::Hold { leg, held } => {
                 format!("{} {}", if held { "hold" } else { "resume" }, leg.index)
+            }
+            MediaCommand::Press { leg, digit, duration_ms } => {
+                format!("press {} {} for {duration_ms} ms", leg.index, digit.reveal())
             }
             MediaCommand::Tap { on, .. } => if on { "tap" } else { "untap" }.into(),
             MediaCommand::Close { .. } => "close".into(),

@@ -220,6 +220,28 @@ pub enum Codec {
     Pcma,
 }
 
+/// How a private leg tells of keys, and is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DtmfBy {
+    /// Telephone events in the media (RFC 4733).
+    #[default]
+    Rfc4733,
+    /// SIP INFO (`application/dtmf-relay`; `application/dtmf` is understood too).
+    Info,
+}
+
+/// Whether records say which keys were pressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DtmfRecord {
+    /// They do.
+    #[default]
+    Shown,
+    /// They say that, when and for how long a key was pressed, but not which.
+    Masked,
+}
+
 /// One agent's account.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -236,6 +258,9 @@ pub struct Account {
     /// Codecs in order of preference.
     #[serde(default = "default_codecs")]
     pub codecs: Vec<Codec>,
+    /// How the phone tells of keys.
+    #[serde(default)]
+    pub dtmf: DtmfBy,
 }
 
 /// How a trunk is reached.
@@ -275,6 +300,9 @@ pub struct Trunk {
     /// Codecs in order of preference.
     #[serde(default = "default_codecs")]
     pub codecs: Vec<Codec>,
+    /// How the PBX tells of keys.
+    #[serde(default)]
+    pub dtmf: DtmfBy,
     /// Seconds between OPTIONS probes; 0 for none.
     #[serde(default = "default_probe_s")]
     pub probe_s: u64,
@@ -348,11 +376,13 @@ impl Default for Recording {
 pub struct CdrLog {
     /// The JSON Lines file they are appended to.
     pub file: PathBuf,
+    /// Whether they say which keys were pressed.
+    pub dtmf: DtmfRecord,
 }
 
 impl Default for CdrLog {
     fn default() -> Self {
-        Self { file: PathBuf::from("cdr.jsonl") }
+        Self { file: PathBuf::from("cdr.jsonl"), dtmf: DtmfRecord::default() }
     }
 }
 

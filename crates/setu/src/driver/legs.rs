@@ -10,8 +10,8 @@ use setu_call::{
 };
 use setu_model::{CallFacts, CallId, Cause, Direction, Ingress, LegId, Now, Side};
 use setu_sip::{
-    Arrival, Binding, BindingChange, Credentials, EndHow, Identity, InviteRequest, Message, Party, Target,
-    Transport, Uri,
+    Arrival, Binding, BindingChange, Credentials, EndHow, Identity, InviteRequest, KeyInfo, Message, Party,
+    Target, Transport, Uri,
 };
 
 use super::{Event, Hop, Output, SessionId, Shard, Stranger};
@@ -91,8 +91,14 @@ impl Shard {
                     self.outputs.push_back(Output::Stranger(side, why));
                 }
             }
-            // Digits arrive as telephone-events too; INFO has been answered. Our own re-offers are never sent.
-            Event::Info { .. } | Event::Reanswered { .. } | Event::ReofferRefused { .. } => {}
+            Event::Info { session, content_type, body } => {
+                if let Some(KeyInfo { digit, duration_ms }) = KeyInfo::parse(&content_type, &body) {
+                    let digit = digit.into();
+                    self.tell(session, now, |leg| LegEvent::Key { leg, digit, duration_ms });
+                }
+            }
+            // Our own re-offers are never sent.
+            Event::Reanswered { .. } | Event::ReofferRefused { .. } => {}
         }
     }
 
@@ -125,6 +131,10 @@ impl Shard {
             }
             LegCommand::AcceptReoffer { sdp, .. } => {
                 self.endpoint.reoffer_accept(session, Bytes::from(sdp), now)
+            }
+            LegCommand::Key { digit, duration_ms, .. } => {
+                let body = KeyInfo { digit: digit.into_inner(), duration_ms }.to_body();
+                self.endpoint.info(session, KeyInfo::CONTENT_TYPE, Bytes::from(body), now)
             }
             LegCommand::RejectReoffer { status, .. } => self.endpoint.reoffer_reject(session, status, now),
             LegCommand::Dial(_) => Ok(()),

@@ -21,6 +21,9 @@ pub(super) fn commands(command: MediaCommand, silence: Duration) -> Vec<Command>
             let direction = if held { Direction::RecvOnly } else { Direction::SendRecv };
             Command::Direct { leg, direction }
         }
+        MediaCommand::Press { leg, digit, duration_ms } => {
+            Command::Press { leg, digit: digit.into_inner(), duration_ms }
+        }
         MediaCommand::Tap { call, on } => Command::Tap { call, on },
         MediaCommand::Close { call } => Command::Close { call },
     };
@@ -35,7 +38,7 @@ pub(super) fn event(event: Event) -> Option<MediaEvent> {
         Event::SetupFailed { leg, why } => MediaEvent::OpenFailed { leg, why: why.to_string() },
         Event::FirstPacket { leg } => MediaEvent::FirstPacket { leg },
         Event::Silent { leg } => MediaEvent::Silent { leg },
-        Event::Dtmf { leg, digit, duration_ms } => MediaEvent::Dtmf { leg, digit, duration_ms },
+        Event::Dtmf { leg, digit, duration_ms } => MediaEvent::Key { leg, digit: digit.into(), duration_ms },
         Event::LegClosed { .. } => return None,
         Event::Closed { call, quality } => MediaEvent::Closed { call, quality },
     })

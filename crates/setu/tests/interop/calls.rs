@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use setu_model::{Cause, Cdr};
+use setu_model::{Cause, Cdr, Side};
 use setu_twin::Person;
 use setu_twin::meta::{CallReport, CallSpec, UserSaw};
 
@@ -30,6 +30,7 @@ async fn user_calls_asterisk(allow: &str, codec: &str) {
         bridge: format!("sip:127.0.0.1:{}", ports.udp),
         allow,
         media_encryption: "no",
+        dtmf_mode: "rfc4733",
         tone_hz: AGENT_HZ,
     });
     let (house, _bridge) = House::start(ports, &trunk(asterisk.port));
@@ -56,12 +57,55 @@ async fn user_calls_asterisk(allow: &str, codec: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn keys_pass_between_a_user_and_an_asterisk_that_tells_them_by_telephone_events() {
+    for allow in ["opus", "ulaw"] {
+        keys_pass("rfc4733", allow).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_pass_between_a_user_and_an_asterisk_that_tells_them_by_info() {
+    keys_pass("info", "opus").await;
+}
+
+/// The customer presses 9 and the star, Asterisk 1 and the hash: each is heard once.
+async fn keys_pass(dtmf_mode: &str, allow: &str) {
+    let ports = Ports::pick();
+    let asterisk = Asterisk::start(&AsteriskSpec {
+        bridge: format!("sip:127.0.0.1:{}", ports.udp),
+        allow,
+        media_encryption: "no",
+        dtmf_mode,
+        tone_hz: AGENT_HZ,
+    });
+    let trunk = trunk(asterisk.port).replace("\"tone\"", "\"keys\"");
+    let (house, _bridge) = House::start(ports, &format!("{trunk}dtmf = \"{dtmf_mode}\"\n"));
+    let edge = house.edge().await;
+    let customer = Person::saying(CUSTOMER_HZ).pressing(2_500, "9*").hanging_up_after(TALK_MS);
+    let report = edge.call(CallSpec::new(CUSTOMER, NUMBER).by(customer)).await.unwrap();
+    customer_was_served(&report);
+    assert_eq!(report.heard.digits(), "1#", "{dtmf_mode} {allow}: {:?}", report.heard.dtmf);
+    let what = || format!("the keys {} of Asterisk are 9*:\n{}", asterisk.keys(), asterisk.log());
+    until(what, Duration::from_secs(5), || asterisk.keys() == "9*");
+    let cdr = house.cdrs(1).remove(0);
+    let digits = |side| -> String {
+        cdr.digits
+            .iter()
+            .filter(|it| it.from == side)
+            .map(|it| *it.digit.as_ref().unwrap().reveal())
+            .collect()
+    };
+    assert_eq!((digits(Side::Agents), digits(Side::Meta)), ("1#".into(), "9*".into()), "{dtmf_mode} {allow}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn asterisk_calls_a_user() {
     let ports = Ports::pick();
     let asterisk = Asterisk::start(&AsteriskSpec {
         bridge: format!("sip:127.0.0.1:{}", ports.udp),
         allow: "opus",
         media_encryption: "no",
+        dtmf_mode: "rfc4733",
         tone_hz: AGENT_HZ,
     });
     let (house, _bridge) = House::start(ports, &trunk(asterisk.port));

@@ -152,6 +152,8 @@ pub(crate) struct AsteriskSpec<'a> {
     pub(crate) allow: &'a str,
     /// `no` or `sdes`.
     pub(crate) media_encryption: &'a str,
+    /// `rfc4733` or `info`.
+    pub(crate) dtmf_mode: &'a str,
     /// The tone it plays, in Hz.
     pub(crate) tone_hz: u32,
 }
@@ -207,6 +209,13 @@ impl Asterisk {
         self.root.join(&self.inside[1..]).join("spool/heard.wav")
     }
 
+    /// The keys it took, in order.
+    pub(crate) fn keys(&self) -> String {
+        let log = self.log();
+        let ended = log.lines().filter_map(|line| line.split_once("DTMF end '")?.1.split_once("' received"));
+        ended.map(|(key, _)| key).collect()
+    }
+
     /// What its dialplan noted of the last call's headers.
     pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.root.join(&self.inside[1..]).join("log/messages")).unwrap_or_default()
@@ -241,9 +250,9 @@ fn write_asterisk_config(etc: &Path, inside: &str, port: u16, spec: &AsteriskSpe
         format!(
             "[udp]\ntype=transport\nprotocol=udp\nbind=127.0.0.1:{port}\n\
              [setu]\ntype=endpoint\ntransport=udp\ncontext=from-setu\ndisallow=all\nallow={}\naors=setu\n\
-             direct_media=no\nmedia_encryption={}\nrtp_symmetric=yes\n\
+             direct_media=no\nmedia_encryption={}\ndtmf_mode={}\nrtp_symmetric=yes\n\
              [setu]\ntype=aor\ncontact={}\n[setu]\ntype=identify\nendpoint=setu\nmatch=127.0.0.1\n",
-            spec.allow, spec.media_encryption, spec.bridge
+            spec.allow, spec.media_encryption, spec.dtmf_mode, spec.bridge
         ),
     );
     write(
@@ -256,6 +265,8 @@ fn write_asterisk_config(etc: &Path, inside: &str, port: u16, spec: &AsteriskSpe
              same => n,MixMonitor({inside}/spool/both.wav,r({inside}/spool/heard.wav))\n\
              same => n,PlayTones({hz})\n same => n,Wait(60)\n\
              exten => hangup,1,Answer()\n same => n,PlayTones({hz})\n same => n,Wait(2)\n same => n,Hangup()\n\
+             exten => keys,1,Answer()\n same => n,PlayTones({hz})\n same => n,Wait(1)\n\
+             same => n,SendDTMF(1#,250,160)\n same => n,PlayTones({hz})\n same => n,Wait(60)\n\
              exten => busy,1,Hangup(17)\n\
              exten => ring,1,Ringing()\n same => n,Wait(60)\n\
              exten => early,1,Progress()\n same => n,PlayTones({hz})\n same => n,Wait(2)\n same => n,Goto(talk,1)\n",
@@ -264,7 +275,7 @@ fn write_asterisk_config(etc: &Path, inside: &str, port: u16, spec: &AsteriskSpe
     );
     let rtp = port.wrapping_add(10_000);
     write("rtp.conf", format!("[general]\nrtpstart={rtp}\nrtpend={}\n", rtp + 60));
-    write("logger.conf", "[logfiles]\nmessages => notice,warning,error,verbose\n".to_owned());
+    write("logger.conf", "[logfiles]\nmessages => notice,warning,error,verbose,dtmf\n".to_owned());
     write(
         "indications.conf",
         "[general]\ncountry=us\n[us]\ndescription = US\nringcadence = 2000,4000\ndial = 350+440\n\
@@ -280,7 +291,7 @@ const ASTERISK_MODULES: &str = "res_pjproject res_sorcery_config res_sorcery_mem
     res_timing_timerfd res_pjsip res_pjsip_authenticator_digest res_pjsip_outbound_authenticator_digest \
     res_pjsip_endpoint_identifier_ip res_pjsip_endpoint_identifier_user res_pjsip_session res_pjsip_sdp_rtp \
     res_pjsip_caller_id res_pjsip_nat res_pjsip_rfc3326 res_pjsip_logger res_pjsip_header_funcs \
-    res_pjsip_registrar res_pjsip_diversion res_pjsip_acl res_pjsip_pubsub chan_pjsip res_rtp_asterisk res_srtp \
+    res_pjsip_registrar res_pjsip_dtmf_info res_pjsip_diversion res_pjsip_acl res_pjsip_pubsub chan_pjsip res_rtp_asterisk res_srtp \
     codec_opus_open_source codec_ulaw codec_alaw codec_resample format_wav format_pcm pbx_config app_dial \
     app_playtones app_chanspy func_cut func_groupcount func_uri func_logic func_periodic_hook app_mixmonitor \
     app_echo app_verbose app_senddtmf func_channel func_callerid bridge_simple bridge_builtin_features \

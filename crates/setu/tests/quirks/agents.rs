@@ -1,6 +1,6 @@
 //! What agents' phones do in calls, none of which may reach Meta or break what the customer hears.
 
-use setu_model::Cause;
+use setu_model::{Cause, Side};
 use setu_twin::agent::{Habits, Hold, PhoneAnswer, Refer, Refresher, SessionTimer};
 use setu_twin::media::{Codec, Suite};
 use setu_twin::{Algorithm, MediaDirection, Person, Transport};
@@ -96,6 +96,50 @@ async fn keys_are_heard_on_the_other_side_whatever_the_phones_clock() {
             assert!(digit.ended && (100..=260).contains(&digit.duration_ms), "{events:?}: {digit:?}");
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_told_by_info_are_telephone_events_for_the_customer_and_the_other_way_round() {
+    for (account, events) in [("dtmf = \"info\"\n", vec![(101, 8_000)]), ("", vec![])] {
+        let mut setup = Setup::habits(|h| {
+            h.events.clone_from(&events);
+            h.dtmf_by_info = true;
+            h.person = Person::saying(AGENT_HZ).pressing(200, "1#");
+        });
+        setup.account = account;
+        let mut spec = customer_for(1_600);
+        spec.person = spec.person.pressing(200, "9*");
+        let call = setup.start().await.user_calls(spec).await;
+        call.went_well().asked_only(&[]);
+        assert_eq!(call.customer.heard.digits(), "1#");
+        assert_eq!(call.agent().heard.digits(), "", "no telephone event was agreed on");
+        // Only a peer that is configured so is told by INFO.
+        let told: Vec<_> = call.agent().infos.iter().map(|body| body.lines().next().unwrap()).collect();
+        assert_eq!(told, if account.is_empty() { vec![] } else { vec!["Signal=9", "Signal=*"] });
+        let digits = |side| -> String {
+            let of_side = call.cdr.digits.iter().filter(|it| it.from == side);
+            of_side.map(|it| *it.digit.as_ref().unwrap().reveal()).collect()
+        };
+        assert_eq!((digits(Side::Agents), digits(Side::Meta)), ("1#".into(), "9*".into()));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_phone_that_tells_keys_twice_presses_them_once() {
+    let mut setup = Setup::habits(|h| {
+        h.events = vec![(101, 48_000)];
+        h.dtmf_by_info = true;
+        h.person = Person::saying(AGENT_HZ).pressing(200, "12");
+    });
+    setup.config = "[cdr]\ndtmf = \"masked\"\n";
+    let mut spec = customer_for(1_000);
+    spec.person = spec.person.pressing(300, "7");
+    let call = setup.start().await.user_calls(spec).await;
+    call.went_well();
+    assert_eq!(call.customer.heard.digits(), "", "telephone events were agreed on, and INFO repeats them");
+    assert_eq!(call.agent().heard.digits(), "7");
+    let record: Vec<_> = call.cdr.digits.iter().map(|it| (it.from, it.digit.clone())).collect();
+    assert_eq!(record, [(Side::Meta, None)], "masked");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -153,6 +153,22 @@ impl Endpoint {
         self.command(session, now, |session, layer| session.reoffer_reject(layer, status, now))
     }
 
+    /// Sends INFO within an answered call, after those before it were answered. Never toward Meta. What becomes of it
+    /// is not told: it says nothing of the call.
+    ///
+    /// # Errors
+    ///
+    /// The session is not answered, over, or toward Meta, or too many wait.
+    pub fn info(
+        &mut self,
+        session: SessionId,
+        content_type: &str,
+        body: Bytes,
+        now: Now,
+    ) -> Result<(), CommandError> {
+        self.command(session, now, |session, layer| session.info(layer, content_type, body, now))
+    }
+
     fn command(
         &mut self,
         session: SessionId,

@@ -3,6 +3,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use setu_model::Now;
 
+use super::info::Infos;
 use super::offer::{Ours, Theirs};
 use super::refresh::{Refresher, SessionTimer};
 use super::{Headers, Session, State};
@@ -27,6 +28,8 @@ pub(super) struct Confirmed {
     pub(super) ours: Option<Ours>,
     /// The peer's re-INVITE or UPDATE, which the application has not answered.
     pub(super) theirs: Option<Theirs>,
+    /// Our own INFO requests.
+    pub(super) infos: Infos,
     timer: Option<(SessionTimer, Instant)>,
     /// The application hung up before the ACK: BYE waits for it (RFC 3261 section 15).
     leaving: Option<Headers>,
@@ -52,6 +55,7 @@ impl Confirmed {
             unacked: None,
             ours: None,
             theirs: None,
+            infos: Infos::default(),
             timer: None,
             leaving: None,
         }
@@ -189,13 +193,6 @@ impl Session {
         let rest = (last_chance - now.mono) / 2;
         confirmed.timer = Some((timer.awaited(), now.mono + rest));
         self.send_refresh(layer, timer, now);
-    }
-
-    /// Tells of an INFO, which is answered with 200.
-    pub(super) fn handle_info(&mut self, layer: &mut Layer, tx: TxId, info: &Message, now: Now) {
-        self.respond(layer, tx, 200, now);
-        let content_type = info.header("Content-Type").unwrap_or_default().into_owned();
-        layer.tell(Event::Info { session: self.id, content_type, body: info.body() });
     }
 
     /// Declines a transfer: it belongs to the bridge. The application is told.

@@ -4,6 +4,7 @@ mod auth;
 mod calling;
 mod confirmed;
 mod incoming;
+mod info;
 mod offer;
 mod over;
 mod refresh;
@@ -156,6 +157,11 @@ impl Session {
             State::Confirmed(confirmed) if confirmed.is_offer(answer.tx) => {
                 self.handle_offer_answer(layer, &answer, now);
             }
+            State::Confirmed(confirmed) if confirmed.infos.is(answer.tx) => {
+                if status >= 200 {
+                    self.handle_info_over(layer, now);
+                }
+            }
             State::Leaving(leaving) if leaving.bye == answer.tx => {
                 self.handle_bye_answer(layer, &answer, now)
             }
@@ -176,6 +182,7 @@ impl Session {
             State::Confirmed(confirmed) if confirmed.is_offer(tx) => {
                 self.handle_offer_lost(layer, status, now);
             }
+            State::Confirmed(confirmed) if confirmed.infos.is(tx) => self.handle_info_over(layer, now),
             State::Leaving(leaving) if leaving.bye == tx => {
                 self.end(layer, EndHow::Local);
             }

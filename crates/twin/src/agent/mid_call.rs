@@ -158,7 +158,11 @@ impl Softphone {
                 self.fail(call, by, now);
             }
             "INVITE" | "UPDATE" => self.take_offer(channel, call, request, now),
-            "INFO" | "OPTIONS" | "NOTIFY" => self.respond(channel, request, 200, now),
+            "INFO" => {
+                call.report.infos.push(request.body());
+                self.respond(channel, request, 200, now);
+            }
+            "OPTIONS" | "NOTIFY" => self.respond(channel, request, 200, now),
             _ => self.respond(channel, request, 405, now),
         }
     }

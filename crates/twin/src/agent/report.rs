@@ -72,6 +72,8 @@ pub struct PhoneReport {
     pub provisional: Vec<u16>,
     /// Requests of the bridge inside the dialog, in order.
     pub requests: Vec<String>,
+    /// The bodies of the bridge's INFO requests, in order.
+    pub infos: Vec<String>,
     /// Final responses to the twin's own requests inside the dialog: method and status.
     pub replies: Vec<(String, u16)>,
     /// From the INVITE to the answer, in milliseconds.
@@ -102,6 +104,7 @@ impl PhoneReport {
             reason: None,
             provisional: Vec::new(),
             requests: Vec::new(),
+            infos: Vec::new(),
             replies: Vec::new(),
             setup_ms: None,
             talked_ms: None,

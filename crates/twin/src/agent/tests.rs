@@ -214,6 +214,7 @@ fn update_refer_and_info_are_sent_and_their_replies_kept() {
     let replies: Vec<(&str, u16)> = caller.replies.iter().map(|(m, s)| (m.as_str(), *s)).collect();
     assert_eq!(replies, [("UPDATE", 200), ("REFER", 405), ("INFO", 200), ("BYE", 200)]);
     assert_eq!(called.requests, ["ACK", "UPDATE", "REFER", "INFO", "BYE"]);
+    assert_eq!(called.infos, ["Signal=7\r\nDuration=160\r\n"]);
     assert_eq!(called.heard.digits(), "", "INFO is no telephone event");
 }
 

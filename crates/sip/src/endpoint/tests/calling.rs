@@ -442,6 +442,8 @@ fn nothing_but_invite_ack_cancel_and_bye_is_sent_toward_meta() {
     bench.receive_message(&meta_outbound(), response(&invite, 200, "m", &[contact, timer], SDP));
     bench.next_request(Method::Ack);
     assert_eq!(bench.endpoint.reoffer(session, "v=0".into(), bench.now), Err(CommandError::NotTowardMeta));
+    let info = bench.endpoint.info(session, "application/dtmf", "1".into(), bench.now);
+    assert_eq!(info, Err(CommandError::NotTowardMeta));
     bench.pass(Duration::from_secs(3_600));
     bench.silence();
 }

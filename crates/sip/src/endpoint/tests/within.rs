@@ -419,3 +419,42 @@ fn a_dialog_is_a_value_that_survives_its_connection() {
     let other = arrival(99, Transport::Tcp, Side::Agents, "198.51.100.7:33333");
     assert!(stored.is_peer(&other), "a stream from the peer's own address proves it");
 }
+
+#[test]
+fn keys_are_told_one_info_after_the_other_and_a_refusal_says_nothing_of_the_call() {
+    let mut bench = Bench::new();
+    let (session, _) = bench.answered();
+    for body in ["Signal=1", "Signal=2", "Signal=3"] {
+        bench.endpoint.info(session, "application/dtmf-relay", Bytes::from(body), bench.now).unwrap();
+    }
+    bench.drain();
+    let first = bench.next_request(Method::Info);
+    assert_eq!(first.header("Content-Type").unwrap(), "application/dtmf-relay");
+    assert_eq!(first.body(), "Signal=1");
+    bench.silence();
+    bench.receive_message(&trunk(), response(&first, 200, "pbx", &[], ""));
+    let second = bench.next_request(Method::Info);
+    assert_eq!(second.cseq().unwrap().number, first.cseq().unwrap().number + 1);
+    bench.receive_message(&trunk(), response(&second, 415, "pbx", &[], ""));
+    assert_eq!(bench.next_request(Method::Info).body(), "Signal=3");
+    // Nobody answers this one, which is given up, as the next call for it would be.
+    bench.pass(Duration::from_secs(40));
+    bench.no_event();
+    assert_eq!(bench.endpoint.sizes().calls, 1);
+}
+
+#[test]
+fn keys_are_not_told_by_info_before_the_answer_nor_without_end() {
+    let mut bench = Bench::new();
+    let (session, _) = bench.incoming();
+    let info = |bench: &mut Bench, session| {
+        bench.endpoint.info(session, "application/dtmf", Bytes::from_static(b"1"), bench.now)
+    };
+    assert_eq!(info(&mut bench, session), Err(CommandError::WrongState));
+    let mut bench = Bench::new();
+    let (session, _) = bench.answered();
+    for _ in 0..33 {
+        info(&mut bench, session).unwrap();
+    }
+    assert_eq!(info(&mut bench, session), Err(CommandError::Full));
+}
