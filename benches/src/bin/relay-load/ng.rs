@@ -146,7 +146,7 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read_again() {
-        let text = "d5:flagsl11:trust-address5:resete4:porti-7e6:result2:oke";
+        let text = "d5:flagsl13:trust-address5:resete4:porti-7e6:result2:oke";
         let value = Value::read(&mut &*text).unwrap();
         assert_eq!(value.text("result"), Some("ok"));
         let mut again = String::new();
