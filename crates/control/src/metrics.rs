@@ -23,6 +23,8 @@ pub struct Metrics {
     registry: Registry,
     refresh: OnceLock<Refresh>,
     calls_active: Gauge,
+    sip_sessions: Gauge,
+    sip_transactions: Gauge,
     calls: Family<ByCause, Counter>,
     setup: Family<ByDirection, Histogram, fn() -> Histogram>,
     first_audio: Family<ByDirection, Histogram, fn() -> Histogram>,
@@ -51,6 +53,8 @@ impl Metrics {
             registry: Registry::with_prefix("setu"),
             refresh: OnceLock::new(),
             calls_active: Gauge::default(),
+            sip_sessions: Gauge::default(),
+            sip_transactions: Gauge::default(),
             calls: Family::default(),
             setup: Family::new_with_constructor(|| Histogram::new(SETUP_SECONDS)),
             first_audio: Family::new_with_constructor(|| Histogram::new(FIRST_AUDIO_SECONDS)),
@@ -84,6 +88,12 @@ impl Metrics {
     /// Sets how many calls are alive.
     pub fn calls_active(&self, calls: u64) {
         self.calls_active.set(signed(calls));
+    }
+
+    /// How many SIP sessions and transactions are remembered: some wait for repetitions after the call is over.
+    pub fn sip_remembered(&self, sessions: u64, transactions: u64) {
+        self.sip_sessions.set(signed(sessions));
+        self.sip_transactions.set(signed(transactions));
     }
 
     /// Counts a call that ended.
@@ -179,6 +189,16 @@ impl Metrics {
     fn register_calls(&mut self) {
         let to = &mut self.registry;
         to.register("calls_active", "Calls that are alive", self.calls_active.clone());
+        to.register(
+            "sip_sessions",
+            "SIP sessions, those over that wait for repetitions among them",
+            self.sip_sessions.clone(),
+        );
+        to.register(
+            "sip_transactions",
+            "SIP transactions, those over that wait for repetitions among them",
+            self.sip_transactions.clone(),
+        );
         to.register("calls", "Calls that ended, by who began them and why they ended", self.calls.clone());
         to.register(
             "call_setup_seconds",
@@ -308,6 +328,7 @@ mod tests {
     fn what_is_counted_is_shown() {
         let metrics = Metrics::new();
         metrics.calls_active(3);
+        metrics.sip_remembered(4, 5);
         metrics.call_ended(Direction::UserInitiated, Cause::Success);
         metrics.call_setup_ms(Direction::UserInitiated, 1_500);
         metrics.first_audio_ms(Direction::BusinessInitiated, 40);
@@ -326,6 +347,8 @@ mod tests {
         let text = metrics.encode().unwrap();
         for expected in [
             "setu_calls_active 3",
+            "setu_sip_sessions 4",
+            "setu_sip_transactions 5",
             "setu_calls_total{direction=\"user_initiated\",cause=\"success\"} 1",
             "setu_call_setup_seconds_sum{direction=\"user_initiated\"} 1.5",
             "setu_call_setup_seconds_bucket{le=\"2.5\",direction=\"user_initiated\"} 1",

@@ -352,6 +352,8 @@ impl Driver {
         let calls = self.shard.calls();
         self.state.calls.store(calls, Ordering::Relaxed);
         self.metrics.calls_active(calls as u64);
+        let sizes = self.shard.sip_sizes();
+        self.metrics.sip_remembered(sizes.sessions as u64, sizes.transactions as u64);
     }
 
     /// A command that the media plane cannot take is answered in its place: no call waits for ever.

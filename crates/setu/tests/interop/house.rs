@@ -80,9 +80,14 @@ impl House {
 
     /// `setu VERB -c` with the configuration as it is.
     pub(crate) fn setu(&self, verb: &str) -> Command {
+        self.command(&[verb, "-c"])
+    }
+
+    /// The program under test, with `args` and the configuration as it is.
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
         self.write("setu.toml", &self.config);
-        let mut command = Command::new(env!("CARGO_BIN_EXE_setu"));
-        command.args([verb, "-c"]).arg(self.path("setu.toml"));
+        let mut command = Command::new(crate::PROGRAM);
+        command.args(args).arg(self.path("setu.toml"));
         command
     }
 

@@ -1,5 +1,6 @@
 //! SIPp plays Meta on one side of the bridge and a PBX on the other, with the scenarios of `examples/sipp`.
 
+use std::net::{Ipv4Addr, TcpStream};
 use std::time::Duration;
 
 use crate::house::Ports;
@@ -21,4 +22,25 @@ fn twenty_calls_a_second_for_half_a_minute_without_a_failure() {
     assert_eq!(sipp.figure("pbx", "Retransmissions(C)"), 0.0);
     until("every port is given back", Duration::from_secs(10), || house.metric("setu_media_legs") == 0.0);
     drop(answering);
+}
+
+#[test]
+fn a_pbx_calls_customers_through_metas_challenge_without_a_failure() {
+    let pbx = port();
+    let house = trunk_house(Ports::pick(), pbx);
+    let _bridge = house.serve();
+    let sipp = Sipp::prepare(&house);
+    let _answering = sipp.start("edge", &sipp.meta_answers(&house));
+    let edge = (Ipv4Addr::LOCALHOST, house.ports.edge);
+    until("the edge listens", Duration::from_secs(10), || TcpStream::connect(edge).is_ok());
+    let mut calling = sipp.start("pbx", &sipp.trunk_calls(&house, pbx, 20, 100, 500));
+    sipp.went_well(&mut calling, "pbx", 100, Duration::from_secs(30));
+
+    let cdrs = house.cdrs(100);
+    assert!(cdrs.iter().all(|cdr| cdr.termination.cause.word() == "success"), "a call went wrong");
+    until("every port is given back", Duration::from_secs(10), || house.metric("setu_media_legs") == 0.0);
+    until("Meta's side is over too", Duration::from_secs(10), || {
+        sipp.figure("edge", "SuccessfulCall(C)") == 100.0
+    });
+    assert_eq!(sipp.figure("edge", "FailedCall(C)"), 0.0);
 }

@@ -9,3 +9,6 @@ mod load;
 mod peers;
 mod sipp;
 mod sound;
+
+/// The program under test.
+const PROGRAM: &str = env!("CARGO_BIN_EXE_setu");

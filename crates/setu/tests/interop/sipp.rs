@@ -51,32 +51,33 @@ impl Sipp {
         self.root.join(&self.inside)
     }
 
+    /// `meta_uac.xml`: users call the business.
     pub(crate) fn meta_calls(&self, house: &House, rate: u32, calls: u32, talk_ms: u32) -> Vec<String> {
-        [
-            "-sf",
-            "meta_uac.xml",
-            "-t",
-            "l1",
-            "-tls_ca",
-            "ca.pem",
-            "-inf",
-            "numbers.csv",
-            "-cid_str",
-            "outgoing:wacid.%u-%p@%s",
-            "-r",
-            &rate.to_string(),
-            "-m",
-            &calls.to_string(),
-            "-l",
-            "1900",
-            "-d",
-            &talk_ms.to_string(),
-            "-p",
-            &port().to_string(),
-            &format!("127.0.0.1:{}", house.ports.meta),
-        ]
-        .map(str::to_owned)
-        .to_vec()
+        let (port, bridge) = (port(), house.ports.meta);
+        words(&format!(
+            "-sf meta_uac.xml -t l1 -tls_ca ca.pem -inf numbers.csv -cid_str outgoing:wacid.%u-%p@%s -l 1900 \
+             -r {rate} -m {calls} -d {talk_ms} -p {port} 127.0.0.1:{bridge}"
+        ))
+    }
+
+    /// `meta_uas.xml`: users are called.
+    pub(crate) fn meta_answers(&self, house: &House) -> Vec<String> {
+        words(&format!("-sf meta_uas.xml -t l1 -tls_cert edge.pem -tls_key edge.key -p {}", house.ports.edge))
+    }
+
+    /// `trunk_uac.xml`: the PBX at `pbx` calls a user.
+    pub(crate) fn trunk_calls(
+        &self,
+        house: &House,
+        pbx: u16,
+        rate: u32,
+        calls: u32,
+        talk_ms: u32,
+    ) -> Vec<String> {
+        words(&format!(
+            "-sf trunk_uac.xml -t u1 -s +919876500 -p {pbx} -r {rate} -m {calls} -d {talk_ms} 127.0.0.1:{}",
+            house.ports.udp
+        ))
     }
 
     /// Starts SIPp with `args`; its statistics go to `NAME.csv`.
@@ -114,4 +115,8 @@ impl Drop for Sipp {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(self.folder());
     }
+}
+
+fn words(line: &str) -> Vec<String> {
+    line.split(' ').map(str::to_owned).collect()
 }

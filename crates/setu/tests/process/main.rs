@@ -15,3 +15,6 @@ mod serve;
 #[path = "../interop/sound.rs"]
 #[expect(dead_code, reason = "shared with the tests of real peers, which need all of it")]
 mod sound;
+
+/// The program under test.
+const PROGRAM: &str = env!("CARGO_BIN_EXE_setu");
