@@ -35,6 +35,23 @@ impl Challenge {
     }
 }
 
+impl Challenge {
+    /// Prints it in the fewest bytes: no spaces, and MD5 unnamed.
+    pub(crate) fn terse(&self) -> String {
+        let Self { realm, nonce, .. } = self;
+        let mut text = format!("Digest realm={},nonce={}", quote(realm), quote(nonce));
+        if let Some(opaque) = &self.opaque {
+            text += &format!(",opaque={}", quote(opaque));
+        }
+        if self.algorithm != Algorithm::Md5 {
+            text += &format!(",algorithm={}", self.algorithm);
+        }
+        text += if self.qop { ",qop=\"auth\"" } else { "" };
+        text += if self.stale { ",stale=true" } else { "" };
+        text
+    }
+}
+
 impl FromStr for Challenge {
     type Err = DigestError;
 

@@ -1,12 +1,14 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use hmac::{Hmac, KeyInit, Mac};
 use setu_model::{Secret, Wall};
 use sha2::Sha256;
 use subtle::ConstantTimeEq;
 
-use super::{Algorithm, Authorization, Challenge, Inputs, hex};
+use super::{Algorithm, Authorization, Challenge, Inputs};
 use crate::message::Method;
 
 /// Challenges clients and checks their answers. Time is wall-clock time: where it is stepped, a client answers once more.
@@ -16,7 +18,7 @@ use crate::message::Method;
 /// oldest is forgotten and treated as stale.
 pub struct Verifier {
     key: Secret<[u8; 32]>,
-    issued: u32,
+    issued: u16,
     counts: BTreeMap<Serial, u32>,
     /// Nonces up to this one may have been used and forgotten.
     forgotten: Option<Serial>,
@@ -42,7 +44,7 @@ pub enum Verdict {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Serial {
     issued_ms: u64,
-    count: u32,
+    count: u16,
 }
 
 impl Verifier {
@@ -132,15 +134,17 @@ impl Verifier {
         true
     }
 
+    /// Eight bytes of time and count and the MAC over them, in base64: short, as a challenge over UDP must stay
+    /// shorter than the request.
     fn nonce(&self, serial: Serial, realm: &str) -> String {
-        let head = [&serial.issued_ms.to_be_bytes()[..], &serial.count.to_be_bytes()].concat();
+        let head = serial.to_bytes();
         let mac = Hmac::<Sha256>::new_from_slice(self.key.reveal()).map(|mac| {
-            let mac = mac.chain_update(&head).chain_update(realm.as_bytes());
+            let mac = mac.chain_update(head).chain_update(realm.as_bytes());
             mac.finalize().into_bytes()
         });
         // HMAC takes keys of any length; were it to fail, the empty MAC would still never match a nonce's length.
-        let mac = mac.map(|mac| hex(mac.get(..MAC_BYTES).unwrap_or_default())).unwrap_or_default();
-        hex(&head) + &mac
+        let mac = mac.as_ref().ok().and_then(|mac| mac.get(..MAC_BYTES)).unwrap_or_default();
+        BASE64.encode([&head, mac].concat())
     }
 }
 
@@ -153,8 +157,13 @@ impl fmt::Debug for Verifier {
 impl Serial {
     /// Reads the front of a nonce; the MAC over it is checked by comparing the whole.
     fn read(nonce: &str) -> Option<Self> {
-        let number = |from: usize, to: usize| u64::from_str_radix(nonce.get(from..to)?, 16).ok();
-        Some(Self { issued_ms: number(0, 16)?, count: u32::try_from(number(16, 24)?).ok()? })
+        let bytes = BASE64.decode(nonce).ok()?;
+        let head = u64::from_be_bytes(bytes.get(..8)?.try_into().ok()?);
+        Some(Self { issued_ms: head >> 16, count: u16::try_from(head & 0xffff).ok()? })
+    }
+
+    fn to_bytes(self) -> [u8; 8] {
+        (self.issued_ms << 16 | u64::from(self.count)).to_be_bytes()
     }
 }
 
@@ -169,9 +178,8 @@ const NONCE_MS: u64 = 300_000;
 /// How many used nonces are remembered. A thousand calls a minute use five thousand within [`NONCE_MS`].
 const NONCES_KEPT: usize = 8_192;
 
-/// Bytes of HMAC-SHA-256 in a nonce: 96 bits cannot be guessed, and a challenge over UDP must stay shorter than the
-/// request.
-const MAC_BYTES: usize = 12;
+/// Bytes of HMAC-SHA-256 in a nonce: 80 bits cannot be guessed, and no base64 padding is needed.
+const MAC_BYTES: usize = 10;
 
 #[cfg(test)]
 mod tests {

@@ -4,7 +4,7 @@ use setu_model::Now;
 
 use super::door::Rejected;
 use super::{Endpoint, Event, Stranger};
-use crate::digest::{Algorithm, Challenge};
+use crate::digest::Challenge;
 use crate::flow::Arrival;
 use crate::message::{Message, Method, ParseError};
 use crate::transaction::Origin;
@@ -13,8 +13,8 @@ impl Endpoint {
     /// Refuses a request whose sender proved nothing.
     ///
     /// The answer keeps no state, so that a flood takes no memory. Over UDP the source may be forged: what would be
-    /// larger than the request is not sent. A phone whose REGISTER is too short for two challenges gets the one
-    /// every phone can answer, in the fewest bytes that say it.
+    /// larger than the request is not sent. An ordinary REGISTER has room for a challenge of every algorithm, if need
+    /// be in the fewest bytes that say it; a very short one gets the one every phone can answer, or silence.
     pub(super) fn turn_away(&mut self, arrival: &Arrival, request: &Message, rejected: Rejected, now: Now) {
         let Rejected { status, why, stale } = rejected;
         let method = request.method().unwrap_or(Method::Options);
@@ -115,17 +115,16 @@ impl Endpoint {
         let side = self.layer.config.side(arrival.side);
         let mut challenges = self.gate.challenge(&side.realm, stale, now.wall);
         challenges.retain(|challenge| side.digest.contains(&challenge.algorithm));
-        let both = brief(request, status, &tag, name, &challenges)?;
-        if both.as_bytes().len() <= most {
-            return Some(both);
-        }
-        challenges.retain(|challenge| challenge.algorithm == Algorithm::Md5);
-        let one = brief(request, status, &tag, name, &challenges)?;
-        let fits = |reply: &Message| reply.as_bytes().len() <= most;
-        Some(one)
-            .filter(fits)
-            .or_else(|| terse(request, status, &tag, name, challenges.first()?))
-            .filter(fits)
+        // The last is the weakest of those configured: MD5, which every phone can answer, unless it is switched off.
+        let weakest = challenges.len().saturating_sub(1)..;
+        [
+            brief(request, status, &tag, name, &challenges),
+            terse(request, status, &tag, name, &challenges),
+            terse(request, status, &tag, name, challenges.get(weakest)?),
+        ]
+        .into_iter()
+        .flatten()
+        .find(|reply| reply.as_bytes().len() <= most)
     }
 }
 
@@ -134,19 +133,28 @@ fn brief(request: &Message, status: u16, tag: &str, name: &str, challenges: &[Ch
     challenges.iter().fold(reply, |reply, challenge| reply.header(name, challenge.to_string())).build().ok()
 }
 
-/// The shortest challenge a phone understands, for a REGISTER that carries nothing but what it must: compact header
-/// names, a short reason, and MD5 by leaving the algorithm out (RFC 7616 section 3.3).
-fn terse(request: &Message, status: u16, tag: &str, name: &str, challenge: &Challenge) -> Option<Message> {
+/// The shortest challenge a phone understands, for a REGISTER that carries little but what it must: compact header
+/// names, a short reason, few spaces, MD5 by leaving the algorithm out (RFC 7616 section 3.3), and no `received` that
+/// repeats the host of its Via (RFC 3261 section 18.2.1 does without).
+fn terse(request: &Message, status: u16, tag: &str, name: &str, challenges: &[Challenge]) -> Option<Message> {
     let mut reply = Message::response(status, Some("Auth"));
+    let repeated = request.top_via().map(|via| format!(";received={}", via.host)).unwrap_or_default();
     for (long, short) in [("Via", "v"), ("From", "f"), ("To", "t"), ("Call-ID", "i"), ("CSeq", "CSeq")] {
         for header in request.headers().filter(|header| header.is(long)) {
             let mut value = header.value().to_vec();
             if long == "To" && request.to().is_ok_and(|to| to.tag().is_none()) {
                 value.extend_from_slice(format!(";tag={tag}").as_bytes());
             }
+            if long == "Via" && value.ends_with(repeated.as_bytes()) {
+                value.truncate(value.len() - repeated.len());
+            }
             reply = reply.header(short, value);
         }
     }
-    let challenge = challenge.to_string().replace(", algorithm=MD5", "");
-    reply.header(name, challenge).build().ok()
+    challenges
+        .iter()
+        .fold(reply, |reply, challenge| reply.header(name, challenge.terse()))
+        .compact()
+        .build()
+        .ok()
 }

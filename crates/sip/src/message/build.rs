@@ -12,6 +12,7 @@ pub struct Builder {
     start: String,
     headers: Vec<(String, Vec<u8>)>,
     body: Bytes,
+    compact: bool,
     fault: Option<BuildError>,
 }
 
@@ -68,7 +69,7 @@ impl Message {
 
 impl Builder {
     fn new(start: String) -> Self {
-        Self { start, headers: Vec::new(), body: Bytes::new(), fault: None }
+        Self { start, headers: Vec::new(), body: Bytes::new(), compact: false, fault: None }
     }
 
     /// Adds a field after the others.
@@ -127,6 +128,13 @@ impl Builder {
         self.set("Content-Type", content_type)
     }
 
+    /// Writes no byte more than needed: no space after a colon, and Content-Length by its short name.
+    #[must_use]
+    pub(crate) const fn compact(mut self) -> Self {
+        self.compact = true;
+        self
+    }
+
     /// Writes the message.
     ///
     /// # Errors
@@ -142,15 +150,16 @@ impl Builder {
         }
         let fields: usize = self.headers.iter().map(|(name, value)| name.len() + value.len() + 4).sum();
         let mut wire = Vec::with_capacity(self.start.len() + fields + self.body.len() + CONTENT_LENGTH_ROOM);
+        let (colon, length) = if self.compact { (&b":"[..], "l:") } else { (&b": "[..], "Content-Length: ") };
         wire.extend_from_slice(self.start.as_bytes());
         wire.extend_from_slice(b"\r\n");
         for (name, value) in &self.headers {
             wire.extend_from_slice(name.as_bytes());
-            wire.extend_from_slice(b": ");
+            wire.extend_from_slice(colon);
             wire.extend_from_slice(value);
             wire.extend_from_slice(b"\r\n");
         }
-        wire.extend_from_slice(format!("Content-Length: {}\r\n\r\n", self.body.len()).as_bytes());
+        wire.extend_from_slice(format!("{length}{}\r\n\r\n", self.body.len()).as_bytes());
         wire.extend_from_slice(&self.body);
         Message::parse(wire.into()).map_err(BuildError::Unreadable)
     }

@@ -38,7 +38,7 @@ pub struct PhoneConfig {
     pub transport: Transport,
     /// The address it sends and receives at.
     pub ip: IpAddr,
-    /// Its SIP port: bound with UDP, listened at where `listens`.
+    /// Its SIP port: bound with UDP, listened at where `listens`; 0 where it does neither.
     pub sip_port: u16,
     /// Its media ports, one a call.
     pub media_ports: Vec<u16>,

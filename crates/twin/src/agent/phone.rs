@@ -255,18 +255,24 @@ impl Softphone {
     }
 
     pub(super) fn via(&self, branch: &str) -> String {
-        let (transport, ip) = (self.config.transport.via(), host(self.config.ip));
-        format!("Via: SIP/2.0/{transport} {ip}:{};rport;branch={branch}", self.config.sip_port)
+        format!("Via: SIP/2.0/{} {};rport;branch={branch}", self.config.transport.via(), self.place())
     }
 
     pub(super) fn contact_uri(&self) -> String {
-        let (ip, port) = (host(self.config.ip), self.config.sip_port);
         let transport = match self.config.transport {
             Transport::Udp => "",
             Transport::Tcp => ";transport=tcp",
             Transport::Tls => ";transport=tls",
         };
-        format!("sip:{}@{ip}:{port}{transport}", self.config.account)
+        format!("sip:{}@{}{transport}", self.config.account, self.place())
+    }
+
+    /// Where it is, for Via and Contact. One that only dials its connections has no port to name.
+    fn place(&self) -> String {
+        match (host(self.config.ip), self.config.sip_port) {
+            (ip, 0) => ip,
+            (ip, port) => format!("{ip}:{port}"),
+        }
     }
 
     pub(super) fn flush(&mut self) {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use setu_model::Side;
 
 use super::peer::{Bench, arrival, config, response, text_of, trunk_invite};
+use crate::digest::{Algorithm, Challenge};
 use crate::endpoint::Event;
 use crate::{Arrival, BindingChange, Hop, Identity, Message, Method, Target, Transport, Vanished};
 
@@ -209,6 +210,76 @@ fn a_phone_over_udp_is_reached_where_it_sends_from_or_where_it_says_it_listens()
         assert_eq!(binding.on_flow, on_flow, "{via}");
         let port = if on_flow { 5060 } else { 5080 };
         assert_eq!(binding.hop.port, Some(port), "{via}");
+    }
+}
+
+/// What phones register with, at their shortest: a twin, Asterisk and one that says nothing but what it must.
+const ORDINARY: [&str; 2] = [
+    "REGISTER sip:pbx.example.com SIP/2.0\r\n\
+     Via: SIP/2.0/UDP 203.0.113.60:5070;rport;branch=z9hG4bK-twin-0123456789abcdef\r\nMax-Forwards: 70\r\n\
+     From: <sip:alice@pbx.example.com>;tag=0123456789ab\r\nTo: <sip:alice@pbx.example.com>\r\n\
+     Call-ID: 0123456789abcdef@twin\r\nCSeq: 1 REGISTER\r\n\
+     Allow: INVITE, ACK, BYE, CANCEL, OPTIONS, UPDATE, INFO, REFER, NOTIFY\r\n\
+     Contact: <sip:alice@203.0.113.60:5070>\r\nExpires: 300\r\nUser-Agent: Setu agent twin\r\nContent-Length: 0\r\n\r\n",
+    "REGISTER sip:192.0.2.1:5060 SIP/2.0\r\n\
+     Via: SIP/2.0/UDP 203.0.113.60:5060;rport;branch=z9hG4bKPj11111111-2222-3333-4444-555555555555\r\n\
+     From: <sip:alice@192.0.2.1>;tag=66666666-7777-8888-9999-000000000000\r\nTo: <sip:alice@192.0.2.1>\r\n\
+     Call-ID: aaaaaaaa-bbbb-cccc-dddd-eeeeeeeeeeee\r\nCSeq: 1 REGISTER\r\n\
+     Contact: <sip:s@203.0.113.60:5060>\r\nExpires: 3600\r\n\
+     Allow: OPTIONS, REGISTER, NOTIFY, INVITE, ACK, BYE, CANCEL, UPDATE, PRACK, INFO, MESSAGE, REFER\r\n\
+     Max-Forwards: 70\r\nUser-Agent: Asterisk PBX 20\r\nContent-Length: 0\r\n\r\n",
+];
+
+/// The challenge as a phone sees it that knows one algorithm only.
+fn only(refusal: &Message, algorithm: Algorithm) -> Message {
+    let kept: Vec<String> = Challenge::of(refusal)
+        .iter()
+        .filter(|challenge| challenge.algorithm == algorithm)
+        .map(ToString::to_string)
+        .collect();
+    assert_eq!(kept.len(), 1, "no challenge for {algorithm}:\n{}", text_of(refusal));
+    let plain = refusal.to_builder().without("WWW-Authenticate");
+    kept.iter().fold(plain, |reply, challenge| reply.header("WWW-Authenticate", challenge)).build().unwrap()
+}
+
+#[test]
+fn an_ordinary_register_is_challenged_for_every_algorithm_whatever_it_travels_by() {
+    for (transport, word) in [(Transport::Udp, "UDP"), (Transport::Tcp, "TCP"), (Transport::Tls, "TLS")] {
+        for (algorithm, text) in [Algorithm::Md5, Algorithm::Sha256]
+            .into_iter()
+            .flat_map(|algorithm| ORDINARY.map(|text| (algorithm, text)))
+        {
+            let mut bench = Bench::new();
+            let phone = arrival(60, transport, Side::Agents, "203.0.113.60:5070");
+            let text = text.replace("SIP/2.0/UDP", &format!("SIP/2.0/{word}"));
+            bench.receive(&phone, &text);
+            let refusal = bench.next_status(401);
+            assert!(transport.is_reliable() || refusal.as_bytes().len() <= text.len());
+            let text = bench.with_credentials(&text, &only(&refusal, algorithm), "alice", "wonder");
+            bench.receive(&phone, &text);
+            bench.next_status(200);
+            assert_eq!(bench.endpoint.bindings("alice").len(), 1);
+        }
+    }
+}
+
+#[test]
+fn one_algorithm_that_is_configured_is_the_one_that_is_asked_for() {
+    for algorithm in [Algorithm::Md5, Algorithm::Sha256] {
+        let mut config = config();
+        config.agents.digest = vec![algorithm];
+        let udp = arrival(70, Transport::Udp, Side::Agents, "203.0.113.60:5070");
+        // However short it is: a challenge that can be answered, or silence.
+        let [text, _] = ORDINARY;
+        let (head, rest) = text.split_once("Allow: ").unwrap();
+        let (allow, tail) = rest.split_once("\r\n").unwrap();
+        for kept in 0..=allow.len() {
+            let mut bench = Bench::with(config.clone());
+            bench.receive(&udp, &format!("{head}X: {}\r\n{tail}", &allow[..kept]));
+            let asked = bench.sent.pop_front().map(|sent| Challenge::of(&sent.message));
+            let asked = asked.map(|asked| asked.iter().map(|c| c.algorithm).collect::<Vec<_>>());
+            assert!(asked == Some(vec![algorithm]) || (asked.is_none() && kept < allow.len()), "{asked:?}");
+        }
     }
 }
 
