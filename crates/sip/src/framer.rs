@@ -1,4 +1,4 @@
-use bytes::{Buf, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use setu_model::limits;
 
 use crate::message::parse::Table;
@@ -79,7 +79,9 @@ impl Framer {
             }
         }
         let (table, length) = self.head.take_if(|(_, length)| *length <= self.buffer.len())?;
-        let wire = self.buffer.split_to(length).freeze();
+        // Copied, not split off: a part of the buffer that somebody keeps would keep the whole of it.
+        let wire = Bytes::copy_from_slice(self.buffer.get(..length)?);
+        self.buffer.advance(length);
         Some(Ok(Frame::Message(Message::assemble(wire, table))))
     }
 

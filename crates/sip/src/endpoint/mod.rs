@@ -40,7 +40,7 @@ pub struct Endpoint {
     gate: Gate,
     registrar: Registrar,
     probes: Probes,
-    sessions: BTreeMap<SessionId, Session>,
+    sessions: BTreeMap<SessionId, Box<Session>>,
     /// Sessions by our tag, which no two share.
     by_tag: BTreeMap<String, SessionId>,
     /// Streams on which somebody proved who it is; the transports bound their number.
@@ -244,7 +244,7 @@ impl Endpoint {
     fn add_session(&mut self, id: SessionId, session: Session) {
         self.live += 1;
         self.by_tag.insert(session.local_tag().to_owned(), id);
-        self.sessions.insert(id, session);
+        self.sessions.insert(id, Box::new(session));
     }
 
     fn next_session(&mut self) -> SessionId {

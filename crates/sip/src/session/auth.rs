@@ -38,6 +38,12 @@ impl Auth {
         Self::new(None)
     }
 
+    /// The call is over: no challenge is answered any more. What a late branch of the INVITE is acknowledged with stays.
+    pub(super) fn forget(&mut self) {
+        let header = self.header.take();
+        *self = Self { header, ..Self::none() };
+    }
+
     /// The header that answers the last challenge of a request of `method`.
     pub(super) fn header_of(&self, method: Method) -> Option<(&'static str, String)> {
         let (of, name, value) = self.header.as_ref()?;

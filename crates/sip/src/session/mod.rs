@@ -19,7 +19,7 @@ use crate::endpoint::{CommandError, EndHow, Event, SessionId};
 use crate::flow::{Arrival, Target};
 use crate::message::{Builder, Message, Method};
 use crate::timers::Timer;
-use crate::transaction::{ClientStart, Layer, Owner, TxId};
+use crate::transaction::{ClientStart, Kept, Layer, Owner, TxId};
 
 use auth::Auth;
 use calling::Calling;
@@ -79,7 +79,7 @@ struct Leaving {
 struct Acknowledged {
     remote_tag: String,
     cseq: u32,
-    ack: Message,
+    ack: Kept,
     target: Target,
 }
 
@@ -356,14 +356,17 @@ impl Session {
         if self.acks.len() > layer.config.limits.forks {
             self.acks.remove(0);
         }
-        self.acks.push(Acknowledged { remote_tag: dialog.remote_tag.clone(), cseq, ack, target });
+        let (remote_tag, ack) = (dialog.remote_tag.clone(), Kept::of(&ack));
+        self.acks.push(Acknowledged { remote_tag, cseq, ack, target });
     }
 
     /// Sends the ACK of a retransmitted 2xx again. False if that 2xx was never acknowledged.
     fn repeat_ack(&self, layer: &mut Layer, remote_tag: &str, cseq: u32) -> bool {
         let known = self.acks.iter().find(|ack| ack.cseq == cseq && ack.remote_tag == remote_tag);
-        if let Some(known) = known {
-            layer.send_ack(&known.ack, self.side, known.target.clone());
+        if let Some(known) = known
+            && let Some(ack) = known.ack.message()
+        {
+            layer.send_ack(&ack, self.side, known.target.clone());
         }
         known.is_some()
     }
@@ -381,12 +384,14 @@ impl Session {
             }
         };
         self.state = State::Over(dialog);
+        self.auth.forget();
         layer.tell(Event::Ended { session: self.id, how });
     }
 
     /// Tells the application that our INVITE failed.
     fn end_refused(&mut self, layer: &mut Layer, status: u16, message: Option<Message>) {
         self.state = State::Over(None);
+        self.auth.forget();
         layer.tell(Event::Refused { session: self.id, status, message });
     }
 }

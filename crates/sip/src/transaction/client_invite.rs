@@ -1,7 +1,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use super::{Action, Resend};
+use super::{Action, Kept, Resend, next_of};
 use crate::message::Message;
 use crate::timers::{Timer, Timers};
 
@@ -12,7 +12,6 @@ use crate::timers::{Timer, Timers};
 #[derive(Debug)]
 pub(crate) struct ClientInvite {
     state: State,
-    request: Message,
     timers: Timers,
     ringing: Duration,
     reliable: bool,
@@ -29,12 +28,12 @@ impl ClientInvite {
         now: Instant,
     ) -> Self {
         Self {
+            outputs: VecDeque::from([Action::Transmit(request.clone())]),
             state: State::Calling {
+                request,
                 resend: (!reliable).then(|| Resend::first(timers.t1, now)),
                 give_up_at: now + timers.transaction_timeout(),
             },
-            outputs: VecDeque::from([Action::Transmit(request.clone())]),
-            request,
             timers,
             ringing,
             reliable,
@@ -45,23 +44,25 @@ impl ClientInvite {
     pub(crate) fn handle_response(&mut self, response: Message, now: Instant) {
         let status = response.status().unwrap_or(0);
         let next = match (&self.state, status) {
-            (State::Calling { .. }, 100..=199) => {
-                State::Proceeding { until: now + self.ringing, overdue: false }
+            (State::Calling { request, .. }, 100..=199) => {
+                State::Proceeding { request: request.clone(), until: now + self.ringing, overdue: false }
             }
             // A 100 does not restart Timer C, the others do (RFC 3261 §16.7 step 2).
-            (State::Proceeding { overdue: false, .. }, 101..=199) => {
-                State::Proceeding { until: now + self.ringing, overdue: false }
+            (State::Proceeding { request, overdue: false, .. }, 101..=199) => {
+                State::Proceeding { request: request.clone(), until: now + self.ringing, overdue: false }
             }
-            (State::Proceeding { until, overdue }, 100..=199) => {
-                State::Proceeding { until: *until, overdue: *overdue }
+            (State::Proceeding { .. }, 100..=199) => {
+                self.outputs.push_back(Action::Response(response));
+                return;
             }
             (State::Calling { .. } | State::Proceeding { .. }, 200..=299) => {
                 State::Accepted { until: now + self.timers.transaction_timeout() }
             }
-            (State::Calling { .. } | State::Proceeding { .. }, 300..=699) => {
-                let ack = super::ack_of_refusal(&self.request, &response);
-                self.outputs.extend(ack.clone().map(Action::Transmit));
-                State::Completed { ack, until: now + self.timers.d(self.reliable) }
+            (State::Calling { request, .. } | State::Proceeding { request, .. }, 300..=699) => {
+                let ack = super::ack_of_refusal(request, &response);
+                let kept = ack.as_ref().map(Kept::of);
+                self.outputs.extend(ack.map(Action::Transmit));
+                State::Completed { ack: kept, until: now + self.timers.d(self.reliable) }
             }
             // A retransmitted 2xx, or one of another branch, belongs to the session, which owns its ACK.
             (State::Accepted { .. }, 200..=299) => {
@@ -69,7 +70,7 @@ impl ClientInvite {
                 return;
             }
             (State::Completed { ack, .. }, 300..=699) => {
-                self.outputs.extend(ack.clone().map(Action::Transmit));
+                self.outputs.extend(ack.as_ref().and_then(Kept::message).map(Action::Transmit));
                 return;
             }
             // A status outside 100..=699 is no response; a late one finds nothing to do.
@@ -89,7 +90,7 @@ impl ClientInvite {
     /// The session sent CANCEL: a peer that never answers either is given up after 64*T1 (RFC 3261 §9.1).
     pub(crate) fn handle_cancelled(&mut self, now: Instant) {
         match &mut self.state {
-            State::Proceeding { until, overdue } if !*overdue => {
+            State::Proceeding { until, overdue, .. } if !*overdue => {
                 *overdue = true;
                 *until = now + self.timers.transaction_timeout();
             }
@@ -124,16 +125,16 @@ impl ClientInvite {
                 self.outputs.push_back(Action::TimedOut);
                 self.state = State::Terminated;
             }
-            State::Calling { resend: Some(resend), .. } if resend.at <= now => {
+            State::Calling { request, resend: Some(resend), .. } if resend.at <= now => {
                 resend.doubled(now, None);
-                self.outputs.push_back(Action::Retransmit(self.request.clone()));
+                self.outputs.push_back(Action::Retransmit(request.clone()));
             }
-            State::Proceeding { until, overdue: overdue @ false } if *until <= now => {
+            State::Proceeding { until, overdue: overdue @ false, .. } if *until <= now => {
                 *overdue = true;
                 *until = now + self.timers.transaction_timeout();
                 self.outputs.push_back(Action::Overdue);
             }
-            State::Proceeding { until, overdue: true } if *until <= now => {
+            State::Proceeding { until, overdue: true, .. } if *until <= now => {
                 self.outputs.push_back(Action::TimedOut);
                 self.state = State::Terminated;
             }
@@ -150,13 +151,15 @@ impl ClientInvite {
 
     /// Takes the next thing the caller must do.
     pub(crate) fn poll_output(&mut self) -> Option<Action> {
-        self.outputs.pop_front()
+        next_of(&mut self.outputs)
     }
 
     /// Returns when [`handle_timeout`](Self::handle_timeout) is next due, and for which timer.
     pub(crate) fn poll_timeout(&self) -> Option<(Instant, Timer)> {
         match &self.state {
-            State::Calling { resend: Some(r), give_up_at } if r.at < *give_up_at => Some((r.at, Timer::A)),
+            State::Calling { resend: Some(r), give_up_at, .. } if r.at < *give_up_at => {
+                Some((r.at, Timer::A))
+            }
             State::Calling { give_up_at, .. } => Some((*give_up_at, Timer::B)),
             State::Proceeding { until, .. } => Some((*until, Timer::C)),
             State::Accepted { until } => Some((*until, Timer::M)),
@@ -171,12 +174,12 @@ impl ClientInvite {
     }
 }
 
-/// Each state owns exactly the timers that run in it, so leaving a state stops them.
+/// Each state owns exactly the timers that run in it and the messages they send, so leaving it drops both.
 #[derive(Debug)]
 enum State {
-    Calling { resend: Option<Resend>, give_up_at: Instant },
-    Proceeding { until: Instant, overdue: bool },
+    Calling { request: Message, resend: Option<Resend>, give_up_at: Instant },
+    Proceeding { request: Message, until: Instant, overdue: bool },
     Accepted { until: Instant },
-    Completed { ack: Option<Message>, until: Instant },
+    Completed { ack: Option<Kept>, until: Instant },
     Terminated,
 }

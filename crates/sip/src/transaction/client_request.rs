@@ -1,7 +1,7 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use super::{Action, Resend};
+use super::{Action, Resend, next_of};
 use crate::message::Message;
 use crate::timers::{Timer, Timers};
 
@@ -9,7 +9,6 @@ use crate::timers::{Timer, Timers};
 #[derive(Debug)]
 pub(crate) struct ClientRequest {
     state: State,
-    request: Message,
     timers: Timers,
     reliable: bool,
     outputs: VecDeque<Action>,
@@ -19,12 +18,12 @@ impl ClientRequest {
     /// Starts the transaction: the request is the first output.
     pub(crate) fn new(request: Message, timers: Timers, reliable: bool, now: Instant) -> Self {
         Self {
+            outputs: VecDeque::from([Action::Transmit(request.clone())]),
             state: State::Trying {
+                request,
                 resend: (!reliable).then(|| Resend::first(timers.t1, now)),
                 give_up_at: now + timers.transaction_timeout(),
             },
-            outputs: VecDeque::from([Action::Transmit(request.clone())]),
-            request,
             timers,
             reliable,
         }
@@ -34,9 +33,10 @@ impl ClientRequest {
     pub(crate) fn handle_response(&mut self, response: Message, now: Instant) {
         let status = response.status().unwrap_or(0);
         let next = match (&self.state, status) {
-            (State::Trying { resend, give_up_at }, 100..=199) => {
+            (State::Trying { request, resend, give_up_at }, 100..=199) => {
                 // From here the request is sent again every T2 (RFC 3261 §17.1.2.2).
                 State::Proceeding {
+                    request: request.clone(),
                     resend: resend.as_ref().map(|_| Resend::first(self.timers.t2, now)),
                     give_up_at: *give_up_at,
                 }
@@ -75,11 +75,12 @@ impl ClientRequest {
                 self.outputs.push_back(Action::TimedOut);
                 self.state = State::Terminated;
             }
-            State::Trying { resend: Some(resend), .. } | State::Proceeding { resend: Some(resend), .. }
+            State::Trying { request, resend: Some(resend), .. }
+            | State::Proceeding { request, resend: Some(resend), .. }
                 if resend.at <= now =>
             {
                 resend.doubled(now, Some(self.timers.t2));
-                self.outputs.push_back(Action::Retransmit(self.request.clone()));
+                self.outputs.push_back(Action::Retransmit(request.clone()));
             }
             State::Completed { until } if *until <= now => self.state = State::Terminated,
             State::Trying { .. } | State::Proceeding { .. } | State::Completed { .. } | State::Terminated => {
@@ -89,13 +90,13 @@ impl ClientRequest {
 
     /// Takes the next thing the caller must do.
     pub(crate) fn poll_output(&mut self) -> Option<Action> {
-        self.outputs.pop_front()
+        next_of(&mut self.outputs)
     }
 
     /// Returns when [`handle_timeout`](Self::handle_timeout) is next due, and for which timer.
     pub(crate) fn poll_timeout(&self) -> Option<(Instant, Timer)> {
         match &self.state {
-            State::Trying { resend, give_up_at } | State::Proceeding { resend, give_up_at } => {
+            State::Trying { resend, give_up_at, .. } | State::Proceeding { resend, give_up_at, .. } => {
                 match resend.as_ref().filter(|resend| resend.at < *give_up_at) {
                     Some(resend) => Some((resend.at, Timer::E)),
                     None => Some((*give_up_at, Timer::F)),
@@ -112,11 +113,11 @@ impl ClientRequest {
     }
 }
 
-/// Each state owns exactly the timers that run in it.
+/// Each state owns exactly the timers that run in it and the messages they send.
 #[derive(Debug)]
 enum State {
-    Trying { resend: Option<Resend>, give_up_at: Instant },
-    Proceeding { resend: Option<Resend>, give_up_at: Instant },
+    Trying { request: Message, resend: Option<Resend>, give_up_at: Instant },
+    Proceeding { request: Message, resend: Option<Resend>, give_up_at: Instant },
     Completed { until: Instant },
     Terminated,
 }

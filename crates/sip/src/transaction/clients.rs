@@ -1,4 +1,5 @@
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Instant;
 
 use setu_model::Side;
@@ -27,7 +28,7 @@ pub(super) struct Client {
     owner: Owner,
     side: Side,
     method: Method,
-    branch: String,
+    branch: Arc<str>,
     transport: Transport,
     target: Target,
     bound: Option<(FlowId, SocketAddr)>,
@@ -37,8 +38,8 @@ pub(super) struct Client {
 
 /// Either client transaction.
 pub(super) enum ClientMachine {
-    Invite(Box<ClientInvite>),
-    Request(Box<ClientRequest>),
+    Invite(ClientInvite),
+    Request(ClientRequest),
 }
 
 impl ClientMachine {
@@ -106,14 +107,15 @@ impl Layer {
         let reliable = transport.is_reliable();
         let machine = if method == Method::Invite {
             let ringing = self.config.limits.ringing;
-            ClientMachine::Invite(Box::new(ClientInvite::new(request, timers, ringing, reliable, now)))
+            ClientMachine::Invite(ClientInvite::new(request, timers, ringing, reliable, now))
         } else {
-            ClientMachine::Request(Box::new(ClientRequest::new(request, timers, reliable, now)))
+            ClientMachine::Request(ClientRequest::new(request, timers, reliable, now))
         };
-        self.by_branch.insert((branch.clone(), method.clone()), tx);
+        let branch: Arc<str> = branch.into();
+        self.by_branch.insert((Arc::clone(&branch), method.clone()), tx);
         let client =
             Client { machine, owner, side, method, branch, transport, target, bound: None, answered: false };
-        self.clients.insert(tx, client);
+        self.clients.insert(tx, Box::new(client));
         self.pump_client(tx, None);
         Ok(tx)
     }
@@ -129,12 +131,14 @@ impl Layer {
 
     /// Where an INVITE of ours went and under which branch: a CANCEL must follow it.
     pub(crate) fn path_of(&self, tx: TxId) -> Option<(Target, String)> {
-        self.clients.get(&tx).map(|client| (client.target.clone(), client.branch.clone()))
+        self.clients.get(&tx).map(|client| (client.target.clone(), client.branch.to_string()))
     }
 
     /// Tells an INVITE transaction that its CANCEL was sent.
     pub(crate) fn mark_cancelled(&mut self, tx: TxId, now: Instant) {
-        if let Some(Client { machine: ClientMachine::Invite(machine), .. }) = self.clients.get_mut(&tx) {
+        if let Some(client) = self.clients.get_mut(&tx)
+            && let ClientMachine::Invite(machine) = &mut client.machine
+        {
             machine.handle_cancelled(now);
         }
         self.pump_client(tx, None);
@@ -162,7 +166,7 @@ impl Layer {
     fn client_of(&self, arrival: &Arrival, message: &Message) -> Option<(TxId, bool)> {
         let via = message.top_via().ok()?;
         let method = message.cseq().ok()?.method;
-        let tx = *self.by_branch.get(&(via.branch()?.to_owned(), method))?;
+        let tx = *self.by_branch.get(&(via.branch()?.into(), method))?;
         let client = self.clients.get(&tx)?;
         if client.side != arrival.side || client.transport != arrival.transport {
             return None;

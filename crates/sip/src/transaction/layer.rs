@@ -1,4 +1,5 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 use std::time::Instant;
 
 use setu_model::{Entropy, Side};
@@ -49,11 +50,11 @@ pub(crate) struct Layer {
     pub(crate) entropy: Box<dyn Entropy>,
     pub(crate) counters: Counters,
     pub(crate) schedule: Schedule,
-    pub(super) clients: BTreeMap<TxId, Client>,
-    pub(super) servers: BTreeMap<TxId, Server>,
-    pub(super) by_branch: BTreeMap<(String, Method), TxId>,
-    pub(super) by_key: BTreeMap<ServerKey, TxId>,
-    pub(super) merged: BTreeMap<MergeKey, TxId>,
+    pub(super) clients: BTreeMap<TxId, Box<Client>>,
+    pub(super) servers: BTreeMap<TxId, Box<Server>>,
+    pub(super) by_branch: BTreeMap<(Arc<str>, Method), TxId>,
+    pub(super) by_key: BTreeMap<Arc<ServerKey>, TxId>,
+    pub(super) merged: BTreeMap<Arc<MergeKey>, TxId>,
     /// Requests that no peer has answered yet, by the flow they went out on: its loss is their failure.
     pub(super) unanswered: BTreeSet<(FlowId, TxId)>,
     outputs: VecDeque<Output>,

@@ -13,7 +13,10 @@ mod servers;
 #[cfg(test)]
 mod tests;
 
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
+
+use bytes::Bytes;
 
 use crate::message::{Builder, Message, Method};
 
@@ -43,6 +46,23 @@ pub(crate) enum Action {
     Failed,
 }
 
+/// A message kept for one purpose, to be sent again should the peer ask: its bytes, and not the table into them.
+///
+/// Thousands of these wait for their timers at a busy hour; hardly one is ever sent.
+#[derive(Debug, Clone)]
+pub(crate) struct Kept(Bytes);
+
+impl Kept {
+    pub(crate) fn of(message: &Message) -> Self {
+        Self(Bytes::copy_from_slice(message.as_bytes()))
+    }
+
+    /// The message again. What was read or built once can be read again.
+    pub(crate) fn message(&self) -> Option<Message> {
+        Message::parse(self.0.clone()).ok()
+    }
+}
+
 /// A retransmission that doubles its gap.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Resend {
@@ -66,6 +86,15 @@ impl Resend {
         }
         self.at = now + self.gap;
     }
+}
+
+/// Takes the next action. A queue that ran empty gives its memory back: most never fill again.
+fn next_of(outputs: &mut VecDeque<Action>) -> Option<Action> {
+    let next = outputs.pop_front();
+    if next.is_none() {
+        *outputs = VecDeque::new();
+    }
+    next
 }
 
 /// Builds the ACK of a refusal (RFC 3261 section 17.1.1.3): the INVITE's own Via, Route and URI, the response's To.

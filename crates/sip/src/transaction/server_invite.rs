@@ -1,7 +1,7 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use super::{Action, Resend};
+use super::{Action, Kept, Resend, next_of};
 use crate::message::Message;
 use crate::timers::{Timer, Timers};
 
@@ -29,7 +29,7 @@ impl ServerInvite {
                 State::Accepted { until: now + self.timers.transaction_timeout() }
             }
             (State::Proceeding { .. }, 300..=699) => State::Completed {
-                response: response.clone(),
+                response: Kept::of(&response),
                 resend: (!self.reliable).then(|| Resend::first(self.timers.t1, now)),
                 give_up_at: now + self.timers.transaction_timeout(),
             },
@@ -56,7 +56,9 @@ impl ServerInvite {
             State::Proceeding { last: Some(last) } => {
                 self.outputs.push_back(Action::Retransmit(last.clone()));
             }
-            State::Completed { response, .. } => self.outputs.push_back(Action::Retransmit(response.clone())),
+            State::Completed { response, .. } => {
+                self.outputs.extend(response.message().map(Action::Retransmit));
+            }
             // The session sends the 2xx again by its own timer (RFC 6026 §7.1).
             State::Proceeding { last: None }
             | State::Accepted { .. }
@@ -87,7 +89,7 @@ impl ServerInvite {
             }
             State::Completed { response, resend: Some(resend), .. } if resend.at <= now => {
                 resend.doubled(now, Some(self.timers.t2));
-                self.outputs.push_back(Action::Retransmit(response.clone()));
+                self.outputs.extend(response.message().map(Action::Retransmit));
             }
             State::Accepted { until } | State::Confirmed { until } if *until <= now => {
                 self.state = State::Terminated;
@@ -102,7 +104,7 @@ impl ServerInvite {
 
     /// Takes the next thing the caller must do.
     pub(crate) fn poll_output(&mut self) -> Option<Action> {
-        self.outputs.pop_front()
+        next_of(&mut self.outputs)
     }
 
     /// Returns when [`handle_timeout`](Self::handle_timeout) is next due, and for which timer.
@@ -129,7 +131,7 @@ impl ServerInvite {
 enum State {
     Proceeding { last: Option<Message> },
     Accepted { until: Instant },
-    Completed { response: Message, resend: Option<Resend>, give_up_at: Instant },
+    Completed { response: Kept, resend: Option<Resend>, give_up_at: Instant },
     Confirmed { until: Instant },
     Terminated,
 }

@@ -1,7 +1,7 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use super::Action;
+use super::{Action, Kept, next_of};
 use crate::message::Message;
 use crate::timers::{Timer, Timers};
 
@@ -28,7 +28,7 @@ impl ServerRequest {
                 State::Proceeding { last: response.clone() }
             }
             (State::Trying | State::Proceeding { .. }, 200..=699) => {
-                State::Completed { last: response.clone(), until: now + self.timers.j(self.reliable) }
+                State::Completed { last: Kept::of(&response), until: now + self.timers.j(self.reliable) }
             }
             (State::Trying | State::Proceeding { .. } | State::Completed { .. } | State::Terminated, _) => {
                 return;
@@ -41,8 +41,9 @@ impl ServerRequest {
     /// Takes the request again: the last response answers it.
     pub(crate) fn handle_retransmission(&mut self) {
         match &self.state {
-            State::Proceeding { last } | State::Completed { last, .. } => {
-                self.outputs.push_back(Action::Retransmit(last.clone()));
+            State::Proceeding { last } => self.outputs.push_back(Action::Retransmit(last.clone())),
+            State::Completed { last, .. } => {
+                self.outputs.extend(last.message().map(Action::Retransmit));
             }
             State::Trying | State::Terminated => {}
         }
@@ -58,7 +59,7 @@ impl ServerRequest {
 
     /// Takes the next thing the caller must do.
     pub(crate) fn poll_output(&mut self) -> Option<Action> {
-        self.outputs.pop_front()
+        next_of(&mut self.outputs)
     }
 
     /// Returns when [`handle_timeout`](Self::handle_timeout) is next due, and for which timer.
@@ -80,6 +81,6 @@ impl ServerRequest {
 enum State {
     Trying,
     Proceeding { last: Message },
-    Completed { last: Message, until: Instant },
+    Completed { last: Kept, until: Instant },
     Terminated,
 }

@@ -1,3 +1,4 @@
+use std::sync::Arc;
 use std::time::Instant;
 
 use setu_model::Side;
@@ -79,10 +80,11 @@ pub(crate) enum Matched {
 pub(super) struct Server {
     pub(super) machine: ServerMachine,
     owner: Owner,
-    request: Message,
+    /// Until the final response is written.
+    request: Option<Message>,
     origin: Origin,
-    key: ServerKey,
-    merge: Option<MergeKey>,
+    key: Arc<ServerKey>,
+    merge: Option<Arc<MergeKey>>,
 }
 
 /// Either server transaction.
@@ -168,13 +170,15 @@ impl Layer {
         } else {
             ServerMachine::Request(ServerRequest::new(timers, reliable))
         };
-        let merge = MergeKey::of(&request);
+        let merge = MergeKey::of(&request).map(Arc::new);
         if let Some(merge) = merge.clone() {
             self.merged.insert(merge, tx);
         }
-        self.by_key.insert(key.clone(), tx);
+        let key = Arc::new(key);
+        self.by_key.insert(Arc::clone(&key), tx);
         let origin = Origin::of_known(&request, arrival);
-        self.servers.insert(tx, Server { machine, owner, request, origin, key, merge });
+        let server = Server { machine, owner, request: Some(request), origin, key, merge };
+        self.servers.insert(tx, Box::new(server));
         Some(tx)
     }
 
@@ -185,14 +189,17 @@ impl Layer {
         same_source(&server.origin.arrival, arrival).then(|| (tx, server.owner.clone()))
     }
 
-    /// The request a server transaction serves.
+    /// The request a server transaction serves; none once its final response is out.
     pub(crate) fn request_of(&self, tx: TxId) -> Option<&Message> {
-        self.servers.get(&tx).map(|server| &server.request)
+        self.servers.get(&tx)?.request.as_ref()
     }
 
     /// Sends a response through its transaction.
     pub(crate) fn respond(&mut self, tx: TxId, response: Message, now: Instant) {
         let Some(server) = self.servers.get_mut(&tx) else { return };
+        if response.status().is_some_and(|status| status >= 200) {
+            server.request = None;
+        }
         server.machine.respond(response, now);
         self.pump_server(tx);
     }
