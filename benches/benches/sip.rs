@@ -1,4 +1,5 @@
-//! Reading an INVITE of one kilobyte: the table of offsets alone, and with the fields that a call needs.
+//! Reading an INVITE of one kilobyte: the table of offsets alone, with the fields that a call needs, and beside it
+//! the parsers that the differential test compares with.
 
 #![allow(
     missing_docs,
@@ -54,6 +55,13 @@ fn sip(c: &mut Criterion) {
     });
     group.bench_function("parse_validate", |b| {
         b.iter(|| Message::parse(black_box(invite.clone())).unwrap().validate().unwrap());
+    });
+    group.bench_function("parse_sipx", |b| {
+        let limits = sipx_sip::Limits::datagram();
+        b.iter(|| sipx_sip::parse_datagram(black_box(invite.clone()), &limits).unwrap());
+    });
+    group.bench_function("parse_rsipstack", |b| {
+        b.iter(|| rsipstack::sip::SipMessage::try_from(black_box(&invite[..])).unwrap());
     });
     group.finish();
 }

@@ -14,6 +14,20 @@ pub(crate) fn find2(one: u8, two: u8, hay: &[u8]) -> Option<usize> {
     at
 }
 
+/// Finds the first of three needles.
+pub(crate) fn find3(one: u8, two: u8, three: u8, hay: &[u8]) -> Option<usize> {
+    let at = memchr::memchr3(one, two, three, hay);
+    count_work(at.map_or(hay.len(), |at| at + 1));
+    at
+}
+
+/// Returns how many bytes at the start of `text` may stand in a token.
+pub(crate) fn token_len(text: &[u8]) -> usize {
+    let len = text.iter().position(|&byte| !is_token_byte(byte)).unwrap_or(text.len());
+    count_work(len);
+    len
+}
+
 /// Tells whether `text` is a token of RFC 3261 section 25.1 (not empty).
 pub(crate) fn is_token(text: &[u8]) -> bool {
     count_work(text.len());
@@ -21,9 +35,13 @@ pub(crate) fn is_token(text: &[u8]) -> bool {
 }
 
 /// Tells whether `byte` may stand in a token.
-pub(crate) const fn is_token_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric()
-        || matches!(byte, b'-' | b'.' | b'!' | b'%' | b'*' | b'_' | b'+' | b'`' | b'\'' | b'~')
+pub(crate) fn is_token_byte(byte: u8) -> bool {
+    KINDS.get(usize::from(byte)).is_some_and(|kind| kind & TOKEN != 0)
+}
+
+/// Tells whether `byte` may stand in a Request-URI: printed ASCII but angle brackets and quotes.
+pub(crate) fn is_uri_byte(byte: u8) -> bool {
+    KINDS.get(usize::from(byte)).is_some_and(|kind| kind & URI != 0)
 }
 
 /// Tells whether `byte` is a space or a tab.
@@ -162,6 +180,25 @@ pub(crate) fn quote(text: &str) -> String {
     quoted.push('"');
     quoted
 }
+
+/// Where each byte may stand.
+const KINDS: [u8; 256] = {
+    let mut table = [0; 256];
+    let mut byte = 0_u8;
+    loop {
+        let token = byte.is_ascii_alphanumeric()
+            || matches!(byte, b'-' | b'.' | b'!' | b'%' | b'*' | b'_' | b'+' | b'`' | b'\'' | b'~');
+        let uri = byte.is_ascii_graphic() && !matches!(byte, b'<' | b'>' | b'"');
+        table[byte as usize] = if token { TOKEN } else { 0 } | if uri { URI } else { 0 };
+        if byte == u8::MAX {
+            break table;
+        }
+        byte += 1;
+    }
+};
+
+const TOKEN: u8 = 1;
+const URI: u8 = 2;
 
 #[cfg(not(test))]
 const fn count_work(_bytes: usize) {}

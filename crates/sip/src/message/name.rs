@@ -36,11 +36,16 @@ impl Name {
         if let [letter] = text {
             return Self::of_compact(letter.to_ascii_lowercase());
         }
-        let candidates = long_names(text.len()).iter();
-        candidates
-            .copied()
-            .find(|(_, long)| long.as_bytes().eq_ignore_ascii_case(text))
-            .map_or(Self::Other, |(name, _)| name)
+        // Hardly anybody writes a name in other letters than the RFC: compare as written first, then ignoring case.
+        let first = text.first().map_or(0, u8::to_ascii_lowercase);
+        for &(name, long) in long_names(text.len()) {
+            let long = long.as_bytes();
+            let may_be = long.first().is_some_and(|byte| byte.to_ascii_lowercase() == first);
+            if may_be && (long == text || long.eq_ignore_ascii_case(text)) {
+                return name;
+            }
+        }
+        Self::Other
     }
 
     /// The one-letter forms (RFC 3261 section 20, RFC 3515, 3892, 4028, 6665).
@@ -115,33 +120,33 @@ pub fn is_singleton(name: &str) -> bool {
     Name::of(name.as_bytes()).is_singleton()
 }
 
-/// The known names of `len` bytes, in lower case: at most four comparisons a header.
+/// The known names of `len` bytes, as the RFCs write them: at most four a header, and rarely two of one letter.
 const fn long_names(len: usize) -> &'static [(Name, &'static str)] {
     match len {
-        2 => &[(Name::To, "to")],
-        3 => &[(Name::Via, "via")],
-        4 => &[(Name::From, "from"), (Name::CSeq, "cseq"), (Name::RSeq, "rseq"), (Name::RAck, "rack")],
-        5 => &[(Name::Route, "route"), (Name::Event, "event")],
-        6 => &[(Name::MinSe, "min-se")],
+        2 => &[(Name::To, "To")],
+        3 => &[(Name::Via, "Via")],
+        4 => &[(Name::From, "From"), (Name::CSeq, "CSeq"), (Name::RSeq, "RSeq"), (Name::RAck, "RAck")],
+        5 => &[(Name::Route, "Route"), (Name::Event, "Event")],
+        6 => &[(Name::MinSe, "Min-SE")],
         7 => &[
-            (Name::CallId, "call-id"),
-            (Name::Contact, "contact"),
-            (Name::Expires, "expires"),
-            (Name::Subject, "subject"),
+            (Name::CallId, "Call-ID"),
+            (Name::Contact, "Contact"),
+            (Name::Expires, "Expires"),
+            (Name::Subject, "Subject"),
         ],
-        8 => &[(Name::ReferTo, "refer-to"), (Name::Replaces, "replaces")],
-        9 => &[(Name::Supported, "supported")],
-        11 => &[(Name::ReferredBy, "referred-by")],
+        8 => &[(Name::ReferTo, "Refer-To"), (Name::Replaces, "Replaces")],
+        9 => &[(Name::Supported, "Supported")],
+        11 => &[(Name::ReferredBy, "Referred-By")],
         12 => &[
-            (Name::MaxForwards, "max-forwards"),
-            (Name::RecordRoute, "record-route"),
-            (Name::ContentType, "content-type"),
-            (Name::AllowEvents, "allow-events"),
+            (Name::MaxForwards, "Max-Forwards"),
+            (Name::RecordRoute, "Record-Route"),
+            (Name::ContentType, "Content-Type"),
+            (Name::AllowEvents, "Allow-Events"),
         ],
-        14 => &[(Name::ContentLength, "content-length")],
-        15 => &[(Name::SessionExpires, "session-expires")],
-        16 => &[(Name::ContentEncoding, "content-encoding")],
-        18 => &[(Name::SubscriptionState, "subscription-state")],
+        14 => &[(Name::ContentLength, "Content-Length")],
+        15 => &[(Name::SessionExpires, "Session-Expires")],
+        16 => &[(Name::ContentEncoding, "Content-Encoding")],
+        18 => &[(Name::SubscriptionState, "Subscription-State")],
         _ => &[],
     }
 }

@@ -143,24 +143,17 @@ impl Reader<'_> {
         if self.table.fields.len() == limits::SIP_HEADERS {
             return Err(ParseError::new(513, "too many header fields", begin));
         }
-        let Some(colon) = scan::find(b':', line) else {
-            return Err(ParseError::new(400, "header line without a colon", begin));
-        };
-        let (name, value) = line.split_at_checked(colon).unwrap_or_default();
-        let name = trim_blank_end(name);
-        if !scan::is_token(name) {
-            return Err(ParseError::new(400, "header name is no token", begin));
-        }
+        let (name, value) = split_field(line).map_err(|what| ParseError::new(400, what, begin))?;
         let known = Name::of(name);
         let mut field =
             Field { name: Span::new(begin, name.len()), value: Span::default(), known, folded: false };
-        let value = value.get(1..).unwrap_or_default();
         if self.bytes.get(self.at).copied().is_some_and(scan::is_blank) {
             field.value = self.unfold(value)?;
             field.folded = true;
         } else {
+            let before = line.len() - value.len();
             let lead = value.len() - value.trim_ascii_start().len();
-            field.value = Span::new(begin + colon + 1 + lead, scan::trim(value).len());
+            field.value = Span::new(begin + before + lead, scan::trim(value).len());
         }
         self.check(&field, begin)?;
         self.table.fields.push(field);
@@ -208,12 +201,37 @@ impl Reader<'_> {
     }
 }
 
+/// Splits a header line into its name and what stands behind the colon.
+fn split_field(line: &[u8]) -> Result<(&[u8], &[u8]), &'static str> {
+    let (name, rest) = line.split_at_checked(scan::token_len(line)).unwrap_or_default();
+    match rest {
+        [b':', value @ ..] if !name.is_empty() => Ok((name, value)),
+        // Blanks may stand before the colon (RFC 3261 section 7.3.1); whatever else does is an error.
+        _ => {
+            let colon = scan::find(b':', rest).ok_or("header line without a colon")?;
+            let (gap, value) = rest.split_at_checked(colon).unwrap_or_default();
+            let is_name = !name.is_empty() && trim_blank_end(gap).is_empty();
+            if is_name {
+                Ok((name, value.get(1..).unwrap_or_default()))
+            } else {
+                Err("header name is no token")
+            }
+        }
+    }
+}
+
 /// Returns the line that begins at `from`, without its CRLF. Without one, the line reaches to the end.
 ///
 /// Only CRLF ends a line: a CR or LF of its own, which some parsers take for a line end and some do not, is refused.
 /// So is NUL, at which others stop reading, but where the grammar has it: escaped in a quoted string.
 fn next_line(bytes: &[u8], from: usize) -> Result<&[u8], ParseError> {
     let rest = bytes.get(from..).unwrap_or_default();
+    // Nearly every line: nothing odd before the CRLF.
+    if let Some(end) = scan::find3(b'\r', b'\n', 0, rest)
+        && rest.get(end..end + 2) == Some(b"\r\n")
+    {
+        return Ok(rest.get(..end).unwrap_or_default());
+    }
     let end = scan::find(b'\n', rest).unwrap_or(rest.len());
     let line = rest.get(..end).unwrap_or_default();
     let line = match (end < rest.len(), line.strip_suffix(b"\r")) {
@@ -263,9 +281,7 @@ fn read_start(line: &[u8]) -> Result<Start, ParseError> {
             bad("request line does not end in SIP/2.0", version_at)
         };
     }
-    if uri.is_empty()
-        || !uri.iter().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'<' | b'>' | b'"'))
-    {
+    if uri.is_empty() || !uri.iter().all(|&byte| scan::is_uri_byte(byte)) {
         return bad("Request-URI holds what no URI may", space + 1);
     }
     let method = Span::new(0, first.len());
