@@ -117,6 +117,7 @@ impl Call {
             plan,
             media,
             recording: Recording::Off { wanted },
+            announcing: None,
             claims: Claims::default(),
             refusal: None,
             meta_duration_s: None,

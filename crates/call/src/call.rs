@@ -59,6 +59,8 @@ pub(crate) struct Call {
     pub(crate) plan: Plan,
     pub(crate) media: CallMedia,
     pub(crate) recording: Recording,
+    /// An announcement is heard until then at the latest, before both sides are joined.
+    pub(crate) announcing: Option<Instant>,
     /// What stays claimed at the desk.
     pub(crate) claims: Claims,
     /// How the called side refused so far, with the status for the originator.
@@ -96,6 +98,8 @@ pub enum Timer {
     Ring,
     /// The originator's ACK has to bring a session description.
     Ack,
+    /// An announcement has to be over.
+    Announcement,
     /// The longest call.
     Longest,
     /// The record is written without further confirmations.
@@ -270,7 +274,10 @@ impl Call {
             }
             Phase::Calling { until, .. } => Some((*until, Timer::Ring)),
             Phase::Settling { until } => Some((*until, Timer::Ack)),
-            Phase::Connected { until } => Some((*until, Timer::Longest)),
+            Phase::Connected { until } => match self.announcing {
+                Some(announced) if announced < *until => Some((announced, Timer::Announcement)),
+                Some(_) | None => Some((*until, Timer::Longest)),
+            },
             Phase::Ending { until, .. } => Some((*until, Timer::Confirm)),
         }
     }

@@ -40,6 +40,28 @@ pub struct NumberConfig {
     pub route: NumberRoute,
     /// Whether its calls are recorded, in both directions.
     pub record: bool,
+    /// When its user-initiated calls are answered.
+    pub answers: Answers,
+    /// Whether customers hear an announcement before they talk to the agent, such as that the call is recorded.
+    pub announces: bool,
+}
+
+impl NumberConfig {
+    /// A number whose calls are answered with the agent, without an announcement.
+    pub const fn new(route: NumberRoute, record: bool) -> Self {
+        Self { route, record, answers: Answers::WithTheAgent, announces: false }
+    }
+}
+
+/// When a user-initiated call is answered.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Answers {
+    /// When an agent answers.
+    #[default]
+    WithTheAgent,
+    /// At once: the customer waits with [`Sound::Waiting`](crate::Sound::Waiting). Meta's patience with a call that
+    /// rings ends after 30 to 60 s; this call can wait longer.
+    AtOnce,
 }
 
 /// Where user-initiated calls of a number go.
@@ -147,6 +169,8 @@ pub struct Timers {
     pub ack: Duration,
     /// The longest call.
     pub longest: Duration,
+    /// How long an announcement may take, should its end not be told.
+    pub announcement: Duration,
     /// How long the ends of legs, media and recording are waited for before the record is written without them.
     /// Above 64 times T1 (32 s), within which every SIP transaction ends.
     pub confirm: Duration,
@@ -160,6 +184,7 @@ impl Default for Timers {
             ring_customer: Duration::from_secs(90),
             open: Duration::from_secs(5),
             ack: Duration::from_secs(33),
+            announcement: Duration::from_secs(65),
             longest: Duration::from_secs(setu_model::limits::CALL_HOURS * 3_600),
             confirm: Duration::from_secs(37),
         }

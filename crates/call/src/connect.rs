@@ -1,12 +1,15 @@
 //! The called side answers, and both sides are connected.
 
-use setu_model::{CallFacts, Cause, EndedBy, Milestone, Termination};
+use std::time::Instant;
+
+use setu_model::{CallFacts, Cause, EndedBy, Milestone, Side, Termination};
 
 use crate::call::{Call, Context, Exchange, LegState, Phase, Recording};
+use crate::config::Answers;
 use crate::dial::read_answer;
 use crate::hangup::Refusing;
 use crate::media::Terms;
-use crate::ports::{LegCommand, MediaCommand, Output, RecordCommand};
+use crate::ports::{LegCommand, MediaCommand, Output, RecordCommand, Sound};
 
 impl Call {
     /// A dialled leg answered. The first one that can be agreed with wins.
@@ -59,15 +62,15 @@ impl Call {
 
     fn answer_originator(&mut self, ctx: &mut Context<'_>) {
         let leg = self.leg_id(0);
-        if let Some(originator) = self.leg_mut(0) {
-            originator.state = LegState::Answered;
-        }
+        let before = self.leg_mut(0).map(|leg| std::mem::replace(&mut leg.state, LegState::Answered));
         match &self.exchange {
             Exchange::Answer { text, .. } => {
                 let sdp = text.clone();
                 self.set_originator(ctx);
-                self.media.bridge(self.id, ctx);
-                ctx.leg(LegCommand::Answer { leg, sdp });
+                self.join_or_announce(ctx);
+                if before != Some(LegState::Answered) {
+                    ctx.leg(LegCommand::Answer { leg, sdp });
+                }
                 self.connect(ctx);
             }
             Exchange::Ours(offering) => {
@@ -83,6 +86,52 @@ impl Call {
         }
     }
 
+    /// Answers a customer before an agent is found: the customer waits with a sound.
+    pub(crate) fn answer_at_once(&mut self, ctx: &mut Context<'_>) {
+        let number = ctx.config.numbers.get(&self.facts.number);
+        let at_once = number.is_some_and(|number| number.answers == Answers::AtOnce);
+        let Exchange::Answer { text, .. } = &self.exchange else { return };
+        if !at_once || self.originator_side() != Side::Meta {
+            return;
+        }
+        let (leg, sdp) = (self.leg_id(0), text.clone());
+        if let Some(originator) = self.leg_mut(0) {
+            originator.state = LegState::Answered;
+        }
+        self.set_originator(ctx);
+        self.media.originator.start(ctx);
+        self.media.originator.play(Sound::Waiting, ctx);
+        self.milestone(Milestone::Answered, Some(0), ctx.now);
+        ctx.leg(LegCommand::Answer { leg, sdp });
+    }
+
+    /// Both sides are there: they are joined, or the customer hears the number's announcement first.
+    fn join_or_announce(&mut self, ctx: &mut Context<'_>) {
+        let number = self.facts.number.clone();
+        if ctx.config.numbers.get(&number).is_some_and(|number| number.announces) {
+            self.media.start(ctx);
+            self.media.customer_mut().play(Sound::Announcement(number), ctx);
+            self.announcing = Some(ctx.now.mono + ctx.config.timers.announcement);
+        } else {
+            self.media.customer_mut().stop_playing(ctx);
+            self.media.bridge(self.id, ctx);
+        }
+    }
+
+    /// The announcement is over, if there is one and `is_over` says so of its deadline.
+    pub(crate) fn announced(&mut self, ctx: &mut Context<'_>, is_over: impl Fn(Instant) -> bool) {
+        if !matches!(self.phase, Phase::Connected { .. }) || !self.announcing.is_some_and(is_over) {
+            return;
+        }
+        self.announcing = None;
+        self.media.customer_mut().stop_playing(ctx);
+        self.media.bridge(self.id, ctx);
+        self.joined(ctx);
+        if self.media.is_held() {
+            self.media.customer_mut().play(Sound::Hold, ctx);
+        }
+    }
+
     /// The ACK to our 200: with the originator's answer, where the 200 held our offer.
     pub(crate) fn handle_acked(&mut self, index: u8, sdp: Option<&[u8]>, ctx: &mut Context<'_>) {
         let first = index == 0 && self.timeline.first(Milestone::Acknowledged).is_none();
@@ -93,7 +142,8 @@ impl Call {
                 (false, false)
             }
         };
-        if first && (settling || connected) {
+        let waits = matches!(self.phase, Phase::Calling { .. });
+        if first && (settling || connected || waits) {
             self.milestone(Milestone::Acknowledged, Some(0), ctx.now);
         }
         if settling {
@@ -110,7 +160,7 @@ impl Call {
             Ok(agreed) => {
                 let (policy, local) = (offering.policy.clone(), offering.local.clone());
                 self.agree_originator(&Terms { policy, local, agreed }, ctx);
-                self.media.bridge(self.id, ctx);
+                self.join_or_announce(ctx);
                 self.connect(ctx);
             }
             Err(detail) => {
@@ -131,6 +181,13 @@ impl Call {
     fn connect(&mut self, ctx: &mut Context<'_>) {
         self.connected = Some(ctx.now);
         self.phase = Phase::Connected { until: ctx.now.mono + ctx.config.timers.longest };
+        if self.announcing.is_none() {
+            self.joined(ctx);
+        }
+    }
+
+    /// Audio flows between both sides.
+    fn joined(&mut self, ctx: &mut Context<'_>) {
         self.milestone(Milestone::Bridged, None, ctx.now);
         if matches!(self.recording, Recording::Off { wanted: true }) {
             self.recording = Recording::Running;

@@ -31,6 +31,7 @@ impl Call {
             if self.originator_side() == Side::Meta { self.began.mono + ring } else { ctx.now.mono + ring };
         let agent_until = hunting.then(|| ctx.now.mono + timers.ring_agent);
         self.phase = Phase::Calling { until, agent_until };
+        self.answer_at_once(ctx);
         match (self.plan.clone(), reserved) {
             (Plan::Agents(_), Some(reserved)) => self.dial_agent(reserved, ctx),
             (Plan::Trunk { trunk, extension }, _) => {

@@ -185,6 +185,7 @@ impl<'a> Player<'a> {
             2 => MediaEvent::Closed { call, quality: Vec::new() },
             3 => MediaEvent::Opened { leg, local: address(9) },
             4 => MediaEvent::Key { leg, digit: '#'.into(), duration_ms: 80 },
+            7 => MediaEvent::Played { leg },
             5 => return self.tell(failed(call)),
             6 => return self.tell(finished(call)),
             _ => MediaEvent::FirstPacket { leg },
@@ -285,8 +286,10 @@ fn config() -> CallConfig {
     let agents = NumberRoute::Agents(vec!["alice".into(), "bob".into()]);
     let trunk = NumberRoute::Trunk { trunk: "pbx".into(), extension: "100".into() };
     let mut config = CallConfig { default_number: Some(AGENTS_NUMBER.into()), ..CallConfig::default() };
-    config.numbers.insert(AGENTS_NUMBER.into(), NumberConfig { route: agents, record: true });
-    config.numbers.insert(TRUNK_NUMBER.into(), NumberConfig { route: trunk, record: false });
+    let at_once = NumberConfig { answers: crate::Answers::AtOnce, ..NumberConfig::new(agents, true) };
+    config.numbers.insert(AGENTS_NUMBER.into(), at_once);
+    let announces = NumberConfig { announces: true, ..NumberConfig::new(trunk, true) };
+    config.numbers.insert(TRUNK_NUMBER.into(), announces);
     config.agents.insert("alice".into(), AgentConfig::default());
     config.agents.insert("bob".into(), AgentConfig { srtp: Srtp::Optional, ..AgentConfig::default() });
     config.trunks.insert("pbx".into(), TrunkConfig::default());

@@ -153,12 +153,15 @@ impl Call {
             Phase::Connected { until } if due(*until) => {
                 self.end(bridge(Cause::TooLong), Refusing::with(500), ctx)
             }
+            Phase::Connected { .. } => {
+                let now = ctx.now.mono;
+                self.announced(ctx, |until| until <= now);
+            }
             Phase::Ending { until, .. } if due(*until) => self.stop_waiting(ctx),
             Phase::Admitting
             | Phase::Opening { .. }
             | Phase::Calling { .. }
             | Phase::Settling { .. }
-            | Phase::Connected { .. }
             | Phase::Ending { .. } => {}
         }
     }

@@ -30,7 +30,8 @@ mod watch;
 
 pub use call::Timer;
 pub use config::{
-    AgentConfig, CallConfig, CallLimits, DialPlan, Keys, NumberConfig, NumberRoute, Srtp, Timers, TrunkConfig,
+    AgentConfig, Answers, CallConfig, CallLimits, DialPlan, Keys, NumberConfig, NumberRoute, Srtp, Timers,
+    TrunkConfig,
 };
 pub use desk::DeskChange;
 pub use egress::Egress;
@@ -40,7 +41,7 @@ pub use headers::{MOST_VALUE_BYTES, setu_headers};
 pub use number::normalise;
 pub use ports::{
     CALLED_MEDIA, ContactId, Dial, DialTarget, EndHow, Input, LegCommand, LegEvent, MediaCommand, MediaEvent,
-    MediaSetup, Offered, Origin, Output, PeerKind, RecordCommand, RecordEvent, StreamStart,
+    MediaSetup, Offered, Origin, Output, PeerKind, RecordCommand, RecordEvent, Sound, StreamStart,
 };
 pub use refusal::agent_refusal;
 pub use switchboard::{Counters, Switchboard};

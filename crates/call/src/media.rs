@@ -7,7 +7,7 @@ use setu_model::{CallId, Entropy, LegId, MediaQuality, Side};
 use setu_sdp::{Local, Negotiated, Policy};
 
 use crate::call::Context;
-use crate::ports::{CALLED_MEDIA, MediaCommand, MediaSetup, PeerKind, StreamStart};
+use crate::ports::{CALLED_MEDIA, MediaCommand, MediaSetup, PeerKind, Sound, StreamStart};
 
 /// Both ends.
 #[derive(Debug, Clone)]
@@ -43,6 +43,8 @@ pub(crate) struct MediaLeg {
     pub(crate) configured: Option<Box<Negotiated>>,
     pub(crate) started: bool,
     pub(crate) held: bool,
+    /// Whether its peer hears a sound.
+    pub(crate) plays: bool,
 }
 
 /// What one end agreed on, and by what.
@@ -98,10 +100,25 @@ impl CallMedia {
         matches!(self.plane, Plane::Untouched | Plane::Closed)
     }
 
-    /// Lets audio flow between both ends.
-    pub(crate) fn bridge(&mut self, call: CallId, ctx: &mut Context<'_>) {
+    /// The end toward the customer.
+    pub(crate) fn customer_mut(&mut self) -> &mut MediaLeg {
+        if self.originator.side == Side::Meta { &mut self.originator } else { &mut self.called }
+    }
+
+    /// Whether the agents' side holds the call.
+    pub(crate) const fn is_held(&self) -> bool {
+        self.originator.held || self.called.held
+    }
+
+    /// Begins both streams.
+    pub(crate) fn start(&mut self, ctx: &mut Context<'_>) {
         self.originator.start(ctx);
         self.called.start(ctx);
+    }
+
+    /// Lets audio flow between both ends.
+    pub(crate) fn bridge(&mut self, call: CallId, ctx: &mut Context<'_>) {
+        self.start(ctx);
         if !self.bridged {
             self.bridged = true;
             ctx.media(MediaCommand::Bridge { call });
@@ -114,7 +131,7 @@ impl MediaLeg {
         let sequence = u16::try_from(entropy.next_u32() & 0x7fff).unwrap_or(0);
         let stream = StreamStart { ssrc: entropy.next_u32(), sequence, timestamp: entropy.next_u32() };
         let (local, terms, configured) = (None, None, None);
-        Self { id, side, peer, stream, local, terms, configured, started: false, held: false }
+        Self { id, side, peer, stream, local, terms, configured, started: false, held: false, plays: false }
     }
 
     /// Takes what was agreed, and tells the media plane what of it is new to it.
@@ -140,6 +157,19 @@ impl MediaLeg {
             ctx.media(MediaCommand::Hold { leg: self.id, held: self.held });
         }
         self.terms = Some(Box::new(Terms { policy: policy.clone(), local: local.clone(), agreed }));
+    }
+
+    /// Lets the peer hear a sound.
+    pub(crate) fn play(&mut self, sound: Sound, ctx: &mut Context<'_>) {
+        self.plays = true;
+        ctx.media(MediaCommand::Play { leg: self.id, sound });
+    }
+
+    /// Ends the sound, if there is one.
+    pub(crate) fn stop_playing(&mut self, ctx: &mut Context<'_>) {
+        if std::mem::take(&mut self.plays) {
+            ctx.media(MediaCommand::StopPlaying { leg: self.id });
+        }
     }
 
     /// Begins the stream, once.

@@ -351,6 +351,18 @@ pub enum MediaCommand {
         /// How long to hold it, in milliseconds.
         duration_ms: u32,
     },
+    /// Let the leg's peer hear a sound from here on, instead of the one before.
+    Play {
+        /// The media leg.
+        leg: LegId,
+        /// Which.
+        sound: Sound,
+    },
+    /// No sound any more.
+    StopPlaying {
+        /// The media leg.
+        leg: LegId,
+    },
     /// Copy both directions of the Meta leg to the recorder, or stop to.
     Tap {
         /// The call.
@@ -363,6 +375,17 @@ pub enum MediaCommand {
         /// The call.
         call: CallId,
     },
+}
+
+/// A sound for a leg that has no agent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Sound {
+    /// Music on hold, over and over, while the holding agent says nothing.
+    Hold,
+    /// What a customer hears whose call is answered before an agent is: ringing or music, over and over.
+    Waiting,
+    /// The announcement of a business number (E.164 with `+`), once and alone; [`MediaEvent::Played`] tells its end.
+    Announcement(String),
 }
 
 /// The index of the media leg toward the called side.
@@ -441,6 +464,11 @@ pub enum MediaEvent {
         digit: Pii<char>,
         /// How long, in milliseconds.
         duration_ms: u32,
+    },
+    /// An announcement was heard to its end, or there is none.
+    Played {
+        /// The media leg.
+        leg: LegId,
     },
     /// Everything of the call was given back.
     Closed {

@@ -6,7 +6,7 @@ use setu_sdp::{Description, Negotiated};
 use crate::call::{Call, Context, LegState, Offering, Phase};
 use crate::dial::{permitted, read_answer};
 use crate::media::Terms;
-use crate::ports::{CALLED_MEDIA, LegCommand};
+use crate::ports::{CALLED_MEDIA, LegCommand, Sound};
 
 impl Call {
     /// A re-INVITE or UPDATE: answered from what is in force.
@@ -72,6 +72,12 @@ impl Call {
             leg.agreed = Some(described);
         }
         self.milestone(what, Some(index), ctx.now);
+        // An announcement is heard to its end first.
+        if self.announcing.is_none() && what == Milestone::Held {
+            self.media.customer_mut().play(Sound::Hold, ctx);
+        } else if self.announcing.is_none() && what == Milestone::Resumed {
+            self.media.customer_mut().stop_playing(ctx);
+        }
     }
 
     /// The media leg that a leg's session belongs to: none for legs that lost.

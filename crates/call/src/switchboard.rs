@@ -302,6 +302,11 @@ impl Call {
             MediaEvent::Key { leg, digit, duration_ms } => {
                 self.handle_key(leg.index, digit, duration_ms, ctx);
             }
+            MediaEvent::Played { leg } => {
+                if self.media.customer_mut().id == leg {
+                    self.announced(ctx, |_| true);
+                }
+            }
             MediaEvent::Closed { quality, .. } => {
                 let unasked = self.media.plane == Plane::Open;
                 self.media.plane = Plane::Closed;
@@ -342,6 +347,7 @@ const fn call_of(event: &MediaEvent) -> CallId {
         | MediaEvent::OpenFailed { leg, .. }
         | MediaEvent::FirstPacket { leg }
         | MediaEvent::Silent { leg }
+        | MediaEvent::Played { leg }
         | MediaEvent::Key { leg, .. } => leg.call,
         MediaEvent::Closed { call, .. } => *call,
     }

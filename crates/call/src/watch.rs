@@ -164,6 +164,10 @@ impl Watch {
                 let call = self.of(leg.call);
                 assert!(!call.closed && call.started.contains(&leg.index), "press where a stream runs");
             }
+            MediaCommand::Play { leg, .. } | MediaCommand::StopPlaying { leg } => {
+                let call = self.of(leg.call);
+                assert!(!call.closed && call.started.contains(&leg.index), "play where a stream runs");
+            }
             MediaCommand::Tap { call, on } => {
                 let call = self.of(*call);
                 assert!(!call.closed && (call.bridged || !on), "tap what is bridged");

@@ -191,6 +191,8 @@ impl Worker {
             | Command::Unbridge { .. }
             | Command::Direct { .. }
             | Command::Press { .. }
+            | Command::Play { .. }
+            | Command::StopPlaying { .. }
             | Command::Tap { .. } => Closing::Nothing,
         };
         self.relay_command(number, command);
@@ -227,6 +229,8 @@ impl Worker {
             | Command::Unbridge { .. }
             | Command::Direct { .. }
             | Command::Press { .. }
+            | Command::Play { .. }
+            | Command::StopPlaying { .. }
             | Command::Tap { .. } => {}
         }
     }

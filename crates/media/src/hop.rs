@@ -1,6 +1,7 @@
 //! One relay hop in memory, for benches.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use setu_model::limits::MEDIA_DATAGRAM_BYTES;
@@ -8,7 +9,10 @@ use setu_model::{CallId, LegId, Now, Secret, Side, TapFrame, Wall};
 use setu_srtp::rtp::Header;
 use setu_srtp::{Sender, SrtpError, Suite};
 
-use crate::{Arrival, AudioFormat, Channel, Command, Crypto, Event, LegSetup, MediaProfile, Relay, Sink};
+use crate::{
+    Arrival, AudioFormat, Channel, Clip, Command, Crypto, Dtmf, Event, LegSetup, MediaProfile, Play, Relay,
+    Sink,
+};
 
 /// An answered call between two encrypted legs, and the agent who speaks in it: [`packet`](Self::packet) makes a
 /// packet as it comes from the network, [`pass`](Self::pass) is the hop to measure. Keys and peers are made up.
@@ -86,6 +90,30 @@ impl RelayHop {
     }
 }
 
+impl RelayHop {
+    /// Lets Meta hear a sound while the agent says nothing, and the agent a key.
+    pub fn play(&mut self, clip: Arc<Clip>) {
+        let leg = LegId { call: CallId::from_bits(1), index: 0 };
+        for command in [
+            Command::Play { leg, clip, how: Play::Behind },
+            Command::Press { leg, digit: '1', duration_ms: 100 },
+        ] {
+            self.relay.command(command, self.now, &mut self.sent);
+        }
+    }
+
+    /// Lets time pass without a packet of the agent. Returns what was sent so far.
+    pub fn idle(&mut self, passes: Duration) -> Sent {
+        let until = self.now + passes;
+        while let Some(at) = self.relay.poll_timeout().filter(|at| *at <= until) {
+            self.now = self.now.max(at);
+            self.relay.handle_timeout(self.now, &mut self.sent);
+        }
+        self.now = until;
+        self.sent
+    }
+}
+
 impl Sink for Sent {
     fn transmit(&mut self, _: LegId, _: Channel, _: SocketAddr, datagram: &[u8]) {
         self.datagrams += 1;
@@ -110,7 +138,7 @@ fn setup(leg: LegId, side: Side, profile: MediaProfile, suite: Suite) -> LegSetu
         remote_rtcp: None,
         crypto,
         audio: AudioFormat::Opus { send_pt: PAYLOAD_TYPE, receive_pt: PAYLOAD_TYPE },
-        dtmf: None,
+        dtmf: Some(Dtmf { send_pt: 126, receive_pt: 126, clock: 8_000 }),
         profile,
         ssrc: u32::from(leg.index),
         sequence: 0,

@@ -1,6 +1,7 @@
 //! One leg of a call: what is agreed with its peer, and its two halves.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Instant;
 
 use setu_model::{LegId, MediaQuality, Now, Side};
@@ -16,7 +17,7 @@ use crate::keys::KeySender;
 use crate::outbound::{self, Outbound, Parting};
 use crate::reception::Extended;
 use crate::telephone::{Clocks, Key, KeyNews};
-use crate::{AudioFormat, Channel, Crypto, Direction, Event, LegSetup, SetupRefused, Sink};
+use crate::{AudioFormat, Channel, Clip, Crypto, Direction, Event, LegSetup, Play, SetupRefused, Sink};
 
 /// A leg, from its opening on.
 pub(crate) struct Leg {
@@ -28,6 +29,16 @@ pub(crate) struct Leg {
     pub(crate) partner: Option<u8>,
     pub(crate) inbound: Inbound,
     pub(crate) agreed: Option<Agreed>,
+    /// What the peer hears in place of comfort frames, or of all else.
+    playing: Option<Box<Playing>>,
+}
+
+/// A sound under way.
+struct Playing {
+    clip: Arc<Clip>,
+    /// The next packet.
+    at: usize,
+    how: Play,
 }
 
 /// What exists once a leg is set up.
@@ -81,6 +92,7 @@ impl Leg {
             partner: None,
             inbound: Inbound::default(),
             agreed: None,
+            playing: None,
         }
     }
 
@@ -142,6 +154,42 @@ impl Leg {
         if let Some(agreed) = self.agreed.as_mut().filter(|_| resumes) {
             agreed.outbound.resume(now);
         }
+    }
+
+    /// Begins a sound, or ends the one under way; the stream goes on with the next packet time.
+    pub(crate) fn play(&mut self, sound: Option<(Arc<Clip>, Play)>) {
+        let once = matches!(sound, Some((_, Play::Once)));
+        self.playing = sound.map(|(clip, how)| Box::new(Playing { clip, at: 0, how }));
+        if let Some(agreed) = self.agreed.as_mut().filter(|_| once) {
+            agreed.outbound.release();
+        }
+    }
+
+    /// Whether the peer hears a sound and nothing else.
+    pub(crate) fn is_announced_to(&self) -> bool {
+        self.playing.as_ref().is_some_and(|playing| playing.how == Play::Once)
+    }
+
+    /// Writes the next 20 ms of our own into `to`: of the sound that plays, or silence. Returns their length.
+    pub(crate) fn own_frame(&mut self, to: &mut [u8], sink: &mut impl Sink) -> usize {
+        let Some(audio) = self.audio() else { return 0 };
+        let mut put = |frame: &[u8]| {
+            to.get_mut(..frame.len()).map_or(0, |to| {
+                to.copy_from_slice(frame);
+                frame.len()
+            })
+        };
+        let Some(playing) = &mut self.playing else { return put(outbound::silence(audio)) };
+        let written = put(playing.clip.packet(audio, playing.at).unwrap_or(outbound::silence(audio)));
+        playing.at += 1;
+        if playing.at >= playing.clip.packets() {
+            playing.at = 0;
+            if playing.how == Play::Once {
+                self.playing = None;
+                sink.event(Event::Played { leg: self.id });
+            }
+        }
+        written
     }
 
     /// Returns whether this is the leg a recording is made of: Meta's, which speaks Opus.
@@ -323,7 +371,7 @@ impl Leg {
     /// Returns when a frame of our own is due: not while a key sounds, whose packets keep the stream going.
     fn comfort_due(&self) -> Option<Instant> {
         let agreed = self.agreed.as_ref().filter(|agreed| !agreed.keys.is_busy())?;
-        agreed.outbound.comfort_due(&agreed.setup.profile, self.direction)
+        agreed.outbound.own_due(&agreed.setup.profile, self.direction, self.playing.is_some())
     }
 
     /// Does what is due: a report, an event. Returns a comfort frame that is due, to be sent.
@@ -384,17 +432,6 @@ impl Leg {
         if let Some(datagram) = outbound.finish(guard, packet, buffer, at, len, now) {
             sink.transmit(self.id, channel, to, datagram);
         }
-    }
-
-    /// Sends 20 ms of silence.
-    pub(crate) fn send_comfort(&mut self, packet: Parting, now: Instant, sink: &mut impl Sink) {
-        let Some(agreed) = &self.agreed else { return };
-        let silence = outbound::silence(agreed.setup.audio);
-        let mut buffer = [0; HEADER_LEN + 160 + crate::Relay::ROOM];
-        if let Some(to) = buffer.get_mut(HEADER_LEN..HEADER_LEN + silence.len()) {
-            to.copy_from_slice(silence);
-        }
-        self.send(packet, &mut buffer, HEADER_LEN, silence.len(), now, sink);
     }
 
     /// Returns the leg's counters.

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod address;
+mod clip;
 mod feed;
 mod g711;
 mod guard;
@@ -25,8 +26,9 @@ mod stream;
 mod telephone;
 mod transcode;
 
+pub use clip::{Cadence, Clip, ClipError};
 pub use hop::{Datagram, RelayHop, Sent};
-pub use port::{Arrival, Channel, Command, Direction, Event, OpenFailure, Sink};
+pub use port::{Arrival, Channel, Command, Direction, Event, OpenFailure, Play, Sink};
 pub use profile::{Comfort, Latch, MediaProfile, Packetisation};
 pub use relay::Relay;
 pub use setup::{AudioFormat, Crypto, Dtmf, LegSetup, SetupRefused};

@@ -73,9 +73,14 @@ impl Outbound {
         self.comfort_at = self.comfort_at.map(|_| now + TICK);
     }
 
-    /// Returns when a comfort frame is due.
-    pub(crate) fn comfort_due(&self, profile: &MediaProfile, direction: Direction) -> Option<Instant> {
-        let wanted = profile.comfort == Comfort::Continuous || self.packets == 0;
+    /// Returns when a frame of our own is due: of a sound that `plays`, or a comfort frame.
+    pub(crate) fn own_due(
+        &self,
+        profile: &MediaProfile,
+        direction: Direction,
+        plays: bool,
+    ) -> Option<Instant> {
+        let wanted = plays || profile.comfort == Comfort::Continuous || self.packets == 0;
         if !wanted || !direction.sends() {
             return None;
         }

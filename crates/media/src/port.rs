@@ -1,10 +1,11 @@
 //! What goes in and out of the media plane: commands, events, packets.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use setu_model::{CallId, LegId, MediaQuality, Side, TapFrame};
 
-use crate::{LegSetup, SetupRefused};
+use crate::{Clip, LegSetup, SetupRefused};
 
 /// What the call tells the media plane.
 #[derive(Debug, Clone)]
@@ -53,6 +54,20 @@ pub enum Command {
         /// How long to hold it, in milliseconds: 40 to 5,000, anything else is brought there.
         duration_ms: u32,
     },
+    /// Let the leg's peer hear a sound from here on, instead of whatever sound was commanded before.
+    Play {
+        /// The leg.
+        leg: LegId,
+        /// What.
+        clip: Arc<Clip>,
+        /// How.
+        how: Play,
+    },
+    /// No sound any more: the leg goes on with what its partner says, or comfort frames.
+    StopPlaying {
+        /// The leg.
+        leg: LegId,
+    },
     /// Open or close the tap on the call's Meta leg. Opening it again starts a new time line.
     Tap {
         /// The call.
@@ -82,6 +97,8 @@ impl Command {
             | Self::Unbridge { leg }
             | Self::Direct { leg, .. }
             | Self::Press { leg, .. }
+            | Self::Play { leg, .. }
+            | Self::StopPlaying { leg }
             | Self::CloseLeg { leg } => leg.call,
             Self::Configure(setup) => setup.leg.call,
             Self::Tap { call, .. } | Self::Close { call } => *call,
@@ -133,6 +150,11 @@ pub enum Event {
         /// How long the key was held, in milliseconds.
         duration_ms: u32,
     },
+    /// A [`Play::Once`] was heard to its end.
+    Played {
+        /// The leg.
+        leg: LegId,
+    },
     /// The leg is gone.
     LegClosed {
         /// The leg.
@@ -147,6 +169,15 @@ pub enum Event {
         /// The counters of each leg that was not closed before, in the order of their indexes.
         quality: Vec<(LegId, MediaQuality)>,
     },
+}
+
+/// How a sound is played.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Play {
+    /// Over and over, in place of comfort frames: while the partner speaks, it is heard instead. Music on hold.
+    Behind,
+    /// Once, and nothing else meanwhile; [`Event::Played`] tells its end. An announcement.
+    Once,
 }
 
 /// Why a leg got no local address.

@@ -1,5 +1,6 @@
 //! The relay of one call: its legs, and who feeds whom.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use setu_model::limits::OPUS_PACKET_BYTES;
@@ -8,13 +9,16 @@ use setu_srtp::TelephoneEvent;
 use setu_srtp::demux::{self, Kind};
 use setu_srtp::rtp::HEADER_LEN;
 
+use crate::clip::MOST_CLIP_BYTES;
 use crate::feed::{Feed, Route};
 use crate::inbound::Meaning;
 use crate::leg::{Agreed, Clock, Leg, Taken};
-use crate::outbound::{self, Parting};
+use crate::outbound::Parting;
 use crate::stream::{Arrived, Source, Stamp};
 use crate::telephone::{Key, KeyNews};
-use crate::{Arrival, Channel, Command, Direction, Event, LegSetup, OpenFailure, SetupRefused, Sink};
+use crate::{
+    Arrival, Channel, Clip, Command, Direction, Event, LegSetup, OpenFailure, Play, SetupRefused, Sink,
+};
 
 /// The media of one call. Owned by one worker; **handle, then wait**: every method that can produce something is
 /// handed the [`Sink`] it goes to, and [`poll_timeout`](Self::poll_timeout) tells when to come back.
@@ -63,6 +67,8 @@ impl Relay {
             Command::Unbridge { leg } => self.part(leg.index),
             Command::Direct { leg, direction } => self.direct(leg, direction, now, sink),
             Command::Press { leg, digit, duration_ms } => self.press(leg, digit, duration_ms, now, sink),
+            Command::Play { leg, clip, how } => self.play(leg, Some((clip, how)), now, sink),
+            Command::StopPlaying { leg } => self.play(leg, None, now, sink),
             Command::Tap { call, on } => self.tap = on.then_some(Tap { call, opened: now }),
             Command::CloseLeg { leg } => self.close_leg(leg, now, sink),
             Command::Close { call } => {
@@ -121,10 +127,13 @@ impl Relay {
         self.handle_keys(now, sink);
         for leg in &mut self.legs {
             let Some(comfort) = leg.handle_timeout(self.clock, now, sink) else { continue };
-            if let Some((tap, audio)) = self.tap.filter(|_| leg.is_tapped()).zip(leg.audio()) {
-                tap.frame(TapChannel::Agent, comfort.stamp, outbound::silence(audio), now, sink);
+            let mut buffer = [0; HEADER_LEN + MOST_CLIP_BYTES + Self::ROOM];
+            let Some(frame) = buffer.get_mut(HEADER_LEN..) else { return };
+            let len = leg.own_frame(frame, sink);
+            if let Some(tap) = self.tap.filter(|_| leg.is_tapped()) {
+                tap.frame(TapChannel::Agent, comfort.stamp, frame.get(..len).unwrap_or_default(), now, sink);
             }
-            leg.send_comfort(comfort, now, sink);
+            leg.send(comfort, &mut buffer, HEADER_LEN, len, now, sink);
         }
     }
 
@@ -228,7 +237,11 @@ impl Relay {
         let Some(index) = self.legs.get(at).map(|leg| leg.id.index) else { return };
         let Some((_, partner)) = self.pair(index) else { return };
         let Ok([from, to]) = self.legs.get_disjoint_mut([at, partner]) else { return };
-        if !from.direction.receives() || !to.may_send() || !(1..=OPUS_PACKET_BYTES).contains(&taken.len) {
+        if !from.direction.receives()
+            || !to.may_send()
+            || to.is_announced_to()
+            || !(1..=OPUS_PACKET_BYTES).contains(&taken.len)
+        {
             return;
         }
         Hop { from: index, to, tap: self.tap, now }.pass(taken, buffer, sink);
@@ -273,6 +286,13 @@ impl Relay {
                 leg.send_key(now, sink);
             }
         }
+    }
+
+    fn play(&mut self, leg: LegId, sound: Option<(Arc<Clip>, Play)>, now: Instant, sink: &mut impl Sink) {
+        if let Some(leg) = self.leg_mut(leg) {
+            leg.play(sound);
+        }
+        self.handle_timeout(now, sink);
     }
 
     fn press(&mut self, leg: LegId, digit: char, duration_ms: u32, now: Instant, sink: &mut impl Sink) {

@@ -3,9 +3,10 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
-use std::time::Instant;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use setu_media::RelayHop;
+use setu_media::{Cadence, Clip, RelayHop};
 use setu_srtp::Suite;
 
 thread_local!(static COUNT: Cell<u64> = const { Cell::new(0) });
@@ -46,4 +47,17 @@ fn a_packet_passes_without_an_allocation() {
         assert_eq!(COUNT.with(Cell::get) - before, 0, "{suite}");
         assert!(sent.datagrams > 500);
     }
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a test owns its clock")]
+fn a_sound_and_its_keys_are_sent_without_an_allocation() {
+    let start = Instant::now();
+    let mut hop = RelayHop::new(Suite::AesCm128HmacSha1_80, start).unwrap();
+    let sound = Arc::new(Clip::tone(Cadence::HOLD));
+    hop.play(sound);
+    let before = COUNT.with(Cell::get);
+    let sent = hop.idle(Duration::from_secs(10));
+    assert_eq!(COUNT.with(Cell::get) - before, 0);
+    assert!(sent.datagrams >= 500, "{sent:?}");
 }

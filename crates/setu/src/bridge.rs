@@ -372,6 +372,8 @@ impl Driver {
             | Command::Unbridge { .. }
             | Command::Direct { .. }
             | Command::Press { .. }
+            | Command::Play { .. }
+            | Command::StopPlaying { .. }
             | Command::Tap { .. }
             | Command::CloseLeg { .. } => return,
         };

@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use setu_call::{
-    AgentConfig, CallConfig, CallLimits, DialPlan, Egress, Keys, NumberConfig, NumberRoute, Srtp, Timers,
-    TrunkConfig,
+    AgentConfig, Answers, CallConfig, CallLimits, DialPlan, Egress, Keys, NumberConfig, NumberRoute, Srtp,
+    Timers, TrunkConfig,
 };
+use setu_media::{Cadence, Clip, ClipError};
 use setu_media_net::{MediaNetConfig, MediaSide};
 use setu_model::{CallFacts, CallId, Direction, Secret, Side, Wall};
 use setu_recording::{RecorderConfig, Tags};
@@ -22,15 +24,15 @@ use setu_sip_net::{
 };
 
 use crate::config::{
-    Account, Codec, Config, DigestHash, DtmfBy, DtmfRecord, MediaAddresses, Number, SrtpUse, Trunk,
-    TrunkTransport,
+    Account, Codec, Config, DigestHash, DtmfBy, DtmfRecord, MediaAddresses, Number, SoundFrom, SrtpUse,
+    Trunk, TrunkTransport,
 };
-use crate::driver::{MetaPeer, ShardSettings, TrunkPeer};
+use crate::driver::{MetaPeer, ShardSettings, Sounds, TrunkPeer};
 
-/// Builds the settings of a shard, reading every password.
+/// Builds the settings of a shard, reading every password and sound.
 ///
 /// # Errors
-/// Names the password that cannot be read.
+/// Names the password or sound that cannot be read, and how to mend it.
 pub fn shard(config: &Config) -> Result<ShardSettings, SettingsError> {
     Ok(ShardSettings {
         endpoint: endpoint(config)?,
@@ -47,12 +49,48 @@ pub fn shard(config: &Config) -> Result<ShardSettings, SettingsError> {
         },
         trunks: config.trunks.iter().map(|t| (t.name.clone(), TrunkPeer { hop: trunk_hop(t) })).collect(),
         silence: Duration::from_secs(config.limits.silence_s),
+        sounds: sounds(config)?,
     })
 }
 
-/// A password that cannot be read.
+/// Reads and encodes every sound.
+fn sounds(config: &Config) -> Result<Sounds, SettingsError> {
+    let announcement = |n: &Number| {
+        let path = n.announcement.as_ref()?;
+        let setting = format!("numbers.announcement of {}", n.number);
+        Some(sound_file(&setting, path, LONGEST_ANNOUNCEMENT_S).map(|clip| (n.number.clone(), clip)))
+    };
+    Ok(Sounds {
+        hold: sound("media.music_on_hold", &config.media.music_on_hold, Cadence::HOLD)?,
+        waiting: sound("media.waiting", &config.media.waiting, Cadence::RINGBACK)?,
+        announcements: config.numbers.iter().filter_map(announcement).collect::<Result<_, _>>()?,
+    })
+}
+
+fn sound(setting: &str, from: &SoundFrom, tone: Cadence) -> Result<Option<Arc<Clip>>, SettingsError> {
+    match from {
+        SoundFrom::Tone => Ok(Some(Arc::new(Clip::tone(tone)))),
+        SoundFrom::Silence => Ok(None),
+        SoundFrom::File(path) => sound_file(setting, path, Clip::LONGEST_S).map(Some),
+    }
+}
+
+fn sound_file(setting: &str, path: &Path, longest_s: u32) -> Result<Arc<Clip>, SettingsError> {
+    let wrong = |problem: String| SettingsError { owner: format!("{setting}, {}", path.display()), problem };
+    let file = std::fs::read(path).map_err(|error| wrong(error.to_string()))?;
+    let clip = Clip::from_ogg_opus(&file).map_err(|why| wrong(format!("{why}; {}", ClipError::REMEDY)))?;
+    if clip.packets() > longest_s as usize * 50 {
+        return Err(wrong(format!("longer than {longest_s} s; cut it")));
+    }
+    Ok(Arc::new(clip))
+}
+
+/// The longest announcement, in seconds: below what the call core waits for.
+const LONGEST_ANNOUNCEMENT_S: u32 = 60;
+
+/// A password or sound that cannot be read.
 #[derive(Debug, thiserror::Error)]
-#[error("the password of {owner}: {problem}")]
+#[error("{owner}: {problem}")]
 pub struct SettingsError {
     owner: String,
     problem: String,
@@ -133,12 +171,12 @@ fn access(config: &Config) -> Result<Access, SettingsError> {
 }
 
 fn number_password(number: &Number) -> Result<Secret<String>, SettingsError> {
-    let owner = || format!("number {}", number.number);
+    let owner = || format!("the password of number {}", number.number);
     number.password.read().map_err(|problem| SettingsError { owner: owner(), problem })
 }
 
 fn account_password(account: &Account) -> Result<Secret<String>, SettingsError> {
-    let owner = || format!("account {}", account.name);
+    let owner = || format!("the password of account {}", account.name);
     account.password.read().map_err(|problem| SettingsError { owner: owner(), problem })
 }
 
@@ -153,7 +191,13 @@ fn calls(config: &Config) -> CallConfig {
                 }
                 (None | Some(_), None) | (None, Some(_)) => NumberRoute::Agents(n.agents.clone()),
             };
-            (n.number.clone(), NumberConfig { route, record: config.recording.enabled })
+            let answers = if n.answer_at_once { Answers::AtOnce } else { Answers::WithTheAgent };
+            let number = NumberConfig {
+                answers,
+                announces: n.announcement.is_some(),
+                ..NumberConfig::new(route, config.recording.enabled)
+            };
+            (n.number.clone(), number)
         })
         .collect();
     CallConfig {

@@ -44,6 +44,7 @@ fn every_default_shown_in_the_example_is_the_real_one() {
         "private_key",
         "\"wa.meta.vc\"",
         "level",
+        "announcement",
         "country_code",
     ];
     let uncommented: String = text
@@ -101,4 +102,17 @@ fn what_cannot_work_is_refused_with_a_remedy() {
 fn a_missing_file_is_named() {
     let said = Config::load(Path::new("/nonexistent/setu.toml")).unwrap_err().to_string();
     assert!(said.contains("/nonexistent/setu.toml") && said.contains("example-config"), "{said}");
+}
+
+#[test]
+fn a_sound_that_cannot_go_to_meta_is_refused_with_the_command_that_converts_it() {
+    let (folder, text) = example();
+    std::fs::write(folder.path().join("hold.wav"), b"RIFF\0\0\0\0WAVEfmt ").unwrap();
+    for (file, problem) in [("hold.wav", "no readable Ogg file"), ("missing.opus", "No such file")] {
+        let text = text.replace("# music_on_hold = \"tone\"", &format!("music_on_hold = \"{file}\""));
+        let config = Config::parse(&text, folder.path()).unwrap();
+        let refusal = setu::settings::shard(&config).unwrap_err().to_string();
+        assert!(refusal.contains(problem) && refusal.contains(file), "{refusal}");
+        assert_eq!(refusal.contains("convert it: ffmpeg -i IN -ac 1"), file == "hold.wav", "{refusal}");
+    }
 }

@@ -6,5 +6,6 @@ mod business_initiated;
 mod house;
 mod keys;
 mod session;
+mod sounds;
 mod support;
 mod user_initiated;

@@ -17,9 +17,9 @@ fn hold_and_resume_end_in_the_bridge() {
         let mut house = House::with_alice();
         let (_, _, agent) = house.talking();
         house.reoffers(agent, Some(&held(how)));
-        assert_eq!(house.says(), ["hold 1", "accept 1"], "{how}");
+        assert_eq!(house.says(), ["hold 1", "play 0 hold", "accept 1"], "{how}");
         house.reoffers(agent, Some(AGENT_ANSWER));
-        assert_eq!(house.says(), ["resume 1", "accept 1"], "{how}");
+        assert_eq!(house.says(), ["resume 1", "stop playing 0", "accept 1"], "{how}");
     }
 }
 
@@ -28,9 +28,9 @@ fn the_old_way_to_hold_with_a_null_address_moves_nobody() {
     let mut house = House::with_alice();
     let (_, _, agent) = house.talking();
     house.reoffers(agent, Some(&AGENT_ANSWER.replace("203.0.113.7", "0.0.0.0")));
-    assert_eq!(house.says(), ["hold 1", "accept 1"]);
+    assert_eq!(house.says(), ["hold 1", "play 0 hold", "accept 1"]);
     house.reoffers(agent, Some(AGENT_ANSWER));
-    assert_eq!(house.says(), ["resume 1", "accept 1"]);
+    assert_eq!(house.says(), ["resume 1", "stop playing 0", "accept 1"]);
 }
 
 #[test]
@@ -69,7 +69,7 @@ fn a_reinvite_without_an_offer_gets_what_is_in_force_and_its_ack_answers() {
     assert_eq!(house.says(), ["accept 1"]);
     assert!(house.said.get(&agent).unwrap().contains("opus/48000"));
     house.leg(LegEvent::Acked { leg: agent, sdp: Some(Bytes::from(held("a=sendonly"))) });
-    assert_eq!(house.says(), ["hold 1"]);
+    assert_eq!(house.says(), ["hold 1", "play 0 hold"]);
     house.leg(LegEvent::Acked { leg: agent, sdp: Some(Bytes::from(AGENT_ANSWER)) });
     assert_eq!(house.says(), [""; 0], "an answer without an offer");
 }
@@ -105,7 +105,7 @@ fn a_leg_without_media_ends_the_call_on_both_sides_unless_it_holds() {
     let (call, meta, agent) = house.talking();
     house.reoffers(agent, Some(&held("a=inactive")));
     house.tell(Input::Media(MediaEvent::Silent { leg: agent }));
-    assert_eq!(house.says(), ["hold 1", "accept 1"], "who holds has nothing to send");
+    assert_eq!(house.says(), ["hold 1", "play 0 hold", "accept 1"], "who holds has nothing to send");
     house.tell(Input::Media(MediaEvent::Silent { leg: meta }));
     assert_eq!(house.says(), ["hang up 0 media_timeout", "hang up 1 media_timeout", "close"]);
     house.confirm(call, &[0, 1]);

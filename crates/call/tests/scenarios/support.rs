@@ -8,7 +8,7 @@ use bytes::Bytes;
 use setu_call::{
     AgentConfig, CallConfig, ContactId, DeskChange, DialTarget, EndHow, Input, LegCommand, LegEvent,
     MediaCommand, MediaEvent, NumberConfig, NumberRoute, Offered, Origin, Output, RecordCommand, RecordEvent,
-    Srtp, Switchboard, TrunkConfig, Watch, agent_refusal,
+    Sound, Srtp, Switchboard, TrunkConfig, Watch, agent_refusal,
 };
 use setu_model::{
     CallFacts, CallId, Cause, Cdr, Direction, Ingress, LegId, MediaQuality, Now, Pii, RecordingRef,
@@ -271,6 +271,12 @@ impl House {
             MediaCommand::Press { leg, digit, duration_ms } => {
                 format!("press {} {} for {duration_ms} ms", leg.index, digit.reveal())
             }
+            MediaCommand::Play { leg, sound } => match sound {
+                Sound::Hold => format!("play {} hold", leg.index),
+                Sound::Waiting => format!("play {} waiting", leg.index),
+                Sound::Announcement(_) => format!("play {} announcement", leg.index),
+            },
+            MediaCommand::StopPlaying { leg } => format!("stop playing {}", leg.index),
             MediaCommand::Tap { on, .. } => if on { "tap" } else { "untap" }.into(),
             MediaCommand::Close { .. } => "close".into(),
         }
@@ -309,8 +315,8 @@ fn config() -> CallConfig {
     let agents = NumberRoute::Agents(vec!["alice".into(), "bob".into()]);
     let trunk = NumberRoute::Trunk { trunk: "pbx".into(), extension: "100".into() };
     let mut config = CallConfig { default_number: Some(NUMBER.into()), ..CallConfig::default() };
-    config.numbers.insert(NUMBER.into(), NumberConfig { route: agents, record: true });
-    config.numbers.insert(TRUNK_NUMBER.into(), NumberConfig { route: trunk, record: false });
+    config.numbers.insert(NUMBER.into(), NumberConfig::new(agents, true));
+    config.numbers.insert(TRUNK_NUMBER.into(), NumberConfig::new(trunk, false));
     config.agents.insert("alice".into(), AgentConfig::default());
     config.agents.insert("bob".into(), AgentConfig { srtp: Srtp::Off, ..AgentConfig::default() });
     config

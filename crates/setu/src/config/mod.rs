@@ -20,6 +20,9 @@ pub struct Config {
     pub meta: MetaSide,
     /// The private side, toward PBXs and agents.
     pub agents: AgentsSide,
+    /// What callers hear who are not with an agent.
+    #[serde(default)]
+    pub media: SoundSettings,
     /// The business numbers and where their calls go.
     #[serde(default)]
     pub numbers: Vec<Number>,
@@ -176,6 +179,48 @@ pub enum DigestHash {
     Md5,
 }
 
+/// What callers hear who are not with an agent.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SoundSettings {
+    /// What a customer hears while the agent holds the call and says nothing: two soft beeps every 5 s by default.
+    pub music_on_hold: SoundFrom,
+    /// What a customer hears whose call is answered at once, until an agent answers: ringing by default.
+    pub waiting: SoundFrom,
+}
+
+/// Where a sound comes from.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(from = "String")]
+pub enum SoundFrom {
+    /// `"tone"`: the bridge makes it.
+    #[default]
+    Tone,
+    /// `"silence"`: comfort frames.
+    Silence,
+    /// A mono Ogg Opus file of 20 ms packets, at most 20 kbit/s.
+    File(PathBuf),
+}
+
+impl From<String> for SoundFrom {
+    fn from(text: String) -> Self {
+        match &*text {
+            "tone" => Self::Tone,
+            "silence" => Self::Silence,
+            _ => Self::File(PathBuf::from(text)),
+        }
+    }
+}
+
+impl SoundFrom {
+    const fn file_mut(&mut self) -> Option<&mut PathBuf> {
+        match self {
+            Self::File(path) => Some(path),
+            Self::Tone | Self::Silence => None,
+        }
+    }
+}
+
 /// One business number: its credentials with Meta, and where its calls go.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -191,6 +236,11 @@ pub struct Number {
     pub trunk: Option<String>,
     /// The extension to dial on the trunk: configured, never taken from the call.
     pub extension: Option<String>,
+    /// Whether users' calls are answered at once; they hear `media.waiting` until an agent answers.
+    #[serde(default)]
+    pub answer_at_once: bool,
+    /// What every customer hears before talking to the agent: an Ogg Opus file as `media.music_on_hold`, at most 60 s.
+    pub announcement: Option<PathBuf>,
 }
 
 /// Whether SRTP is used on a private leg.
@@ -489,7 +539,13 @@ impl Config {
             .chain(self.agents.private_key.as_mut())
             .chain(self.agents.extra_roots.as_mut())
             .chain([&mut self.recording.folder, &mut self.cdr.file])
-            .chain(self.numbers.iter_mut().filter_map(|n| n.password.file_mut()))
+            .chain(self.media.music_on_hold.file_mut())
+            .chain(self.media.waiting.file_mut())
+            .chain(
+                self.numbers
+                    .iter_mut()
+                    .flat_map(|n| n.announcement.as_mut().into_iter().chain(n.password.file_mut())),
+            )
             .chain(self.accounts.iter_mut().filter_map(|a| a.password.file_mut()));
         for path in paths {
             if path.is_relative() {

@@ -1,18 +1,21 @@
 //! The call core's media commands in the words of the media plane, and its events back.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use setu_call::{CALLED_MEDIA, MediaCommand, MediaEvent, MediaSetup, PeerKind};
-use setu_media::{AudioFormat, Command, Crypto, Direction, Dtmf, Event, LegSetup, MediaProfile};
+use setu_call::{CALLED_MEDIA, MediaCommand, MediaEvent, MediaSetup, PeerKind, Sound};
+use setu_media::{AudioFormat, Command, Crypto, Direction, Dtmf, Event, LegSetup, MediaProfile, Play};
 use setu_model::LegId;
 use setu_sdp::{AudioCodec, Negotiated, SrtpSuite};
 use setu_srtp::Suite;
 
-/// Translates one command.
-pub(super) fn commands(command: MediaCommand, silence: Duration) -> Vec<Command> {
-    let one = match command {
+use super::ShardSettings;
+
+/// Translates one command; an event in its place where there is nothing to do.
+pub(super) fn command(command: MediaCommand, settings: &ShardSettings) -> Result<Command, MediaEvent> {
+    Ok(match command {
         MediaCommand::Open { leg, side } => Command::Open { leg, side },
-        MediaCommand::Configure(setup) => Command::Configure(Box::new(leg_setup(*setup, silence))),
+        MediaCommand::Configure(setup) => Command::Configure(Box::new(leg_setup(*setup, settings.silence))),
         MediaCommand::Start { leg } => Command::Start { leg },
         MediaCommand::Bridge { call } => {
             Command::Bridge { one: LegId::originator(call), other: LegId { call, index: CALLED_MEDIA } }
@@ -24,10 +27,23 @@ pub(super) fn commands(command: MediaCommand, silence: Duration) -> Vec<Command>
         MediaCommand::Press { leg, digit, duration_ms } => {
             Command::Press { leg, digit: digit.into_inner(), duration_ms }
         }
+        MediaCommand::Play { leg, sound } => {
+            let sounds = &settings.sounds;
+            let (clip, how) = match sound {
+                Sound::Hold => (sounds.hold.as_ref(), Play::Behind),
+                Sound::Waiting => (sounds.waiting.as_ref(), Play::Behind),
+                Sound::Announcement(number) => (sounds.announcements.get(&number), Play::Once),
+            };
+            match (clip, how) {
+                (Some(clip), how) => Command::Play { leg, clip: Arc::clone(clip), how },
+                (None, Play::Behind) => Command::StopPlaying { leg },
+                (None, Play::Once) => return Err(MediaEvent::Played { leg }),
+            }
+        }
+        MediaCommand::StopPlaying { leg } => Command::StopPlaying { leg },
         MediaCommand::Tap { call, on } => Command::Tap { call, on },
         MediaCommand::Close { call } => Command::Close { call },
-    };
-    vec![one]
+    })
 }
 
 /// Translates one event; none if the call core need not know.
@@ -39,6 +55,7 @@ pub(super) fn event(event: Event) -> Option<MediaEvent> {
         Event::FirstPacket { leg } => MediaEvent::FirstPacket { leg },
         Event::Silent { leg } => MediaEvent::Silent { leg },
         Event::Dtmf { leg, digit, duration_ms } => MediaEvent::Key { leg, digit: digit.into(), duration_ms },
+        Event::Played { leg } => MediaEvent::Played { leg },
         Event::LegClosed { .. } => return None,
         Event::Closed { call, quality } => MediaEvent::Closed { call, quality },
     })

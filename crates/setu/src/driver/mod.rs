@@ -8,9 +8,11 @@ mod media;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Instant;
 
 use setu_call::{CallConfig, ContactId, RecordCommand, RecordEvent, Switchboard};
+use setu_media::Clip;
 use setu_model::{Cdr, Entropy, Now, Secret, Side};
 use setu_sip::{
     Arrival, Binding, Endpoint, EndpointConfig, Event, FlowId, Hop, Message, ParseError, SendToken,
@@ -76,6 +78,19 @@ pub struct ShardSettings {
     pub trunks: BTreeMap<String, TrunkPeer>,
     /// How long a leg may stay silent.
     pub silence: std::time::Duration,
+    /// What callers hear who are not with an agent.
+    pub sounds: Sounds,
+}
+
+/// What callers hear who are not with an agent. None is silence.
+#[derive(Debug, Clone, Default)]
+pub struct Sounds {
+    /// While the agent holds.
+    pub hold: Option<Arc<Clip>>,
+    /// Before an agent answers.
+    pub waiting: Option<Arc<Clip>>,
+    /// Before talking to the agent, by business number (E.164 with `+`).
+    pub announcements: BTreeMap<String, Arc<Clip>>,
 }
 
 /// Meta's SIP edge, and who we are to it.
@@ -223,11 +238,11 @@ impl Shard {
         use setu_call::Output as Call;
         match output {
             Call::Leg(command) => self.command_leg(command, now),
-            Call::Media(command) => {
-                for command in media::commands(command, self.settings.silence) {
-                    self.outputs.push_back(Output::Media(command));
-                }
-            }
+            Call::Media(command) => match media::command(command, &self.settings) {
+                Ok(command) => self.outputs.push_back(Output::Media(command)),
+                // An announcement that a reload took away is over at once.
+                Err(event) => self.calls.handle(setu_call::Input::Media(event), now),
+            },
             Call::Record(command) => self.outputs.push_back(Output::Record(command)),
             Call::Cdr(cdr) => self.outputs.push_back(Output::Cdr(cdr)),
             Call::Drained => self.outputs.push_back(Output::Drained),

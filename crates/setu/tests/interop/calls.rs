@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use setu_model::{Cause, Cdr, Side};
+use setu_model::{Cause, Cdr, Milestone, Side};
 use setu_twin::Person;
 use setu_twin::meta::{CallReport, CallSpec, UserSaw};
 
@@ -96,6 +96,46 @@ async fn keys_pass(dtmf_mode: &str, allow: &str) {
             .collect()
     };
     assert_eq!((digits(Side::Agents), digits(Side::Meta)), ("1#".into(), "9*".into()), "{dtmf_mode} {allow}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sound_file_made_by_the_documented_command_is_announced_before_the_agent_is_heard() {
+    let ports = Ports::pick();
+    let asterisk = Asterisk::start(&AsteriskSpec {
+        bridge: format!("sip:127.0.0.1:{}", ports.udp),
+        allow: "opus",
+        media_encryption: "no",
+        dtmf_mode: "rfc4733",
+        tone_hz: AGENT_HZ,
+    });
+    let announced =
+        trunk(asterisk.port).replace("trunk = \"pbx\"", "trunk = \"pbx\"\nannouncement = \"consent.opus\"");
+    let house = House::new(ports, &announced);
+    let (from, to) = (house.path("consent.wav"), house.path("consent.opus"));
+    let (from, to) = (from.to_string_lossy(), to.to_string_lossy());
+    tool("ffmpeg", &["-f", "lavfi", "-i", "sine=frequency=600:duration=1.5", &from]);
+    // As the refusal of any other file says.
+    let command = setu_media::ClipError::REMEDY.split_once("ffmpeg ").unwrap().1;
+    let command = command.split_whitespace().map(|word| match word {
+        "IN" => &*from,
+        "OUT.opus" => &*to,
+        other => other,
+    });
+    tool("ffmpeg", &command.collect::<Vec<_>>());
+    let _bridge = house.serve();
+    let edge = house.edge().await;
+    let spec = CallSpec::new(CUSTOMER, NUMBER).by(Person::saying(CUSTOMER_HZ).hanging_up_after(TALK_MS));
+    let report = edge.call(spec).await.unwrap();
+    customer_was_served(&report);
+    let heard = &report.heard;
+    assert!((1_300..=1_700).contains(&heard.heard_ms(600.0, 10.0)), "{heard:?}");
+    let agent = heard.tones.iter().find(|tone| (tone.hz - f64::from(AGENT_HZ)).abs() < 10.0).unwrap();
+    assert!((1_300..=2_000).contains(&agent.from_ms), "after the announcement: {heard:?}");
+    let cdr = house.cdrs(1).remove(0);
+    let recorded = cdr.recording.as_ref().unwrap().duration_ms;
+    assert!((2_200..=2_700).contains(&recorded), "from the end of the announcement on: {recorded} ms");
+    let since = |what| cdr.timeline.first(what).unwrap();
+    assert!(since(Milestone::Bridged) - since(Milestone::Answered) >= 1_400, "{cdr:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

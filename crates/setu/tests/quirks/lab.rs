@@ -36,6 +36,8 @@ pub(crate) struct Setup {
     pub(crate) algorithms: Vec<setu_twin::Algorithm>,
     /// Settings of the agent's account.
     pub(crate) account: &'static str,
+    /// Settings of the business number.
+    pub(crate) number: &'static str,
     /// Further sections of the configuration.
     pub(crate) config: &'static str,
 }
@@ -51,6 +53,7 @@ impl Default for Setup {
             transport: Transport::Udp,
             algorithms: vec![setu_twin::Algorithm::Sha256, setu_twin::Algorithm::Md5],
             account: "",
+            number: "",
             config: "",
         }
     }
@@ -278,7 +281,7 @@ fn config_text(setup: &Setup, [meta, tcp, tls, udp]: [u16; 4], edge: u16) -> Str
     // Below the range the system hands out. Ports of other processes' tests in it are skipped as busy.
     let shift = u16::try_from(std::process::id() % 50).unwrap() * 4;
     let media = 12_000 + (MEDIA.fetch_add(1, Ordering::Relaxed) % 110 * 160 + shift) % 18_000;
-    let (account, rest) = (setup.account, setup.config);
+    let (account, number, rest) = (setup.account, setup.number, setup.config);
     format!(
         r#"
 [meta]
@@ -304,6 +307,7 @@ ports = "{}-{}"
 number = "{NUMBER}"
 password = "a-number"
 agents = ["alice"]
+{number}
 [[accounts]]
 name = "alice"
 password = "an-agent"

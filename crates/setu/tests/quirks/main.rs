@@ -10,3 +10,4 @@ mod every_switch;
 mod lab;
 mod media;
 mod requests;
+mod sounds;
