@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use setu_model::EgressPolicy;
 use setu_sdp::AudioCodec;
-
-use crate::egress::Egress;
 
 /// Everything the call core is configured with.
 #[derive(Debug, Clone, Default)]
@@ -21,7 +20,7 @@ pub struct CallConfig {
     /// The business number for agents and trunks that name none, E.164 with `+`.
     pub default_number: Option<String>,
     /// Where media may be sent.
-    pub egress: Egress,
+    pub egress: EgressPolicy,
     /// How long things may take.
     pub timers: Timers,
     /// How much there may be.

@@ -208,10 +208,13 @@ pub(crate) fn read_answer(
 /// Refuses to send media where the operator does not allow it.
 pub(crate) fn permitted(agreed: &Negotiated, ctx: &Context<'_>) -> Result<(), String> {
     let rtcp = agreed.remote_rtcp.unwrap_or(agreed.remote);
-    match [agreed.remote, rtcp].into_iter().find(|to| !ctx.config.egress.permits(to.ip())) {
-        Some(to) => Err(format!("media to {} is not allowed (egress.allow)", to.ip())),
-        None => Ok(()),
+    for to in [agreed.remote.ip(), rtcp.ip()] {
+        // An unspecified address stands for a peer on hold (RFC 2543): nothing is sent to it.
+        if !to.to_canonical().is_unspecified() {
+            ctx.config.egress.check(to).map_err(|refusal| format!("media: {refusal}"))?;
+        }
     }
+    Ok(())
 }
 
 /// The shortest time one agent rings, whatever is configured: each turn asks the desk.

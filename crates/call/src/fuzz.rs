@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use setu_model::{
-    CallFacts, CallId, Cdr, Direction, Ingress, LegId, Now, Pii, RecordingRef, SeededEntropy, Wall,
+    CallFacts, CallId, Cdr, Direction, EgressPolicy, Ingress, LegId, Now, Pii, RecordingRef, SeededEntropy,
+    Wall,
 };
 use setu_sdp::{Description, Local, Policy};
 
@@ -286,6 +287,8 @@ fn config() -> CallConfig {
     let agents = NumberRoute::Agents(vec!["alice".into(), "bob".into()]);
     let trunk = NumberRoute::Trunk { trunk: "pbx".into(), extension: "100".into() };
     let mut config = CallConfig { default_number: Some(AGENTS_NUMBER.into()), ..CallConfig::default() };
+    let networks = ["203.0.113.0/24", "198.51.100.0/24", "192.0.2.0/24"];
+    config.egress = EgressPolicy::new(networks.iter().filter_map(|network| network.parse().ok()).collect());
     let at_once = NumberConfig { answers: crate::Answers::AtOnce, ..NumberConfig::new(agents, true) };
     config.numbers.insert(AGENTS_NUMBER.into(), at_once);
     let announces = NumberConfig { announces: true, ..NumberConfig::new(trunk, true) };

@@ -12,7 +12,6 @@ mod config;
 mod connect;
 mod desk;
 mod dial;
-mod egress;
 mod fuzz;
 mod hangup;
 mod headers;
@@ -34,7 +33,6 @@ pub use config::{
     TrunkConfig,
 };
 pub use desk::DeskChange;
-pub use egress::Egress;
 #[doc(hidden)]
 pub use fuzz::fuzz_operations;
 pub use headers::{MOST_VALUE_BYTES, setu_headers};

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod cdr;
+mod egress;
 mod entropy;
 mod facts;
 mod id;
@@ -17,6 +18,7 @@ mod time;
 pub use cdr::{
     AnsweredBy, Cdr, DigitRecord, LegRecord, MediaQuality, Milestone, RecordingRef, Timeline, TimelineEntry,
 };
+pub use egress::{EgressPolicy, EgressRefusal};
 pub use entropy::{Entropy, SeededEntropy};
 pub use facts::{CallFacts, Direction, Ingress, Side};
 pub use id::{CallId, InvalidCallId, LegId};

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use setu_call::{
-    AgentConfig, Answers, CallConfig, CallLimits, DialPlan, Egress, Keys, NumberConfig, NumberRoute, Srtp,
-    Timers, TrunkConfig,
+    AgentConfig, Answers, CallConfig, CallLimits, DialPlan, Keys, NumberConfig, NumberRoute, Srtp, Timers,
+    TrunkConfig,
 };
 use setu_media::{Cadence, Clip, ClipError};
 use setu_media_net::{MediaNetConfig, MediaSide};
-use setu_model::{CallFacts, CallId, Direction, Secret, Side, Wall};
+use setu_model::{CallFacts, CallId, Direction, EgressPolicy, Secret, Side, Wall};
 use setu_recording::{RecorderConfig, Tags};
 use setu_sdp::AudioCodec;
 use setu_sip::digest::Algorithm;
@@ -19,9 +19,7 @@ use setu_sip::{Access, AccountAccess, NumberAccess, TrunkAccess};
 use setu_sip::{EndpointConfig, Limits, SideConfig};
 use setu_sip::{Hop, Transport};
 
-use setu_sip_net::{
-    CertificateFiles, EgressPolicy, ListenerConfig, PinnedHosts, SipNetConfig, TlsConfig, Trust,
-};
+use setu_sip_net::{CertificateFiles, ListenerConfig, PinnedHosts, SipNetConfig, TlsConfig, Trust};
 
 use crate::config::{
     Account, Codec, Config, DigestHash, DtmfBy, DtmfRecord, MediaAddresses, Number, SoundFrom, SrtpUse,
@@ -235,9 +233,7 @@ fn calls(config: &Config) -> CallConfig {
             strip: config.dial_plan.strip.clone(),
             country_code: config.dial_plan.country_code.clone(),
         },
-        egress: Egress {
-            allow: config.egress.allow.iter().map(|net| (net.network(), net.prefix_len())).collect(),
-        },
+        egress: EgressPolicy::new(config.egress.allow.clone()),
         timers: Timers {
             ring: Duration::from_secs(config.ringing.total_s),
             ring_agent: Duration::from_secs(config.ringing.agent_s),

@@ -4,10 +4,8 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use setu_model::Side;
+use setu_model::{EgressPolicy, Side};
 use setu_sip::Transport;
-
-use crate::EgressPolicy;
 
 /// Everything the transports are told at start.
 #[derive(Debug, Clone, Default)]

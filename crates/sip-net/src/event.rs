@@ -2,11 +2,10 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 
-use setu_model::Side;
+use setu_model::{EgressRefusal, Side};
 use setu_sip::{Arrival, FlowId, Message, ParseError, SendToken, Transport};
 
 use crate::certificate::CertificateError;
-use crate::egress::EgressRefusal;
 
 /// What the transports tell the core. Events come from several threads; those of one flow come in order, but for
 /// [`NetEvent::FlowClosed`], which may overtake the last messages of its flow.

@@ -10,7 +10,6 @@ mod certificate;
 mod config;
 mod connect;
 mod counters;
-mod egress;
 mod event;
 mod listen;
 mod net;
@@ -28,7 +27,6 @@ pub use config::{
     Timeouts, TlsConfig, Trust,
 };
 pub use counters::{Count, Counters, Traffic};
-pub use egress::{EgressPolicy, EgressRefusal};
 pub use event::{NetEvent, SendFailure, StartError};
 pub use net::SipNet;
 pub use trace::scrub;

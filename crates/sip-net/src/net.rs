@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use setu_model::Side;
+use setu_model::{EgressPolicy, Side};
 use setu_sip::{Arrival, FlowId, Hop, SendToken, Target, Transmit, Transport};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -13,7 +13,6 @@ use crate::certificate::{CertificateError, CertificateStatus};
 use crate::config::{Limits, SipNetConfig, Timeouts};
 use crate::connect;
 use crate::counters::Counters;
-use crate::egress::EgressPolicy;
 use crate::event::{NetEvent, SendFailure, StartError};
 use crate::listen::{self, Listening, StreamListener};
 use crate::pool::{Destination, Ends, Item, Offer, Outgoing, Pool, Waiting};

@@ -10,9 +10,9 @@ use std::time::Duration;
 use common::{
     Bridge, LOOPBACK, call_id, config, expect, expect_end, hop, message, pin, text, to, until, within,
 };
-use setu_model::Side;
+use setu_model::{EgressPolicy, Side};
 use setu_sip::{FlowId, Target, Transport};
-use setu_sip_net::{EgressPolicy, Limits, ListenerConfig, NetEvent, SendFailure, SipNetConfig, Timeouts};
+use setu_sip_net::{Limits, ListenerConfig, NetEvent, SendFailure, SipNetConfig, Timeouts};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 

@@ -56,7 +56,7 @@ async fn a_hop_is_bound_to_the_flow_its_answer_comes_on() {
 async fn ipv6_flows_work_like_ipv4_ones() {
     let mut config = config(&[Transport::Udp]);
     config.listeners[0].bind = "[::1]:0".parse().unwrap();
-    config.egress = setu_sip_net::EgressPolicy::new(vec!["::1/128".parse().unwrap()]);
+    config.egress = setu_model::EgressPolicy::new(vec!["::1/128".parse().unwrap()]);
     let mut bridge = Bridge::start(config);
     let phone = UdpSocket::bind("[::1]:0").await.unwrap();
     phone.send_to(text("in").as_bytes(), bridge.address(Transport::Udp)).await.unwrap();

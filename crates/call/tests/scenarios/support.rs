@@ -11,8 +11,8 @@ use setu_call::{
     Sound, Srtp, Switchboard, TrunkConfig, Watch, agent_refusal,
 };
 use setu_model::{
-    CallFacts, CallId, Cause, Cdr, Direction, Ingress, LegId, MediaQuality, Now, Pii, RecordingRef,
-    SeededEntropy, Side, Wall,
+    CallFacts, CallId, Cause, Cdr, Direction, EgressPolicy, Ingress, LegId, MediaQuality, Now, Pii,
+    RecordingRef, SeededEntropy, Side, Wall,
 };
 
 pub(crate) const NUMBER: &str = "+15550001111";
@@ -315,6 +315,9 @@ fn config() -> CallConfig {
     let agents = NumberRoute::Agents(vec!["alice".into(), "bob".into()]);
     let trunk = NumberRoute::Trunk { trunk: "pbx".into(), extension: "100".into() };
     let mut config = CallConfig { default_number: Some(NUMBER.into()), ..CallConfig::default() };
+    // Addresses for documentation are nobody's, and must be allowed like any other that is not public.
+    let networks = ["203.0.113.0/24", "198.51.100.0/24"].map(str::parse);
+    config.egress = EgressPolicy::new(networks.map(|network| network.expect("a network")).to_vec());
     config.numbers.insert(NUMBER.into(), NumberConfig::new(agents, true));
     config.numbers.insert(TRUNK_NUMBER.into(), NumberConfig::new(trunk, false));
     config.agents.insert("alice".into(), AgentConfig::default());

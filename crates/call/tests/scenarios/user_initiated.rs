@@ -209,13 +209,25 @@ fn an_offer_that_cannot_be_met_is_refused_before_anybody_rings() {
 
 #[test]
 fn media_is_never_sent_into_a_network_that_is_not_allowed() {
-    let mut house = House::with_alice();
-    let call = house.user_calls(NUMBER, Some(&META_OFFER.replace("57.144.43.49", "169.254.169.254")));
-    house.ports_open(call);
-    assert!(house.says().contains(&"refuse 0 488".to_owned()));
-    house.confirm(call, &[0]);
-    house.says();
+    for inner in
+        ["127.0.0.1", "10.0.0.1", "169.254.169.254", "100.100.100.200", "224.0.0.1", "255.255.255.255"]
+    {
+        let mut house = House::with_alice();
+        let call = house.user_calls(NUMBER, Some(&META_OFFER.replace("57.144.43.49", inner)));
+        house.ports_open(call);
+        assert!(house.says().contains(&"refuse 0 488".to_owned()), "{inner}");
+    }
+    for inner in
+        ["::1", "::ffff:127.0.0.1", "::ffff:169.254.169.254", "fd00:ec2::254", "64:ff9b::7f00:1", "fe80::1"]
+    {
+        let mut house = House::with_alice();
+        let offer = META_OFFER.replace("IN IP4 57.144.43.49", &format!("IN IP6 {inner}"));
+        let call = house.user_calls(NUMBER, Some(&offer));
+        house.ports_open(call);
+        assert!(house.says().contains(&"refuse 0 488".to_owned()), "{inner}");
+    }
 
+    let mut house = House::with_alice();
     let call = house.user_calls(NUMBER, Some(META_OFFER));
     house.ports_open(call);
     house.says();

@@ -105,7 +105,7 @@ probe_s = 0
 silence_s = 10
 
 [egress]
-allow = ["10.1.0.0/16"]
+allow = ["10.1.0.0/16", "203.0.113.0/24"]
 "#;
 
 /// Everything that happens in one seed.

@@ -17,11 +17,11 @@ use rcgen::{
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore, ServerConfig, SupportedProtocolVersion};
-use setu_model::Side;
+use setu_model::{EgressPolicy, Side};
 use setu_sip::{Arrival, FlowId, Hop, Message, SendToken, Target, Transmit, Transport};
 use setu_sip_net::{
-    CertificateFiles, EgressPolicy, ListenerConfig, NetEvent, PinnedHosts, SendFailure, SipNet, SipNetConfig,
-    TlsConfig, Trust,
+    CertificateFiles, ListenerConfig, NetEvent, PinnedHosts, SendFailure, SipNet, SipNetConfig, TlsConfig,
+    Trust,
 };
 use tempfile::TempDir;
 use tokio::io::{AsyncRead, AsyncReadExt};

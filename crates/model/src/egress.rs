@@ -1,4 +1,4 @@
-//! Which addresses the bridge may send to.
+//! Which addresses the bridge may send to: one policy for SIP, media and HTTP.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -7,8 +7,8 @@ use ipnet::IpNet;
 /// Decides, after a name was resolved and before anything is sent, whether an address may be contacted.
 ///
 /// A pure function of the address: names, redirects and DNS answers that change between check and use cannot get
-/// around it, as long as the caller connects to the very address it asked about. It serves SIP hops, and RTP
-/// addresses from session descriptions alike.
+/// around it, as long as the caller connects to the very address it asked about. It serves SIP hops, RTP addresses
+/// from session descriptions, and HTTP alike.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct EgressPolicy {
     allow: Vec<IpNet>,
@@ -155,6 +155,7 @@ mod tests {
         "172.32.0.1",
         "100.63.0.1",
         "2a03:2880:f273:1cb::1",
+        "57.144.43.49",
         "::ffff:157.240.19.54",
         "64:ff9b::9df0:1336",
         "2002:9df0:1336::1",
@@ -186,6 +187,9 @@ mod tests {
         "64:ff9b::10.0.0.1",
         "2002:7f00:1::",
         "2002:c0a8:101::1",
+        "2002:a00:1::1",
+        "64:ff9b::a00:1",
+        "::10.0.0.1",
     ];
 
     const NEVER: &[&str] = &[
@@ -250,6 +254,9 @@ mod tests {
         assert!(check(allow, "10.21.0.1").is_err());
         assert!(check(allow, "127.0.0.1").is_err());
         assert!(check(allow, "::1").is_err());
+        assert_eq!(check(&["127.0.0.1/32"], "127.0.0.1"), Ok(()));
+        assert!(check(&["127.0.0.1/32"], "127.0.0.2").is_err());
+        assert_eq!(check(&["fd12::/16"], "fd12::1"), Ok(()));
     }
 
     #[test]
