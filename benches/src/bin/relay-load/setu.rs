@@ -155,6 +155,7 @@ fn open(plane: &MediaPlane, events: &mpsc::Receiver<Event>, session: u16) -> any
                 | Event::FirstPacket { .. }
                 | Event::Silent { .. }
                 | Event::Dtmf { .. }
+                | Event::Played { .. }
                 | Event::LegClosed { .. }
                 | Event::Closed { .. } => {}
             }
