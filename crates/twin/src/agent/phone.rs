@@ -140,9 +140,10 @@ impl Softphone {
     }
 
     /// Cuts the stream connection to the bridge.
-    pub fn drop_connection(&mut self) {
+    pub fn drop_connection(&mut self, now: Now) {
         if let Some(conn) = self.streams.to(&self.bridge()) {
             self.streams.close(conn);
+            self.lost(conn, now);
             self.flush();
         }
     }
@@ -176,6 +177,26 @@ impl Softphone {
     }
 
     /// Takes the call out, runs `run` on it, and puts it back unless it is over.
+    /// A connection is gone, whoever closed it: so is what waits for an answer on it.
+    fn lost(&mut self, conn: ConnId, now: Now) {
+        let lost: Vec<PhoneCallId> = self
+            .calls
+            .values()
+            .filter(|call| call.channel == Channel::Stream(conn))
+            .map(|call| call.id)
+            .collect();
+        for id in lost {
+            self.with(id, |phone, call| match call.stage {
+                Stage::Dialling(_) | Stage::Ringing { .. } | Stage::Closing => {
+                    phone.fail(call, PhoneEnder::Nobody, now)
+                }
+                // An answered call outlives its connection.
+                Stage::Up | Stage::Done => {}
+            });
+        }
+        self.registration_lost(now);
+    }
+
     pub(super) fn with<R>(
         &mut self,
         id: PhoneCallId,
@@ -378,6 +399,7 @@ impl Softphone {
             Due::DropConnection => {
                 if let Channel::Stream(conn) = call.channel {
                     self.streams.close(conn);
+                    self.lost(conn, now);
                 }
             }
             Due::Hold => {
@@ -432,22 +454,7 @@ impl Party for Softphone {
 
     fn handle_stream_closed(&mut self, conn: ConnId, _why: Closed, now: Now) {
         self.streams.closed(conn);
-        let lost: Vec<PhoneCallId> = self
-            .calls
-            .values()
-            .filter(|call| call.channel == Channel::Stream(conn))
-            .map(|call| call.id)
-            .collect();
-        for id in lost {
-            self.with(id, |phone, call| match call.stage {
-                Stage::Dialling(_) | Stage::Ringing { .. } | Stage::Closing => {
-                    phone.fail(call, PhoneEnder::Nobody, now)
-                }
-                // An answered call outlives its connection.
-                Stage::Up | Stage::Done => {}
-            });
-        }
-        self.registration_lost(now);
+        self.lost(conn, now);
         self.flush();
     }
 

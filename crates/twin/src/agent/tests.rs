@@ -285,6 +285,18 @@ fn an_answered_call_outlives_its_connection() {
     pair.run(100);
 }
 
+#[test]
+fn a_call_that_waits_for_an_answer_ends_with_its_connection_whoever_closes_it() {
+    let silent = Habits { answer: PhoneAnswer::Never, ..Habits::default() };
+    let mut pair = Pair::new(Transport::Tls, Habits::default(), silent);
+    pair.caller.dial("+15550001", None, pair.net.now());
+    pair.run(500);
+    assert_eq!(pair.caller.active_calls().len(), 1);
+    pair.caller.drop_connection(pair.net.now());
+    pair.run(500);
+    assert_eq!(pair.caller.active_calls(), []);
+}
+
 // -- Registration, against a transcript.
 
 fn sent(phone: &mut Softphone) -> Vec<String> {
