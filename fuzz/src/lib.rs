@@ -4,6 +4,8 @@
 
 #![forbid(unsafe_code)]
 
+mod relay;
+
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Instant;
 
@@ -13,17 +15,20 @@ use setu_sdp::{Description, Local, Policy, SrtpPolicy};
 use setu_sip::{Frame, Framer, Message};
 use setu_srtp::{Receiver, Sender, Suite};
 
+pub use relay::relay;
+
 /// A target: its name, which is that of its corpus, and its body.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const TARGETS: [Target; 6] = [
+pub const TARGETS: [Target; 7] = [
     ("sip_message", sip_message),
     ("sip_stream", sip_stream),
     ("sdp", sdp),
     ("digest", digest),
     ("rtp", rtp),
     ("call_operations", call_operations),
+    ("relay", relay),
 ];
 
 /// One datagram: parsed, read in every way, printed, edited, answered.
