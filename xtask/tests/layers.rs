@@ -42,7 +42,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ),
     ("embed", &["setu"]),
     ("setu-benches", &["setu-media", "setu-media-net", "setu-model", "setu-srtp"]),
-    ("setu-fuzz", &["setu-call", "setu-model", "setu-sdp", "setu-sip", "setu-srtp"]),
+    ("setu-fuzz", &["setu-call", "setu-media", "setu-model", "setu-sdp", "setu-sip", "setu-srtp"]),
     ("xtask", &[]),
 ];
 
