@@ -11,7 +11,9 @@ pub struct MediaNetConfig {
     pub agents: MediaSide,
     /// Packet threads; each takes its share of calls and ports. One carries thousands of calls.
     pub threads: usize,
-    /// Whether each thread stays on a processor of its own (of those the process may use), as far as there are
+    /// Codec threads, for calls between peers without a common format; each takes its share of calls.
+    pub codec_threads: usize,
+    /// Whether each packet thread stays on a processor of its own (of those the process may use), as far as there are
     /// enough.
     pub pinned: bool,
     /// How long a port rests before another call gets it, so that late packets of the old call, and whoever guessed

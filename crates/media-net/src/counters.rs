@@ -1,5 +1,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use setu_media::{CodedTotals, Coders};
+
 /// What one packet thread has counted. Only that thread writes; anybody may read at any time.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
@@ -11,6 +13,7 @@ pub(crate) struct Counters {
     pub(crate) lost_frames: Counter,
     pub(crate) busy_ports: Counter,
     pub(crate) receive_errors: Counter,
+    pub(crate) uncoded: Counter,
     pub(crate) calls: Counter,
     pub(crate) legs: Counter,
 }
@@ -34,6 +37,14 @@ pub struct Totals {
     pub busy_ports: u64,
     /// Failures to read from a socket.
     pub receive_errors: u64,
+    /// Packets to be coded, or coded, for which a queue between packet and codec threads had no room.
+    pub uncoded: u64,
+    /// Ways through a coder: two for each call that is transcoded.
+    pub coders: u64,
+    /// The lowest complexity that Opus encoders of a codec thread work with (0 to 10): below 9 under load.
+    pub complexity: u8,
+    /// What coders have counted.
+    pub coded: CodedTotals,
     /// Calls with media.
     pub calls: u64,
     /// Legs with a port.
@@ -50,8 +61,65 @@ impl Counters {
         totals.lost_frames += self.lost_frames.value();
         totals.busy_ports += self.busy_ports.value();
         totals.receive_errors += self.receive_errors.value();
+        totals.uncoded += self.uncoded.value();
         totals.calls += self.calls.value();
         totals.legs += self.legs.value();
+    }
+}
+
+/// What one codec thread has counted.
+#[derive(Debug, Default)]
+pub(crate) struct CodecCounters {
+    pub(crate) unreturned: Counter,
+    coders: Counter,
+    complexity: Counter,
+    coded: Counter,
+    concealed: Counter,
+    recovered: Counter,
+    late: Counter,
+    broken: Counter,
+    shortened: Counter,
+    stretched: Counter,
+    skipped: Counter,
+    refused: Counter,
+}
+
+impl CodecCounters {
+    /// Makes what coders have counted readable.
+    pub(crate) fn publish(&self, coders: &Coders) {
+        let totals = coders.totals();
+        self.coders.set(coders.len());
+        self.complexity.set(usize::from(coders.complexity()));
+        for (counter, value) in [
+            (&self.coded, totals.coded),
+            (&self.concealed, totals.concealed),
+            (&self.recovered, totals.recovered),
+            (&self.late, totals.late),
+            (&self.broken, totals.broken),
+            (&self.shortened, totals.shortened),
+            (&self.stretched, totals.stretched),
+            (&self.skipped, totals.skipped),
+            (&self.refused, totals.refused),
+        ] {
+            counter.0.store(value, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn add_to(&self, totals: &mut Totals) {
+        totals.uncoded += self.unreturned.value();
+        let complexity = u8::try_from(self.complexity.value()).unwrap_or(0);
+        totals.complexity =
+            if totals.complexity == 0 { complexity } else { totals.complexity.min(complexity) };
+        totals.coders += self.coders.value();
+        totals.coded.coded += self.coded.value();
+        totals.coded.concealed += self.concealed.value();
+        totals.coded.recovered += self.recovered.value();
+        totals.coded.late += self.late.value();
+        totals.coded.broken += self.broken.value();
+        totals.coded.shortened += self.shortened.value();
+        totals.coded.stretched += self.stretched.value();
+        totals.coded.skipped += self.skipped.value();
+        totals.coded.refused += self.refused.value();
     }
 }
 

@@ -7,6 +7,7 @@
 //! in through a bounded channel and an eventfd; events leave through a callback.
 
 mod calls;
+mod codec;
 mod config;
 mod counters;
 mod outbox;

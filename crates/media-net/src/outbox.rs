@@ -1,10 +1,11 @@
 use std::net::SocketAddr;
 
 use crossbeam_channel::Sender;
-use setu_media::{Channel, Event, Sink};
+use setu_media::{Channel, Event, Job, Sink};
 use setu_model::{LegId, TapFrame};
 
 use crate::calls::Legs;
+use crate::codec::Desk;
 use crate::counters::Counters;
 use crate::sys::SendBatch;
 
@@ -12,12 +13,13 @@ use crate::sys::SendBatch;
 pub(crate) struct Outbox {
     batch: SendBatch,
     tap: Sender<TapFrame>,
+    codecs: Desk,
     events: Vec<Event>,
 }
 
 impl Outbox {
-    pub(crate) fn new(tap: Sender<TapFrame>) -> Self {
-        Self { batch: SendBatch::new(), tap, events: Vec::new() }
+    pub(crate) fn new(tap: Sender<TapFrame>, codecs: Desk) -> Self {
+        Self { batch: SendBatch::new(), tap, codecs, events: Vec::new() }
     }
 
     /// Adds an event of the worker itself.
@@ -30,6 +32,8 @@ impl Outbox {
         let flushed = self.batch.flush();
         counters.sent.add(flushed.sent);
         counters.unsent.add(flushed.unsent);
+        self.codecs.send_controls();
+        counters.uncoded.add(std::mem::take(&mut self.codecs.dropped));
     }
 
     /// Hands the events of the round over.
@@ -69,6 +73,10 @@ impl Sink for CallSink<'_> {
         if !sent {
             self.counters.unsent.add(1);
         }
+    }
+
+    fn code(&mut self, job: Job<'_>) {
+        self.outbox.codecs.take(job);
     }
 
     fn tap(&mut self, frame: TapFrame) {

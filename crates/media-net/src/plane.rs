@@ -8,6 +8,7 @@ use crossbeam_channel::{Sender, TrySendError, bounded};
 use setu_media::{Command, Event};
 use setu_model::{CallId, Side, TapFrame};
 
+use crate::codec::{Back, Codecs};
 use crate::config::{MediaNetConfig, MediaSide};
 use crate::counters::{Counters, Totals};
 use crate::ports::pairs;
@@ -18,6 +19,7 @@ use crate::worker::{READY_A_ROUND, Shared, Start, WAKE_UP, Worker};
 /// The running media plane: its packet threads, and the way to them.
 pub struct MediaPlane {
     workers: Vec<Handle>,
+    codecs: Codecs,
 }
 
 struct Handle {
@@ -43,20 +45,28 @@ impl MediaPlane {
         check(&config)?;
         let config = Arc::new(config);
         let on_event: Arc<dyn Fn(Event) + Send + Sync> = Arc::new(on_event);
-        let mut plane = Self { workers: Vec::with_capacity(config.threads) };
-        for number in 0..config.threads {
-            let (sender, commands) = bounded(COMMANDS);
+        let (mut back, mut queues) = (Vec::new(), Vec::new());
+        for _ in 0..config.threads {
+            let (returns, queue) = bounded(RETURNS);
             let waker = Waker::new()?;
-            let epoll = Epoll::new(READY_A_ROUND)?;
-            epoll.add(&waker, WAKE_UP)?;
             let shared = Shared { waker, stop: AtomicBool::new(false), counters: Counters::default() };
-            let shared = Arc::new(shared);
+            back.push(Back { returns, shared: Arc::new(shared) });
+            queues.push(queue);
+        }
+        let codecs = Codecs::spawn(config.codec_threads, &back)?;
+        let mut plane = Self { workers: Vec::with_capacity(config.threads), codecs };
+        for (number, (Back { shared, .. }, returns)) in back.into_iter().zip(queues).enumerate() {
+            let (sender, commands) = bounded(COMMANDS);
+            let epoll = Epoll::new(READY_A_ROUND)?;
+            epoll.add(&shared.waker, WAKE_UP)?;
             let start = Start {
                 number,
                 config: Arc::clone(&config),
                 shared: Arc::clone(&shared),
                 epoll,
                 commands,
+                returns,
+                codecs: plane.codecs.desk(number),
                 tap: tap.clone(),
                 on_event: Arc::clone(&on_event),
             };
@@ -94,12 +104,13 @@ impl MediaPlane {
         for worker in &self.workers {
             worker.shared.counters.add_to(&mut totals);
         }
+        self.codecs.add_to(&mut totals);
         totals
     }
 
-    /// Whether every packet thread is running.
+    /// Whether every packet and codec thread is running.
     pub fn is_healthy(&self) -> bool {
-        self.workers.iter().all(Handle::is_running)
+        self.workers.iter().all(Handle::is_running) && self.codecs.is_running()
     }
 
     /// The worker of a call. The low bits of the id are random.
@@ -120,6 +131,7 @@ impl MediaPlane {
                 tracing::error!("a packet thread had panicked");
             }
         }
+        self.codecs.stop();
     }
 }
 
@@ -137,7 +149,7 @@ impl Handle {
 
 /// Refuses what cannot work, before anything runs.
 fn check(config: &MediaNetConfig) -> Result<(), SpawnError> {
-    if config.threads == 0 {
+    if config.threads == 0 || config.codec_threads == 0 {
         return Err(SpawnError::NoThreads);
     }
     for (side, face) in [(Side::Meta, &config.meta), (Side::Agents, &config.agents)] {
@@ -162,8 +174,8 @@ fn overlap(one: &MediaSide, other: &MediaSide) -> bool {
 /// Why the media plane did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum SpawnError {
-    /// No packet thread is wanted.
-    #[error("at least one packet thread is needed")]
+    /// No packet thread, or no codec thread, is wanted.
+    #[error("at least one packet thread and one codec thread are needed")]
     NoThreads,
     /// A side has less than one even port with its odd neighbour for each thread.
     #[error("too few media ports on the {side:?} side")]
@@ -200,3 +212,6 @@ pub enum SendError {
 
 /// How many commands may wait for one packet thread: half a thousand calls set up at the same moment.
 const COMMANDS: usize = 4_096;
+
+/// How many finished packets may wait for one packet thread: those of a beat of 1,000 calls, and some.
+const RETURNS: usize = 1_024;

@@ -9,6 +9,7 @@ use setu_media::{Arrival, Channel, Command, Event, OpenFailure, Relay, SetupRefu
 use setu_model::{LegId, MediaQuality, Now, Side, TapFrame, Wall};
 
 use crate::calls::{Calls, Leg};
+use crate::codec::{Desk, Parcel};
 use crate::config::{MediaNetConfig, MediaSide};
 use crate::counters::Counters;
 use crate::outbox::Outbox;
@@ -31,8 +32,16 @@ pub(crate) struct Start {
     pub(crate) shared: Arc<Shared>,
     pub(crate) epoll: Epoll,
     pub(crate) commands: Receiver<Command>,
+    pub(crate) returns: Receiver<Return>,
+    pub(crate) codecs: Desk,
     pub(crate) tap: Sender<TapFrame>,
     pub(crate) on_event: Arc<dyn Fn(Event) + Send + Sync>,
+}
+
+/// What other workers have done for a packet thread.
+pub(crate) enum Return {
+    /// A packet was coded.
+    Coded(Parcel),
 }
 
 /// A packet thread: its calls, their sockets and its share of the ports.
@@ -41,6 +50,7 @@ pub(crate) struct Worker {
     shared: Arc<Shared>,
     epoll: Epoll,
     commands: Receiver<Command>,
+    returns: Receiver<Return>,
     on_event: Arc<dyn Fn(Event) + Send + Sync>,
     calls: Calls,
     sockets: Sockets,
@@ -54,7 +64,7 @@ pub(crate) struct Worker {
 impl Worker {
     /// Runs a worker on the calling thread until it is told to stop.
     pub(crate) fn run(start: Start) {
-        let Start { number, config, shared, epoll, commands, tap, on_event } = start;
+        let Start { number, config, shared, epoll, commands, returns, codecs, tap, on_event } = start;
         if config.pinned
             && let Err(error) = pin_thread(number)
         {
@@ -68,11 +78,12 @@ impl Worker {
             sockets: Sockets::default(),
             schedule: Schedule::default(),
             inbox: ReceiveBatch::new(),
-            outbox: Outbox::new(tap),
+            outbox: Outbox::new(tap, codecs),
             config,
             shared,
             epoll,
             commands,
+            returns,
             on_event,
         };
         while !worker.shared.stop.load(Ordering::Acquire) {
@@ -98,7 +109,11 @@ impl Worker {
             let Ok(command) = self.commands.try_recv() else { break };
             self.command(command);
         }
-        if !self.commands.is_empty() {
+        for _ in 0..RETURNS_A_ROUND {
+            let Ok(Return::Coded(parcel)) = self.returns.try_recv() else { break };
+            self.coded(&parcel);
+        }
+        if !self.commands.is_empty() || !self.returns.is_empty() {
             self.shared.waker.wake();
         }
         self.run_timers();
@@ -137,6 +152,16 @@ impl Worker {
                 return;
             }
         }
+    }
+
+    /// Sends what a codec thread made.
+    fn coded(&mut self, parcel: &Parcel) {
+        let Some(number) = self.calls.number(parcel.way.leg.call) else { return };
+        let Some(call) = self.calls.at(number) else { return };
+        let mut sink = self.outbox.of_call(&call.legs, &self.shared.counters);
+        call.relay.handle_coded(parcel.way, parcel.packet(), Instant::now(), &mut sink);
+        let deadline = call.relay.poll_timeout();
+        self.schedule.note(number, &mut call.scheduled, deadline);
     }
 
     /// Runs the relays whose deadline has come: each at most once a round.
@@ -388,6 +413,9 @@ pub(crate) const READY_A_ROUND: usize = 256;
 
 /// The most commands carried out between two looks at the sockets: each may open or close a socket.
 const COMMANDS_A_ROUND: usize = 64;
+
+/// The most returns taken between two looks at the sockets.
+const RETURNS_A_ROUND: usize = 1_024;
 
 /// The most batches taken from one socket before others have their turn.
 const BATCHES_A_ROUND: usize = 4;

@@ -8,7 +8,7 @@ use rusty_opus::{Application, OpusDecoder, OpusEncoder};
 use setu_model::limits::OPUS_PACKET_BYTES;
 
 use crate::AudioFormat;
-use crate::g711::Law;
+use crate::codec::{Law, g722, to_i16};
 use crate::opus::{self, TICKS_20_MS};
 
 /// A sound as packets of 20 ms, in every format a leg may have. Immutable: one copy in an `Arc` serves all calls.
@@ -16,6 +16,7 @@ pub struct Clip {
     opus: Packets,
     pcmu: Packets,
     pcma: Packets,
+    g722: Packets,
 }
 
 /// Packets one behind the other.
@@ -87,7 +88,7 @@ impl ClipError {
 }
 
 impl Clip {
-    /// The longest sound, in seconds: five minutes of music are 2 MB in all three formats.
+    /// The longest sound, in seconds: five minutes of music are 2 MB in all formats.
     pub const LONGEST_S: u32 = 300;
 
     /// Reads an Ogg Opus file (RFC 7845): mono, in packets of 20 ms, at most 20 kbit/s.
@@ -133,7 +134,7 @@ impl Clip {
                 }
             }
         }
-        Self::with_g711(opus, &samples)
+        Self::with_others(opus, &samples)
     }
 
     /// Returns how many packets there are.
@@ -147,6 +148,7 @@ impl Clip {
             AudioFormat::Opus { .. } => self.opus.get(at),
             AudioFormat::Pcmu { .. } => self.pcmu.get(at),
             AudioFormat::Pcma { .. } => self.pcma.get(at),
+            AudioFormat::G722 { .. } => self.g722.get(at),
         }
     }
 
@@ -166,24 +168,29 @@ impl Clip {
             let packet = opus.get(at).unwrap_or_default();
             decoder.decode(packet, SAMPLES_20_MS, to).map_err(|_| ClipError::Undecodable)?;
         }
-        Ok(Self::with_g711(opus, &samples))
+        Ok(Self::with_others(opus, &samples))
     }
 
-    fn with_g711(opus: Packets, samples: &[f32]) -> Self {
-        let code = |law: Law| {
+    fn with_others(opus: Packets, samples: &[f32]) -> Self {
+        // All of them have one byte for each sample of 8 kHz.
+        let code = |encode: &mut dyn FnMut(i16) -> u8| {
             let mut packets = Packets::default();
             for frame in samples.chunks(SAMPLES_20_MS) {
                 let mut codes = [0; SAMPLES_20_MS];
                 for (to, sample) in codes.iter_mut().zip(frame) {
-                    #[expect(clippy::cast_possible_truncation, reason = "clamped right before")]
-                    let sample = (sample * 32_768.0).round().clamp(-32_768.0, 32_767.0) as i16;
-                    *to = law.compress(sample);
+                    *to = encode(to_i16(*sample));
                 }
                 packets.push(&codes);
             }
             packets
         };
-        Self { opus, pcmu: code(Law::Mu), pcma: code(Law::A) }
+        let mut wide = g722::Encoder::new();
+        Self {
+            opus,
+            pcmu: code(&mut |sample| Law::Mu.compress(sample)),
+            pcma: code(&mut |sample| Law::A.compress(sample)),
+            g722: code(&mut |sample| wide.encode_narrow(sample)),
+        }
     }
 }
 

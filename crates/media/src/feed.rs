@@ -1,99 +1,101 @@
-//! The way of packets from one leg to the other: as they are, repacked, or transcoded.
+//! The way of packets from one leg to the other: as they are, repacked, or through a coder.
 
 use crate::opus;
 use crate::repack::Repacker;
-use crate::stream::Arrived;
-use crate::transcode::Transcoder;
-use crate::{AudioFormat, LegSetup, Packetisation, SetupRefused};
+use crate::{AudioFormat, LegSetup, Packetisation, Plan, Way};
 
 /// How the packets of one leg become packets of another.
 pub(crate) enum Feed {
     /// Payloads pass untouched, numbers are only moved.
     Pass,
     /// Opus toward a peer that takes 20 ms packets only: as they are, until the first that is of another length.
-    Opus20Ms { opus_bitrate: u32 },
+    Opus20Ms,
     /// Opus of other lengths toward such a peer.
     Repack(Box<Repacker>),
-    /// Between Opus and G.711.
-    Transcode(Transcoder),
+    /// Between two formats, or from Opus frames longer than the peer takes: decoded and encoded elsewhere.
+    Code(Way),
 }
 
-/// What to do with a packet.
+/// What to do with an audio packet.
 pub(crate) enum Route<'f> {
     /// Send the payload as it is, under the source's own numbers.
     AsIs,
-    /// Put it through a converter, and send what comes out.
-    Through(Converter<'f>),
+    /// Put it through a repacker, and send what comes out: packets numbered anew, one after the other.
+    Repack(&'f mut Repacker),
+    /// Have it coded.
+    Code(Way),
+    /// Have it coded, by a coder that must be made first.
+    OpenCoder,
     /// It is broken.
     Drop,
 }
 
-/// A converter of packets. Its outputs are numbered anew, one after the other, in the clock of the leg they go to.
-pub(crate) enum Converter<'f> {
-    Repacker(&'f mut Repacker),
-    Transcoder(&'f mut Transcoder),
-}
-
 impl Feed {
-    /// Finds the way from one leg to another.
-    pub(crate) fn between(from: &LegSetup, to: &LegSetup) -> Result<Self, SetupRefused> {
-        use AudioFormat::{Opus, Pcma, Pcmu};
-        let opus_bitrate = to.profile.opus_bitrate;
+    /// Finds the way from one leg to another; `None` if it takes a coder.
+    pub(crate) fn between(from: &LegSetup, to: &LegSetup) -> Option<Self> {
+        use AudioFormat::{G722, Opus, Pcma, Pcmu};
         match (from.audio, to.audio) {
             (Opus { .. }, Opus { .. }) if to.profile.packetisation == Packetisation::Fixed20Ms => {
-                Ok(Self::Opus20Ms { opus_bitrate })
+                Some(Self::Opus20Ms)
             }
-            (Opus { .. }, Opus { .. }) | (Pcmu { .. }, Pcmu { .. }) | (Pcma { .. }, Pcma { .. }) => {
-                Ok(Self::Pass)
-            }
-            (from, to) => Transcoder::new(from, to, opus_bitrate).map(Self::Transcode),
+            (Opus { .. }, Opus { .. })
+            | (Pcmu { .. }, Pcmu { .. })
+            | (Pcma { .. }, Pcma { .. })
+            | (G722 { .. }, G722 { .. }) => Some(Self::Pass),
+            (Opus { .. } | Pcmu { .. } | Pcma { .. } | G722 { .. }, _) => None,
         }
     }
 
-    /// Starts over with a source whose numbers have nothing to do with those before.
+    /// Starts over with a source whose numbers have nothing to do with those before. A coder sees that for itself.
     pub(crate) fn restart(&mut self) {
         match self {
-            Self::Pass | Self::Opus20Ms { .. } => {}
-            Self::Repack(repacker) => *self = Self::Opus20Ms { opus_bitrate: repacker.bitrate() },
-            Self::Transcode(transcoder) => transcoder.restart(),
+            Self::Pass | Self::Opus20Ms | Self::Code(_) => {}
+            Self::Repack(_) => *self = Self::Opus20Ms,
         }
     }
 
     /// Decides about an audio packet.
     pub(crate) fn route(&mut self, payload: &[u8]) -> Route<'_> {
-        if let Self::Opus20Ms { opus_bitrate } = *self {
+        if matches!(self, Self::Opus20Ms | Self::Repack(_)) {
             match opus::length(payload) {
                 None => return Route::Drop,
-                Some(opus::TICKS_20_MS) => return Route::AsIs,
+                Some(_) if opus::frame_length(payload) > opus::TICKS_20_MS => return Route::OpenCoder,
+                Some(opus::TICKS_20_MS) if matches!(self, Self::Opus20Ms) => return Route::AsIs,
+                Some(_) if matches!(self, Self::Repack(_)) => {}
                 // From here on all of this peer's packets are numbered by us, also those of 20 ms.
-                Some(_) => *self = Self::Repack(Box::new(Repacker::new(opus_bitrate))),
+                Some(_) => *self = Self::Repack(Box::new(Repacker::new())),
             }
         }
         match self {
-            Self::Pass | Self::Opus20Ms { .. } => Route::AsIs,
-            Self::Repack(repacker) => Route::Through(Converter::Repacker(repacker)),
-            Self::Transcode(transcoder) => Route::Through(Converter::Transcoder(transcoder)),
+            Self::Pass | Self::Opus20Ms => Route::AsIs,
+            Self::Repack(repacker) => Route::Repack(repacker),
+            Self::Code(way) => Route::Code(*way),
         }
     }
 
     /// Notes a packet that stands among the audio and is not passed on; returns whether outputs are numbered anew.
     pub(crate) fn pass_over(&mut self, sequence: u16) -> bool {
         match self {
-            Self::Pass | Self::Opus20Ms { .. } => return false,
+            Self::Pass | Self::Opus20Ms => return false,
             Self::Repack(repacker) => repacker.pass_over(sequence),
-            Self::Transcode(transcoder) => transcoder.pass_over(sequence),
+            Self::Code(_) => {}
         }
         true
     }
+
+    /// Returns the way through a coder, if this is one.
+    pub(crate) const fn way(&self) -> Option<Way> {
+        match self {
+            Self::Pass | Self::Opus20Ms | Self::Repack(_) => None,
+            Self::Code(way) => Some(*way),
+        }
+    }
 }
 
-impl Converter<'_> {
-    /// Takes an audio packet in the source's numbers; calls `emit` with every packet that comes of it.
-    pub(crate) fn audio(&mut self, from: Arrived, payload: &[u8], emit: impl FnMut(Arrived, &[u8])) {
-        match self {
-            Self::Repacker(repacker) => repacker.audio(from, payload, emit),
-            Self::Transcoder(transcoder) => transcoder.audio(from, payload, emit),
-        }
+impl Plan {
+    /// What a coder from one leg to another does.
+    pub(crate) const fn between(from: &LegSetup, to: &LegSetup) -> Self {
+        Self { from: from.audio, to: to.audio, opus: to.opus, comfort_noise: to.comfort_noise }
     }
 }
 
@@ -116,11 +118,6 @@ pub(crate) enum Follows {
 }
 
 impl Renumber {
-    /// Forgets the source; the outputs' numbers go on.
-    pub(crate) const fn restart(&mut self) {
-        self.newest = None;
-    }
-
     /// Takes the next packet's sequence number.
     pub(crate) fn take(&mut self, sequence: u16) -> Follows {
         let ahead = self.newest.map_or(1, |newest| sequence.wrapping_sub(newest).cast_signed());

@@ -10,8 +10,8 @@ use setu_srtp::rtp::Header;
 use setu_srtp::{Sender, SrtpError, Suite};
 
 use crate::{
-    Arrival, AudioFormat, Channel, Clip, Command, Crypto, Dtmf, Event, LegSetup, MediaProfile, Play, Relay,
-    Sink,
+    Arrival, AudioFormat, Channel, Clip, Command, Crypto, Dtmf, Event, Job, LegSetup, MediaProfile,
+    OpusTarget, Play, Relay, Sink,
 };
 
 /// An answered call between two encrypted legs, and the agent who speaks in it: [`packet`](Self::packet) makes a
@@ -120,6 +120,8 @@ impl Sink for Sent {
         self.bytes += datagram.len() as u64;
     }
 
+    fn code(&mut self, _: Job<'_>) {}
+
     fn tap(&mut self, _: TapFrame) {}
 
     fn event(&mut self, _: Event) {}
@@ -139,6 +141,8 @@ fn setup(leg: LegId, side: Side, profile: MediaProfile, suite: Suite) -> LegSetu
         crypto,
         audio: AudioFormat::Opus { send_pt: PAYLOAD_TYPE, receive_pt: PAYLOAD_TYPE },
         dtmf: Some(Dtmf { send_pt: 126, receive_pt: 126, clock: 8_000 }),
+        comfort_noise: false,
+        opus: OpusTarget::META,
         profile,
         ssrc: u32::from(leg.index),
         sequence: 0,

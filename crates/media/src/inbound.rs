@@ -21,6 +21,8 @@ pub(crate) struct Inbound {
     /// The peer's last sender report, and when it came.
     sender_report: Option<(NtpTime, Instant)>,
     pub(crate) round_trip_us: Option<u64>,
+    /// What the peer last reported as lost of our stream, in 1/256.
+    pub(crate) lost_there: Option<u8>,
 }
 
 /// Whether the peer is heard of.
@@ -39,6 +41,8 @@ enum Silence {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Meaning {
     Audio,
+    /// Comfort noise (RFC 3389).
+    Noise,
     Event,
 }
 
@@ -48,9 +52,16 @@ impl Meaning {
         if payload_type == audio.receive_pt() {
             return Some(Self::Audio);
         }
-        dtmf.filter(|dtmf| dtmf.receive_pt == payload_type).map(|_| Self::Event)
+        if dtmf.is_some_and(|dtmf| dtmf.receive_pt == payload_type) {
+            return Some(Self::Event);
+        }
+        // Phones send it unasked.
+        (payload_type == NOISE_PT && audio.clock() == 8_000).then_some(Self::Noise)
     }
 }
+
+/// The payload type of comfort noise beside a clock of 8 kHz (RFC 3389 section 4).
+pub(crate) const NOISE_PT: u8 = 13;
 
 impl Inbound {
     /// Notes a valid RTP packet. Returns its extended numbers, and whether it is the leg's first.
@@ -92,6 +103,7 @@ impl Inbound {
             };
             for report in reports.filter(|report| report.ssrc == ssrc) {
                 self.round_trip_us = report.round_trip_us(ntp).or(self.round_trip_us);
+                self.lost_there = Some(report.fraction_lost);
             }
         }
     }

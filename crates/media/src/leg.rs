@@ -17,7 +17,9 @@ use crate::keys::KeySender;
 use crate::outbound::{self, Outbound, Parting};
 use crate::reception::Extended;
 use crate::telephone::{Clocks, Key, KeyNews};
-use crate::{AudioFormat, Channel, Clip, Crypto, Direction, Event, LegSetup, Play, SetupRefused, Sink};
+use crate::{
+    AudioFormat, Channel, Clip, Crypto, Direction, Event, Job, LegSetup, Plan, Play, SetupRefused, Sink, Way,
+};
 
 /// A leg, from its opening on.
 pub(crate) struct Leg {
@@ -129,7 +131,53 @@ impl Leg {
         }
         agreed.outbound.stream.set_step(setup.audio.step());
         let before = std::mem::replace(&mut agreed.setup, setup);
-        Ok((before.audio, before.profile) != (agreed.setup.audio, agreed.setup.profile))
+        let what = |setup: &LegSetup| (setup.audio, setup.opus, setup.comfort_noise, setup.profile);
+        Ok(what(&before) != what(&agreed.setup))
+    }
+
+    /// Lets the leg be fed by a partner: opens a coder where it takes one. Whatever numbers the old way gave, the new
+    /// one begins a run of its own.
+    pub(crate) fn feed_from(&mut self, partner: &Self, generation: &mut u32, sink: &mut impl Sink) {
+        let Some((agreed, from)) = self.agreed.as_mut().zip(partner.agreed.as_ref()) else { return };
+        let from = &from.setup;
+        unfeed(agreed, sink);
+        agreed.feed = Feed::between(from, &agreed.setup);
+        if agreed.feed.is_none() {
+            let way = self.open_coder(from, generation, sink);
+            if let Some(agreed) = &mut self.agreed {
+                agreed.feed = way.map(Feed::Code);
+            }
+        }
+    }
+
+    /// Has a coder made that feeds the leg.
+    pub(crate) fn open_coder(
+        &self,
+        from: &LegSetup,
+        generation: &mut u32,
+        sink: &mut impl Sink,
+    ) -> Option<Way> {
+        let plan = Plan::between(from, &self.agreed.as_ref()?.setup);
+        *generation = generation.wrapping_add(1);
+        let way = Way { leg: self.id, generation: *generation };
+        sink.code(Job::Open { way, plan });
+        Some(way)
+    }
+
+    /// Ends what feeds the leg: comfort frames take over.
+    pub(crate) fn unfeed(&mut self, sink: &mut impl Sink) {
+        if let Some(agreed) = &mut self.agreed {
+            unfeed(agreed, sink);
+        }
+    }
+
+    /// Tells the coder that feeds the leg of the loss its peer reports.
+    pub(crate) fn pass_loss(&mut self, sink: &mut impl Sink) {
+        let way = self.agreed.as_ref().and_then(|agreed| agreed.feed.as_ref()).and_then(Feed::way);
+        if let Some((way, lost)) = way.zip(self.inbound.lost_there.take()) {
+            let percent = u8::try_from(u16::from(lost) * 100 / 256).unwrap_or(100);
+            sink.code(Job::Loss { way, percent });
+        }
     }
 
     /// Begins the leg's stream.
@@ -452,6 +500,13 @@ impl Leg {
             first_received_ms: since_start(self.inbound.first_packet),
         }
     }
+}
+
+fn unfeed(agreed: &mut Agreed, sink: &mut impl Sink) {
+    if let Some(way) = agreed.feed.take().as_ref().and_then(Feed::way) {
+        sink.code(Job::Close { way });
+    }
+    agreed.outbound.release();
 }
 
 /// Room for a sender report with one block (52 bytes), a source description (20), a goodbye (8) and SRTCP's trailer.

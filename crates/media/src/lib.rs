@@ -7,8 +7,8 @@
 
 mod address;
 mod clip;
+mod codec;
 mod feed;
-mod g711;
 mod guard;
 mod hop;
 mod inbound;
@@ -24,11 +24,11 @@ mod repack;
 mod setup;
 mod stream;
 mod telephone;
-mod transcode;
 
 pub use clip::{Cadence, Clip, ClipError};
+pub use codec::{CodedTotals, Coders, Job, Kind, Packet, Plan, Way};
 pub use hop::{Datagram, RelayHop, Sent};
 pub use port::{Arrival, Channel, Command, Direction, Event, OpenFailure, Play, Sink};
 pub use profile::{Comfort, Latch, MediaProfile, Packetisation};
 pub use relay::Relay;
-pub use setup::{AudioFormat, Crypto, Dtmf, LegSetup, SetupRefused};
+pub use setup::{AudioFormat, Crypto, Dtmf, LegSetup, OpusTarget, SetupRefused};

@@ -26,6 +26,24 @@ pub(crate) fn length(packet: &[u8]) -> Option<u32> {
     }
 }
 
+/// Returns the length of each of a packet's frames in 48 kHz ticks; 0 without a packet.
+pub(crate) fn frame_length(packet: &[u8]) -> u32 {
+    packet.first().map_or(0, |toc| Kind(toc & 0xfc).frame_ticks())
+}
+
+/// Whether a packet of one frame tells of the frame before it (in-band error correction): the flag behind those of
+/// voice activity (RFC 6716 sections 4.2.3 and 4.2.4).
+pub(crate) fn carries_redundancy(packet: &[u8]) -> bool {
+    let [toc, first, ..] = packet else { return false };
+    // SILK, alone or with CELT: CELT alone has none. One SILK frame is 20 ms long.
+    if *toc >= 0x80 || toc & 3 != 0 {
+        return false;
+    }
+    let frames = (Kind(toc & 0xfc).frame_ticks() / TICKS_20_MS).max(1);
+    let flag = |behind: u32| 7_u32.checked_sub(behind).is_some_and(|bit| first >> bit & 1 != 0);
+    flag(frames) || (toc & 4 != 0 && flag(2 * frames + 1))
+}
+
 /// A packet taken apart, without copying.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Packet<'a> {
@@ -51,7 +69,7 @@ impl<'a> Packet<'a> {
                 parsed.push(two)?;
             }
             2 => {
-                let (length, rest) = frame_length(rest)?;
+                let (length, rest) = frame_size(rest)?;
                 let (one, two) = rest.split_at_checked(length)?;
                 parsed.push(one)?;
                 parsed.push(two)?;
@@ -95,7 +113,7 @@ impl<'a> Packet<'a> {
         }
         let mut lengths = [0_usize; MOST_FRAMES];
         for length in lengths.get_mut(..count - 1)? {
-            (*length, rest) = frame_length(rest)?;
+            (*length, rest) = frame_size(rest)?;
         }
         for length in lengths.get(..count - 1)? {
             let (frame, after) = rest.split_at_checked(*length)?;
@@ -186,8 +204,8 @@ impl Kind {
     }
 }
 
-/// Reads a frame length of one or two bytes (RFC 6716 section 3.2.1).
-fn frame_length(from: &[u8]) -> Option<(usize, &[u8])> {
+/// Reads a frame's size of one or two bytes (RFC 6716 section 3.2.1).
+fn frame_size(from: &[u8]) -> Option<(usize, &[u8])> {
     let (&first, rest) = from.split_first()?;
     if first < 252 {
         return Some((usize::from(first), rest));

@@ -180,6 +180,7 @@ pub(crate) const fn silence(audio: AudioFormat) -> &'static [u8] {
         AudioFormat::Opus { .. } => &opus::SILENCE,
         AudioFormat::Pcmu { .. } => &[0xff; 160],
         AudioFormat::Pcma { .. } => &[0xd5; 160],
+        AudioFormat::G722 { .. } => &[0xff; 160],
     }
 }
 

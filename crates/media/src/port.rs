@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use setu_model::{CallId, LegId, MediaQuality, Side, TapFrame};
 
-use crate::{Clip, LegSetup, SetupRefused};
+use crate::{Clip, Job, LegSetup, SetupRefused};
 
 /// What the call tells the media plane.
 #[derive(Debug, Clone)]
@@ -248,6 +248,10 @@ pub struct Arrival {
 pub trait Sink {
     /// Sends a finished datagram from the leg's local `channel`.
     fn transmit(&mut self, leg: LegId, channel: Channel, to: SocketAddr, datagram: &[u8]);
+
+    /// Takes work for [`crate::Coders`], in order for each way; what comes of it is for
+    /// [`crate::Relay::handle_coded`]. Must not wait.
+    fn code(&mut self, job: Job<'_>);
 
     /// Takes a frame of the tapped Meta leg. Must not wait.
     fn tap(&mut self, frame: TapFrame);

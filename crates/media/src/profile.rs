@@ -19,8 +19,6 @@ pub struct MediaProfile {
     pub rtcp_is_life: bool,
     /// Between two RTCP reports to the peer.
     pub rtcp_interval: Duration,
-    /// What Opus encoded for the peer may take at most, in bit/s (`maxaveragebitrate`, RFC 7587 section 6.1).
-    pub opus_bitrate: u32,
 }
 
 impl MediaProfile {
@@ -35,7 +33,6 @@ impl MediaProfile {
             silence: Some(Duration::from_secs(30)),
             rtcp_is_life: true,
             rtcp_interval: Duration::from_secs(5),
-            opus_bitrate: 20_000,
         }
     }
 
@@ -50,7 +47,6 @@ impl MediaProfile {
             silence: Some(Duration::from_secs(60)),
             rtcp_is_life: true,
             rtcp_interval: Duration::from_secs(5),
-            opus_bitrate: 32_000,
         }
     }
 

@@ -11,13 +11,14 @@ use setu_srtp::rtp::HEADER_LEN;
 
 use crate::clip::MOST_CLIP_BYTES;
 use crate::feed::{Feed, Route};
-use crate::inbound::Meaning;
+use crate::inbound::{Meaning, NOISE_PT};
 use crate::leg::{Agreed, Clock, Leg, Taken};
 use crate::outbound::Parting;
 use crate::stream::{Arrived, Source, Stamp};
 use crate::telephone::{Key, KeyNews};
 use crate::{
-    Arrival, Channel, Clip, Command, Direction, Event, LegSetup, OpenFailure, Play, SetupRefused, Sink,
+    Arrival, Channel, Clip, Command, Direction, Event, Job, Kind as Coded, LegSetup, OpenFailure, Packet,
+    Play, SetupRefused, Sink, Way,
 };
 
 /// The media of one call. Owned by one worker; **handle, then wait**: every method that can produce something is
@@ -28,6 +29,8 @@ pub struct Relay {
     /// In the order of their indexes.
     legs: Vec<Leg>,
     tap: Option<Tap>,
+    /// Tells the ways through coders apart.
+    generation: u32,
 }
 
 /// The open tap on the Meta leg.
@@ -47,7 +50,7 @@ impl Relay {
 
     /// Makes the media of a call without legs. `now` ties the RTCP clock to the wall clock.
     pub const fn new(call: CallId, now: Now) -> Self {
-        Self { call, clock: Clock { base: now }, legs: Vec::new(), tap: None }
+        Self { call, clock: Clock { base: now }, legs: Vec::new(), tap: None, generation: 0 }
     }
 
     /// Carries out a command of this call. [`Command::Open`] adds the leg and tells nothing if it worked: reserving
@@ -64,7 +67,7 @@ impl Relay {
                 self.handle_timeout(now, sink);
             }
             Command::Bridge { one, other } => self.bridge(one, other, sink),
-            Command::Unbridge { leg } => self.part(leg.index),
+            Command::Unbridge { leg } => self.part(leg.index, sink),
             Command::Direct { leg, direction } => self.direct(leg, direction, now, sink),
             Command::Press { leg, digit, duration_ms } => self.press(leg, digit, duration_ms, now, sink),
             Command::Play { leg, clip, how } => self.play(leg, Some((clip, how)), now, sink),
@@ -73,6 +76,7 @@ impl Relay {
             Command::CloseLeg { leg } => self.close_leg(leg, now, sink),
             Command::Close { call } => {
                 for leg in &mut self.legs {
+                    leg.unfeed(sink);
                     leg.report(true, self.clock, now, sink);
                 }
                 let quality = self.legs.drain(..).map(|leg| (leg.id, leg.quality())).collect();
@@ -106,7 +110,7 @@ impl Relay {
                     tap.frame(TapChannel::Customer, stamp, payload, now, sink);
                 }
                 match taken.meaning {
-                    Meaning::Audio => self.forward(at, taken, buffer, now, sink),
+                    Meaning::Audio | Meaning::Noise => self.forward(at, taken, buffer, now, sink),
                     Meaning::Event => {
                         let payload = buffer.get(taken.at..taken.at + taken.len).unwrap_or_default();
                         let news = leg.take_event(&taken, payload, now, sink);
@@ -116,10 +120,27 @@ impl Relay {
             }
             (Kind::Rtcp, channel) => {
                 leg.take_rtcp(arrival.from, channel, buffer.get_mut(..len).unwrap_or_default(), clock, now);
+                leg.pass_loss(sink);
             }
             // Neither STUN nor DTLS was agreed on a leg with SDES keys.
             (Kind::Rtp | Kind::Stun | Kind::Dtls | Kind::Other, _) => leg.inbound.rejected += 1,
         }
+    }
+
+    /// Takes what a coder made of this call's packets. Of a way that is gone, it is dropped.
+    pub fn handle_coded(&mut self, way: Way, packet: Packet<'_>, now: Instant, sink: &mut impl Sink) {
+        let tap = self.tap;
+        let Some(to) = self.leg_mut(way.leg) else { return };
+        if !to.may_send() || to.is_announced_to() {
+            return;
+        }
+        let fed = to.agreed.as_ref().and_then(|agreed| agreed.feed.as_ref()).and_then(Feed::way);
+        let Some(from) = to.partner.filter(|_| fed == Some(way)) else { return };
+        let arrived = Arrived { sequence: packet.sequence, timestamp: packet.timestamp };
+        let source = Source::coded(from, way);
+        let mut hop = Hop { from, to, tap, now };
+        let Some(payload_type) = hop.payload_type(packet.kind) else { return };
+        hop.send_copy(Outgoing { source, arrived, marker: false, payload_type }, packet.payload, sink);
     }
 
     /// Does what is due at `now`.
@@ -154,9 +175,10 @@ impl Relay {
     fn configure(&mut self, setup: LegSetup, now: Instant, sink: &mut impl Sink) {
         let id = setup.leg;
         let done = self.leg_mut(id).ok_or(SetupRefused::UnknownLeg).and_then(|leg| leg.configure(setup, now));
-        let done = done.and_then(|changed| if changed { self.refit(id.index) } else { Ok(()) });
-        if let Err(why) = done {
-            sink.event(Event::SetupFailed { leg: id, why });
+        match done {
+            Ok(true) => self.refit(id.index, sink),
+            Ok(false) => {}
+            Err(why) => sink.event(Event::SetupFailed { leg: id, why }),
         }
         self.handle_timeout(now, sink);
     }
@@ -167,7 +189,7 @@ impl Relay {
         }
         for (leg, partner) in [(one, other), (other, one)] {
             if self.leg_mut(leg).is_some_and(|leg| leg.partner != Some(partner.index)) {
-                self.part(leg.index);
+                self.part(leg.index, sink);
             }
         }
         for (leg, partner) in [(one, other), (other, one)] {
@@ -175,21 +197,17 @@ impl Relay {
                 leg.partner = Some(partner.index);
             }
         }
-        if let Err(why) = self.refit(one.index) {
-            self.part(one.index);
-            sink.event(Event::SetupFailed { leg: other, why });
-        }
+        self.refit(one.index, sink);
     }
 
     /// Takes a leg and its partner apart; comfort frames take over on both.
-    fn part(&mut self, index: u8) {
+    fn part(&mut self, index: u8, sink: &mut impl Sink) {
         let partner = self.legs.iter().find(|leg| leg.id.index == index).and_then(|leg| leg.partner);
         for leg in &mut self.legs {
             if leg.id.index == index || Some(leg.id.index) == partner {
                 leg.partner = None;
+                leg.unfeed(sink);
                 if let Some(agreed) = &mut leg.agreed {
-                    agreed.feed = None;
-                    agreed.outbound.release();
                     agreed.keys.release();
                 }
             }
@@ -197,18 +215,11 @@ impl Relay {
     }
 
     /// Finds the ways between a leg and its partner, both directions, once both are set up.
-    fn refit(&mut self, index: u8) -> Result<(), SetupRefused> {
-        let Some((at, partner)) = self.pair(index) else { return Ok(()) };
-        let Ok([one, other]) = self.legs.get_disjoint_mut([at, partner]) else { return Ok(()) };
-        let (Some(one), Some(other)) = (&mut one.agreed, &mut other.agreed) else { return Ok(()) };
-        for leg in [&mut *one, &mut *other] {
-            // Whatever numbers the old way gave, the new one begins a run of its own.
-            leg.outbound.release();
-            leg.feed = None;
-        }
-        one.feed = Some(Feed::between(&other.setup, &one.setup)?);
-        other.feed = Some(Feed::between(&one.setup, &other.setup)?);
-        Ok(())
+    fn refit(&mut self, index: u8, sink: &mut impl Sink) {
+        let Some((at, partner)) = self.pair(index) else { return };
+        let Ok([one, other]) = self.legs.get_disjoint_mut([at, partner]) else { return };
+        one.feed_from(other, &mut self.generation, sink);
+        other.feed_from(one, &mut self.generation, sink);
     }
 
     fn direct(&mut self, id: LegId, direction: Direction, now: Instant, sink: &mut impl Sink) {
@@ -226,7 +237,7 @@ impl Relay {
 
     fn close_leg(&mut self, id: LegId, now: Instant, sink: &mut impl Sink) {
         let Ok(at) = self.find(id) else { return };
-        self.part(id.index);
+        self.part(id.index, sink);
         let mut leg = self.legs.remove(at);
         leg.report(true, self.clock, now, sink);
         sink.event(Event::LegClosed { leg: id, quality: leg.quality() });
@@ -244,7 +255,9 @@ impl Relay {
         {
             return;
         }
-        Hop { from: index, to, tap: self.tap, now }.pass(taken, buffer, sink);
+        let Some(setup) = from.agreed.as_ref().map(|agreed| &agreed.setup) else { return };
+        let ways = Ways { from: setup, generation: &mut self.generation };
+        Hop { from: index, to, tap: self.tap, now }.pass(taken, ways, buffer, sink);
     }
 
     /// Lets keys of a leg be pressed toward its partner. The packet that told of them is not passed on.
@@ -263,7 +276,11 @@ impl Relay {
         let Some(agreed) = &mut to.agreed else { return };
         if let Some((taken, feed)) = taken.zip(agreed.feed.as_mut()) {
             let repacked = feed.pass_over(taken.header.sequence);
-            let source = Source { leg: index, ssrc: taken.header.ssrc, repacked };
+            let mut source = Source { leg: index, ssrc: taken.header.ssrc, repacked };
+            if let Some(way) = feed.way() {
+                source = Source::coded(index, way);
+                sink.code(taken.job(way, Coded::Key, &[]));
+            }
             let sequence = (!repacked).then_some(taken.header.sequence);
             agreed.outbound.stream.pass_over(source, sequence, now);
         }
@@ -328,71 +345,99 @@ struct Hop<'r> {
     now: Instant,
 }
 
+/// What a hop needs to make a coder in its midst.
+struct Ways<'r> {
+    from: &'r LegSetup,
+    generation: &'r mut u32,
+}
+
+/// A packet that only lacks its numbers.
+#[derive(Debug, Clone, Copy)]
+struct Outgoing {
+    source: Source,
+    arrived: Arrived,
+    marker: bool,
+    payload_type: u8,
+}
+
 impl Hop<'_> {
-    fn pass(mut self, taken: Taken, buffer: &mut [u8], sink: &mut impl Sink) {
+    fn pass(mut self, taken: Taken, ways: Ways<'_>, buffer: &mut [u8], sink: &mut impl Sink) {
         let Some(agreed) = &mut self.to.agreed else { return };
         let Some(mut feed) = agreed.feed.take() else { return };
         if agreed.fed_ssrc.replace(taken.header.ssrc).is_some_and(|ssrc| ssrc != taken.header.ssrc) {
             feed.restart();
         }
-        self.audio(&mut feed, taken, buffer, sink);
+        let kind = if taken.meaning == Meaning::Noise { Coded::Noise } else { Coded::Audio };
+        self.carry(&mut feed, kind, taken, ways, buffer, sink);
         // Gone for this packet only, so that leg and feed can be borrowed apart.
         if let Some(agreed) = &mut self.to.agreed {
             agreed.feed = Some(feed);
         }
     }
 
-    fn audio(&mut self, feed: &mut Feed, taken: Taken, buffer: &mut [u8], sink: &mut impl Sink) {
+    fn carry(
+        &mut self,
+        feed: &mut Feed,
+        kind: Coded,
+        taken: Taken,
+        ways: Ways<'_>,
+        buffer: &mut [u8],
+        sink: &mut impl Sink,
+    ) {
         let arrived = taken.arrived();
         let Some(payload) = buffer.get(taken.at..taken.at + taken.len) else { return };
-        match feed.route(payload) {
+        let route = match kind {
+            Coded::Audio => feed.route(payload),
+            // Comfort noise is for codecs that are never repacked.
+            Coded::Noise | Coded::Key => feed.way().map_or(Route::AsIs, Route::Code),
+        };
+        match route {
             Route::Drop => {}
             Route::AsIs => {
-                self.send(
-                    self.source(&taken, false),
-                    arrived,
-                    taken.header.marker,
-                    buffer,
-                    (taken.at, taken.len),
-                    sink,
-                );
+                let Some(payload_type) = self.payload_type(kind) else { return };
+                let source = self.source(&taken, false);
+                let packet = Outgoing { source, arrived, marker: taken.header.marker, payload_type };
+                self.send(packet, buffer, (taken.at, taken.len), sink);
             }
-            Route::Through(mut converter) => {
+            Route::Repack(repacker) => {
+                let Some(payload_type) = self.payload_type(kind) else { return };
                 let source = self.source(&taken, true);
-                converter.audio(arrived, payload, |arrived, payload| {
-                    self.send_copy(source, arrived, false, payload, sink);
+                repacker.audio(arrived, payload, |arrived, payload| {
+                    self.send_copy(Outgoing { source, arrived, marker: false, payload_type }, payload, sink);
                 });
+            }
+            Route::Code(way) => sink.code(taken.job(way, kind, payload)),
+            Route::OpenCoder => {
+                if let Some(way) = self.to.open_coder(ways.from, ways.generation, sink) {
+                    *feed = Feed::Code(way);
+                    sink.code(taken.job(way, kind, payload));
+                }
             }
         }
     }
 
+    /// Returns the payload type the peer wants for a kind of payload; `None` if it wants none of it.
+    fn payload_type(&self, kind: Coded) -> Option<u8> {
+        let setup = &self.to.agreed.as_ref()?.setup;
+        match kind {
+            Coded::Audio => Some(setup.audio.send_pt()),
+            Coded::Noise => setup.comfort_noise.then_some(NOISE_PT),
+            Coded::Key => None,
+        }
+    }
+
     /// Sends a payload that does not stand in the packet buffer.
-    fn send_copy(
-        &mut self,
-        source: Source,
-        arrived: Arrived,
-        marker: bool,
-        payload: &[u8],
-        sink: &mut impl Sink,
-    ) {
+    fn send_copy(&mut self, packet: Outgoing, payload: &[u8], sink: &mut impl Sink) {
         let mut scratch = [0; HEADER_LEN + OPUS_PACKET_BYTES + Relay::ROOM];
         let Some(to) = scratch.get_mut(HEADER_LEN..HEADER_LEN + payload.len()) else { return };
         to.copy_from_slice(payload);
-        self.send(source, arrived, marker, &mut scratch, (HEADER_LEN, payload.len()), sink);
+        self.send(packet, &mut scratch, (HEADER_LEN, payload.len()), sink);
     }
 
     /// Gives a packet its numbers, taps it, and sends it.
-    fn send(
-        &mut self,
-        source: Source,
-        arrived: Arrived,
-        marker: bool,
-        buffer: &mut [u8],
-        (at, len): (usize, usize),
-        sink: &mut impl Sink,
-    ) {
-        let Some(Agreed { outbound, setup, .. }) = &mut self.to.agreed else { return };
-        let payload_type = setup.audio.send_pt();
+    fn send(&mut self, packet: Outgoing, buffer: &mut [u8], (at, len): (usize, usize), sink: &mut impl Sink) {
+        let Some(Agreed { outbound, .. }) = &mut self.to.agreed else { return };
+        let Outgoing { source, arrived, marker, payload_type } = packet;
         let Some((stamp, begins)) = outbound.stream.source(source, arrived, self.now) else { return };
         if let Some(tap) = self.tap.filter(|_| self.to.is_tapped()) {
             let payload = buffer.get(at..at + len).unwrap_or_default();
@@ -404,6 +449,13 @@ impl Hop<'_> {
 
     const fn source(&self, taken: &Taken, repacked: bool) -> Source {
         Source { leg: self.from, ssrc: taken.header.ssrc, repacked }
+    }
+}
+
+impl Source {
+    /// A way's coder: its outputs are numbered by itself.
+    const fn coded(from: u8, way: Way) -> Self {
+        Self { leg: from, ssrc: way.generation, repacked: true }
     }
 }
 
@@ -424,6 +476,11 @@ impl Tap {
 impl Taken {
     const fn arrived(&self) -> Arrived {
         Arrived { sequence: self.header.sequence, timestamp: self.header.timestamp }
+    }
+
+    const fn job<'p>(&self, way: Way, kind: Coded, payload: &'p [u8]) -> Job<'p> {
+        let setu_srtp::rtp::Header { ssrc, sequence, timestamp, .. } = self.header;
+        Job::Packet { way, packet: Packet { kind, ssrc, sequence, timestamp, payload } }
     }
 }
 

@@ -1,9 +1,8 @@
 //! Opus packets of any length into packets of 20 ms.
 //!
 //! Shorter frames are put together, longer packets are taken apart, both without touching the audio. Only a frame
-//! that is itself longer than 20 ms (SILK of 40 or 60 ms) is decoded and encoded again.
+//! that is itself longer than 20 ms (SILK of 40 or 60 ms) must be decoded and encoded again, which is not done here.
 
-use rusty_opus::{Application, OpusDecoder, OpusEncoder};
 use setu_model::limits::OPUS_PACKET_BYTES;
 
 use crate::feed::{Follows, Renumber};
@@ -16,8 +15,6 @@ pub(crate) struct Repacker {
     /// The time stamp at which the next output begins, as far as known.
     next_at: Option<u32>,
     gathered: Gathered,
-    recoder: Option<Box<Recoder>>,
-    bitrate: u32,
     out: [u8; OPUS_PACKET_BYTES],
 }
 
@@ -31,30 +28,14 @@ struct Gathered {
     used: usize,
 }
 
-/// Decoder and encoder for SILK frames of 40 and 60 ms. SILK ends at 16 kHz (RFC 6716 section 2), so that rate loses
-/// nothing. Stereo is mixed down: the bit rate of a peer that wants 20 ms packets carries one channel.
-struct Recoder {
-    decoder: OpusDecoder,
-    encoder: OpusEncoder,
-    pcm: [f32; MOST_SAMPLES],
-}
-
 impl Repacker {
-    /// Makes one that encodes, where it must, at `bitrate` bit/s.
-    pub(crate) fn new(bitrate: u32) -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             order: Renumber::default(),
             next_at: None,
             gathered: Gathered::new(),
-            recoder: None,
-            bitrate,
             out: [0; OPUS_PACKET_BYTES],
         }
-    }
-
-    /// Returns the rate it encodes at, in bit/s.
-    pub(crate) const fn bitrate(&self) -> u32 {
-        self.bitrate
     }
 
     /// Takes a packet; calls `emit` with every 20 ms that are complete.
@@ -69,9 +50,7 @@ impl Repacker {
         }
         let mut at = from.timestamp;
         for frame in packet.frames() {
-            if ticks > TICKS_20_MS {
-                self.recode(at, kind, frame, &mut emit);
-            } else if ticks == TICKS_20_MS {
+            if ticks >= TICKS_20_MS {
                 if let Some(length) = kind.join(&[frame], &mut self.out) {
                     emit(self.numbered(at), self.out.get(..length).unwrap_or_default());
                 }
@@ -154,24 +133,6 @@ impl Repacker {
         }
     }
 
-    fn recode(&mut self, at: u32, kind: Kind, frame: &[u8], emit: &mut impl FnMut(Arrived, &[u8])) {
-        if self.recoder.is_none() {
-            self.recoder = Recoder::new(self.bitrate).map(Box::new);
-        }
-        let Some(recoder) = self.recoder.as_mut() else { return };
-        let Some(whole) = kind.join(&[frame], &mut self.out) else { return };
-        let pieces = kind.frame_ticks() / TICKS_20_MS;
-        let decoded = recoder.decode(self.out.get(..whole).unwrap_or_default(), pieces);
-        for piece in 0..pieces {
-            let stamp =
-                Arrived { sequence: self.order.number(), timestamp: at.wrapping_add(piece * TICKS_20_MS) };
-            match decoded.and_then(|()| recoder.encode(piece, &mut self.out)) {
-                Some(length) => emit(stamp, self.out.get(..length).unwrap_or_default()),
-                None => tracing::trace!("a frame could not be coded again"),
-            }
-        }
-    }
-
     const fn numbered(&mut self, timestamp: u32) -> Arrived {
         Arrived { sequence: self.order.number(), timestamp }
     }
@@ -219,40 +180,8 @@ impl Gathered {
     }
 }
 
-impl Recoder {
-    fn new(bitrate: u32) -> Option<Self> {
-        let decoder = OpusDecoder::new(RATE, 1).ok()?;
-        let mut encoder = OpusEncoder::new(RATE, 1, Application::Voip).ok()?;
-        encoder.bitrate_bps = i32::try_from(bitrate).unwrap_or(i32::MAX);
-        encoder.use_cbr = true;
-        Some(Self { decoder, encoder, pcm: [0.0; MOST_SAMPLES] })
-    }
-
-    /// Decodes one frame of `pieces` times 20 ms.
-    fn decode(&mut self, packet: &[u8], pieces: u32) -> Option<()> {
-        let samples = SAMPLES_20_MS * usize::try_from(pieces).ok()?;
-        let got = self.decoder.decode(packet, samples, &mut self.pcm).ok()?;
-        (got == samples).then_some(())
-    }
-
-    /// Encodes one of the pieces decoded last.
-    fn encode(&mut self, piece: u32, to: &mut [u8]) -> Option<usize> {
-        let begins = usize::try_from(piece).ok()? * SAMPLES_20_MS;
-        self.encoder.encode(self.pcm.get(begins..begins + SAMPLES_20_MS)?, SAMPLES_20_MS, to).ok()
-    }
-}
-
 /// Frames of 2.5 ms in 20 ms.
 const MOST_GATHERED: usize = 8;
-
-/// The recoder's sampling rate in Hz.
-const RATE: i32 = 16_000;
-
-/// Samples in 20 ms at [`RATE`].
-const SAMPLES_20_MS: usize = 320;
-
-/// Samples in 60 ms, the longest frame.
-const MOST_SAMPLES: usize = SAMPLES_20_MS * 3;
 
 /// The longest loss told from a jump of time stamps: 2 s.
 const MOST_AHEAD: u32 = TICKS_20_MS * 100;

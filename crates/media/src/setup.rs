@@ -24,6 +24,10 @@ pub struct LegSetup {
     pub audio: AudioFormat,
     /// The agreed telephone-event format, if any.
     pub dtmf: Option<Dtmf>,
+    /// Whether the peer takes comfort noise packets (RFC 3389), which have payload type 13 beside an 8 kHz clock.
+    pub comfort_noise: bool,
+    /// What the peer asked of an Opus encoder: used where its Opus is not passed through.
+    pub opus: OpusTarget,
     /// How the peer wants its media.
     pub profile: MediaProfile,
     /// The SSRC of the stream to the peer, random. Kept from the first setup of the leg.
@@ -75,22 +79,33 @@ pub enum AudioFormat {
         /// The payload type the peer uses.
         receive_pt: u8,
     },
+    /// G.722 at 64 kbit/s: 16 kHz, though its RTP clock counts 8 kHz (RFC 3551 section 4.5.2).
+    G722 {
+        /// The payload type the peer wants.
+        send_pt: u8,
+        /// The payload type the peer uses.
+        receive_pt: u8,
+    },
 }
 
 impl AudioFormat {
     /// Returns the payload type of packets to the peer.
     pub const fn send_pt(self) -> u8 {
         match self {
-            Self::Opus { send_pt, .. } | Self::Pcmu { send_pt, .. } | Self::Pcma { send_pt, .. } => send_pt,
+            Self::Opus { send_pt, .. }
+            | Self::Pcmu { send_pt, .. }
+            | Self::Pcma { send_pt, .. }
+            | Self::G722 { send_pt, .. } => send_pt,
         }
     }
 
     /// Returns the payload type of packets from the peer.
     pub const fn receive_pt(self) -> u8 {
         match self {
-            Self::Opus { receive_pt, .. } | Self::Pcmu { receive_pt, .. } | Self::Pcma { receive_pt, .. } => {
-                receive_pt
-            }
+            Self::Opus { receive_pt, .. }
+            | Self::Pcmu { receive_pt, .. }
+            | Self::Pcma { receive_pt, .. }
+            | Self::G722 { receive_pt, .. } => receive_pt,
         }
     }
 
@@ -98,7 +113,7 @@ impl AudioFormat {
     pub const fn clock(self) -> u32 {
         match self {
             Self::Opus { .. } => 48_000,
-            Self::Pcmu { .. } | Self::Pcma { .. } => 8_000,
+            Self::Pcmu { .. } | Self::Pcma { .. } | Self::G722 { .. } => 8_000,
         }
     }
 
@@ -106,6 +121,22 @@ impl AudioFormat {
     pub(crate) const fn step(self) -> u32 {
         self.clock() / 50
     }
+}
+
+/// What a peer asked of an Opus encoder (RFC 7587 section 6.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OpusTarget {
+    /// The most it wants on average, in bit/s (`maxaveragebitrate`).
+    pub bitrate: u32,
+    /// Whether in-band error correction is of use to it (`useinbandfec`).
+    pub fec: bool,
+    /// The highest sampling rate it plays, in Hz (`maxplaybackrate`).
+    pub playback_hz: u32,
+}
+
+impl OpusTarget {
+    /// Meta's words: 20 kbit/s, error correction, 16 kHz.
+    pub const META: Self = Self { bitrate: 20_000, fec: true, playback_hz: 16_000 };
 }
 
 /// A leg's telephone-event format (RFC 4733).
@@ -137,9 +168,6 @@ pub enum SetupRefused {
     /// The telephone-event clock is none that RFC 4733 peers use.
     #[error("unusable telephone-event clock")]
     BadClock,
-    /// One leg has G.711 mu-law and the other A-law, or a codec could not be made.
-    #[error("no way between the two audio formats")]
-    NoTranscoding,
     /// The leg was set up with more keys than it may use in one call.
     #[error("too many key changes on one leg")]
     TooManyKeys,

@@ -107,7 +107,8 @@ fn a_key_reaches_a_g711_agent_on_its_8_khz_time_line() {
     press(&mut call, META, 3 * 960, 3, 160);
     let pressed = events(&call.agent.heard, 101);
     assert_eq!(durations(&pressed), [160, 320, 480, 640, 800, 800, 800, 800]);
-    assert_eq!(pressed[0].timestamp.wrapping_sub(before.timestamp), 160);
+    // It begins within the 20 ms that were sent last, or right behind them.
+    assert!([0, 160].contains(&pressed[0].timestamp.wrapping_sub(before.timestamp)));
     assert_eq!(pressed[0].sequence.wrapping_sub(before.sequence), 1);
 }
 

@@ -50,7 +50,7 @@ pub struct Audio {
     pub receive_pt: u8,
     /// The packet time the peer wants to receive, in milliseconds: its `a=ptime`, at most its `a=maxptime`.
     pub ptime_ms: u16,
-    /// What the peer asked of an Opus encoder; all unset for G.711.
+    /// What the peer asked of an Opus encoder; all unset for others.
     pub opus: OpusParameters,
 }
 
@@ -85,11 +85,13 @@ pub enum AudioCodec {
     Pcmu,
     /// G.711 A-law (RFC 3551 section 4.5.14).
     Pcma,
+    /// G.722 at 64 kbit/s: sampled at 16 kHz, clocked at 8 kHz (RFC 3551 section 4.5.2).
+    G722,
 }
 
 impl AudioCodec {
     /// Every codec.
-    pub const ALL: [Self; 3] = [Self::Opus, Self::Pcmu, Self::Pcma];
+    pub const ALL: [Self; 4] = [Self::Opus, Self::Pcmu, Self::Pcma, Self::G722];
 
     /// The encoding name of `a=rtpmap`.
     pub const fn name(self) -> &'static str {
@@ -97,6 +99,7 @@ impl AudioCodec {
             Self::Opus => "opus",
             Self::Pcmu => "PCMU",
             Self::Pcma => "PCMA",
+            Self::G722 => "G722",
         }
     }
 
@@ -104,7 +107,7 @@ impl AudioCodec {
     pub const fn clock_hz(self) -> u32 {
         match self {
             Self::Opus => 48_000,
-            Self::Pcmu | Self::Pcma => 8_000,
+            Self::Pcmu | Self::Pcma | Self::G722 => 8_000,
         }
     }
 
@@ -114,6 +117,7 @@ impl AudioCodec {
             Self::Opus => None,
             Self::Pcmu => Some(0),
             Self::Pcma => Some(8),
+            Self::G722 => Some(9),
         }
     }
 }

@@ -165,6 +165,8 @@ pub(crate) fn packet_time_ms(media: &Media) -> u16 {
 pub(crate) fn opus_parameters(codec: AudioCodec, fmtp: Option<&str>) -> OpusParameters {
     match (codec, fmtp) {
         (AudioCodec::Opus, Some(fmtp)) => OpusParameters::parse(fmtp),
-        (AudioCodec::Opus | AudioCodec::Pcmu | AudioCodec::Pcma, _) => OpusParameters::default(),
+        (AudioCodec::Opus | AudioCodec::Pcmu | AudioCodec::Pcma | AudioCodec::G722, _) => {
+            OpusParameters::default()
+        }
     }
 }

@@ -253,6 +253,7 @@ fn codecs(codecs: &[Codec]) -> Vec<AudioCodec> {
         Codec::Opus => AudioCodec::Opus,
         Codec::Pcmu => AudioCodec::Pcmu,
         Codec::Pcma => AudioCodec::Pcma,
+        Codec::G722 => AudioCodec::G722,
     };
     codecs.iter().map(codec).collect()
 }
@@ -335,9 +336,15 @@ pub(crate) fn media_net(config: &Config) -> MediaNetConfig {
         meta: side(&config.meta.media),
         agents: side(&config.agents.media),
         threads: config.limits.media_threads,
+        codec_threads: codec_threads(),
         pinned: config.limits.media_threads > 1,
         quarantine: Duration::from_secs(config.limits.port_rest_s),
     }
+}
+
+/// As many as there are processors: they have nothing to do but for calls that are transcoded.
+fn codec_threads() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 /// Where recordings go.

@@ -7,7 +7,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use setu_media::{AudioFormat, Command, Crypto, Event, LegSetup, MediaProfile};
+use setu_media::{AudioFormat, Command, Crypto, Event, LegSetup, MediaProfile, OpusTarget};
 use setu_media_net::{MediaNetConfig, MediaPlane, MediaSide};
 use setu_model::{CallId, LegId, Secret, Side};
 
@@ -109,6 +109,7 @@ pub(crate) fn serve(sessions: u16, threads: usize) -> anyhow::Result<()> {
         meta: side(META_SIDE),
         agents: side(AGENT_SIDE),
         threads,
+        codec_threads: 1,
         pinned: false,
         quarantine: MediaNetConfig::QUARANTINE,
     };
@@ -188,6 +189,8 @@ fn setup(leg: LegId, side: Side, session: u16) -> LegSetup {
         crypto,
         audio: AudioFormat::Opus { send_pt: PAYLOAD_TYPE, receive_pt: PAYLOAD_TYPE },
         dtmf: None,
+        comfort_noise: false,
+        opus: OpusTarget::META,
         profile,
         ssrc: 0xb41d_0000 + 2 * u32::from(session) + u32::from(leg.index),
         sequence: 1_000,

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use rtc_srtp::context::Context;
 use rtc_srtp::protection_profile::ProtectionProfile;
-use setu_media::{AudioFormat, Crypto, LegSetup, MediaProfile};
+use setu_media::{AudioFormat, Crypto, LegSetup, MediaProfile, OpusTarget};
 use setu_model::{LegId, Secret, Side};
 use setu_srtp::Suite;
 use setu_srtp::rtcp::Writer;
@@ -58,6 +58,8 @@ impl Peer {
             crypto,
             audio: AudioFormat::Opus { send_pt: 111, receive_pt: 111 },
             dtmf: None,
+            comfort_noise: false,
+            opus: OpusTarget::META,
             profile: if side == Side::Meta { MediaProfile::meta() } else { MediaProfile::trunk() },
             ssrc: 0xb41d_6e00 + u32::from(leg.index),
             sequence: 1_000,
@@ -97,6 +99,11 @@ impl Peer {
 
     /// The next packet with this payload; comfort frames and reports are passed over.
     pub(crate) fn hear(&mut self, payload: &[u8]) -> Heard {
+        self.listen(|heard| heard == payload)
+    }
+
+    /// The next packet whose payload is wanted; reports and others are passed over.
+    pub(crate) fn listen(&mut self, wanted: impl Fn(&[u8]) -> bool) -> Heard {
         let until = Instant::now() + PATIENCE;
         while Instant::now() < until {
             let (packet, from) = receive(&self.socket);
@@ -109,7 +116,7 @@ impl Peer {
             };
             let header = Header::parse(&plain).expect("a sound packet");
             let heard = header.payload(&plain).expect("a sound packet").to_vec();
-            if heard == payload {
+            if wanted(&heard) {
                 return Heard { header, payload: heard, from };
             }
         }

@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 use rtc_srtp::context::Context;
 use rtc_srtp::protection_profile::ProtectionProfile;
 use setu_media::{
-    Arrival, AudioFormat, Channel, Command, Crypto, Dtmf, Event, LegSetup, MediaProfile, Relay, Sink,
+    Arrival, AudioFormat, Channel, Coders, Command, Crypto, Dtmf, Event, Job, LegSetup, MediaProfile,
+    OpusTarget, Packet, Relay, Sink, Way,
 };
 use setu_model::{CallId, LegId, MediaQuality, Now, Secret, Side, TapChannel, TapFrame, Wall};
 use setu_srtp::Suite;
@@ -25,6 +26,7 @@ pub(crate) const OPUS_META: AudioFormat = AudioFormat::Opus { send_pt: 111, rece
 pub(crate) const OPUS_AGENT: AudioFormat = AudioFormat::Opus { send_pt: 96, receive_pt: 107 };
 pub(crate) const PCMU: AudioFormat = AudioFormat::Pcmu { send_pt: 0, receive_pt: 0 };
 pub(crate) const PCMA: AudioFormat = AudioFormat::Pcma { send_pt: 8, receive_pt: 8 };
+pub(crate) const G722: AudioFormat = AudioFormat::G722 { send_pt: 9, receive_pt: 9 };
 pub(crate) const DTMF_META: Dtmf = Dtmf { send_pt: 126, receive_pt: 126, clock: 8_000 };
 pub(crate) const DTMF_48: Dtmf = Dtmf { send_pt: 110, receive_pt: 101, clock: 48_000 };
 
@@ -56,6 +58,8 @@ pub(crate) struct Peer {
 
 pub(crate) struct Call {
     pub(crate) relay: Relay,
+    /// Run here, between the packets, as if a worker had all the time in the world.
+    pub(crate) coders: Coders,
     pub(crate) start: Instant,
     pub(crate) now: Instant,
     pub(crate) meta: Peer,
@@ -69,11 +73,40 @@ struct Outbox {
     sent: Vec<(LegId, Channel, SocketAddr, Vec<u8>)>,
     taps: Vec<TapFrame>,
     events: Vec<Event>,
+    jobs: Vec<OwnedJob>,
+}
+
+/// A job on its way to the coders: with the payload of its packet.
+pub(crate) struct OwnedJob(Job<'static>, Vec<u8>);
+
+impl OwnedJob {
+    fn of(job: Job<'_>) -> Self {
+        match job {
+            Job::Packet { way, packet } => {
+                let bytes = packet.payload.to_vec();
+                Self(Job::Packet { way, packet: Packet { payload: &[], ..packet } }, bytes)
+            }
+            Job::Open { way, plan } => Self(Job::Open { way, plan }, Vec::new()),
+            Job::Loss { way, percent } => Self(Job::Loss { way, percent }, Vec::new()),
+            Job::Close { way } => Self(Job::Close { way }, Vec::new()),
+        }
+    }
+
+    fn get(&self) -> Job<'_> {
+        match self.0 {
+            Job::Packet { way, packet } => Job::Packet { way, packet: Packet { payload: &self.1, ..packet } },
+            job @ (Job::Open { .. } | Job::Loss { .. } | Job::Close { .. }) => job,
+        }
+    }
 }
 
 impl Sink for Outbox {
     fn transmit(&mut self, leg: LegId, channel: Channel, to: SocketAddr, datagram: &[u8]) {
         self.sent.push((leg, channel, to, datagram.to_vec()));
+    }
+
+    fn code(&mut self, job: Job<'_>) {
+        self.jobs.push(OwnedJob::of(job));
     }
 
     fn tap(&mut self, frame: TapFrame) {
@@ -113,6 +146,8 @@ pub(crate) fn meta_setup() -> LegSetup {
         crypto: srtp(Suite::AesCm128HmacSha1_80, 1),
         audio: OPUS_META,
         dtmf: Some(DTMF_META),
+        comfort_noise: false,
+        opus: OpusTarget::META,
         profile: MediaProfile::meta(),
         ssrc: 0x1111_2222,
         sequence: 32_000,
@@ -129,6 +164,8 @@ pub(crate) fn agent_setup() -> LegSetup {
         crypto: Crypto::Plain,
         audio: OPUS_AGENT,
         dtmf: Some(DTMF_48),
+        comfort_noise: false,
+        opus: OpusTarget::META,
         profile: MediaProfile::trunk(),
         ssrc: 0x3333_4444,
         sequence: 100,
@@ -254,6 +291,7 @@ impl Call {
         let now = Now { mono: start, wall: Wall::from_unix_ms(1_790_000_000_000) };
         let mut call = Self {
             relay: Relay::new(CALL, now),
+            coders: Coders::new(4),
             start,
             now: start,
             meta: Peer::new(&meta, 0xaaaa_0001),
@@ -295,9 +333,16 @@ impl Call {
     /// Lets time pass, with every timer on its moment.
     pub(crate) fn pass_ms(&mut self, ms: u64) {
         let until = self.now + Duration::from_millis(ms);
-        while let Some(at) = self.relay.poll_timeout().filter(|at| *at <= until) {
+        loop {
+            let due = [self.relay.poll_timeout(), self.coders.poll_timeout()].into_iter().flatten().min();
+            let Some(at) = due.filter(|at| *at <= until) else { break };
             self.now = self.now.max(at);
-            self.with(|relay, now, out| relay.handle_timeout(now, out));
+            let mut coded = Vec::new();
+            self.coders.handle_timeout(self.now, |way, packet| coded.push(Coded::of(way, packet)));
+            self.with(|relay, now, out| {
+                relay.handle_timeout(now, out);
+                coded.iter().for_each(|it| relay.handle_coded(it.way, it.packet(), now, out));
+            });
         }
         self.now = until;
     }
@@ -321,6 +366,9 @@ impl Call {
     fn with(&mut self, run: impl FnOnce(&mut Relay, Instant, &mut Outbox)) {
         let mut out = Outbox::default();
         run(&mut self.relay, self.now, &mut out);
+        for job in std::mem::take(&mut out.jobs) {
+            self.coders.handle(&job.get(), self.now);
+        }
         let at_ms = self.at_ms();
         for (leg, channel, to, datagram) in out.sent {
             let peer = if leg == META { &mut self.meta } else { &mut self.agent };
@@ -328,6 +376,23 @@ impl Call {
         }
         self.events.extend(out.events);
         self.taps.extend(out.taps);
+    }
+}
+
+/// What coders made.
+struct Coded {
+    way: Way,
+    packet: Packet<'static>,
+    payload: Vec<u8>,
+}
+
+impl Coded {
+    fn of(way: Way, packet: Packet<'_>) -> Self {
+        Self { way, payload: packet.payload.to_vec(), packet: Packet { payload: &[], ..packet } }
+    }
+
+    fn packet(&self) -> Packet<'_> {
+        Packet { payload: &self.payload, ..self.packet }
     }
 }
 

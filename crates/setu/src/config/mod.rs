@@ -268,6 +268,8 @@ pub enum Codec {
     Pcmu,
     /// G.711 A-law, transcoded.
     Pcma,
+    /// G.722, wideband, transcoded.
+    G722,
 }
 
 /// How a private leg tells of keys, and is told.

@@ -4,9 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use setu_call::{CALLED_MEDIA, MediaCommand, MediaEvent, MediaSetup, PeerKind, Sound};
-use setu_media::{AudioFormat, Command, Crypto, Direction, Dtmf, Event, LegSetup, MediaProfile, Play};
+use setu_media::{
+    AudioFormat, Command, Crypto, Direction, Dtmf, Event, LegSetup, MediaProfile, OpusTarget, Play,
+};
 use setu_model::LegId;
-use setu_sdp::{AudioCodec, Negotiated, SrtpSuite};
+use setu_sdp::{AudioCodec, Negotiated, OpusParameters, SrtpSuite};
 use setu_srtp::Suite;
 
 use super::ShardSettings;
@@ -83,14 +85,29 @@ fn leg_setup(setup: MediaSetup, silence: Duration) -> LegSetup {
             AudioCodec::Opus => AudioFormat::Opus { send_pt, receive_pt },
             AudioCodec::Pcmu => AudioFormat::Pcmu { send_pt, receive_pt },
             AudioCodec::Pcma => AudioFormat::Pcma { send_pt, receive_pt },
+            AudioCodec::G722 => AudioFormat::G722 { send_pt, receive_pt },
         },
         dtmf: dtmf.map(|d| Dtmf { send_pt: d.send_pt, receive_pt: d.receive_pt, clock: d.clock_hz }),
+        comfort_noise: false,
+        opus: opus_target(&audio.opus),
         profile: MediaProfile { silence: Some(silence), ..profile },
         ssrc: stream.ssrc,
         sequence: stream.sequence,
         timestamp: stream.timestamp,
     }
 }
+
+/// What an Opus encoder should keep to for a peer that may not have said anything of it.
+fn opus_target(asked: &OpusParameters) -> OpusTarget {
+    OpusTarget {
+        bitrate: asked.maxaveragebitrate.map_or(UNASKED_BITRATE, |most| most.min(UNASKED_BITRATE)),
+        fec: asked.useinbandfec,
+        playback_hz: asked.maxplaybackrate.unwrap_or(48_000),
+    }
+}
+
+/// What speech of 16 kHz needs at most, in bit/s (RFC 7587 section 3.1.1).
+const UNASKED_BITRATE: u32 = 32_000;
 
 const fn suite(suite: SrtpSuite) -> Suite {
     match suite {

@@ -5,7 +5,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use setu_media::{Arrival, Channel, Command, Crypto, Event, OpenFailure, Relay, SetupRefused, Sink};
+use setu_media::{
+    Arrival, Channel, Coders, Command, Crypto, Event, Job, OpenFailure, Packet, Relay, SetupRefused, Sink,
+    Way,
+};
 use setu_model::{CallId, LegId, MediaQuality, Now, Side, TapFrame};
 use setu_srtp::Suite;
 use setu_twin::Output;
@@ -16,6 +19,8 @@ use crate::witness::IndexWitness;
 pub(crate) struct MediaPlane {
     sides: [Pool; 2],
     calls: BTreeMap<CallId, Call>,
+    /// Run between the packets: a codec worker that always has time.
+    coders: Coders,
     /// Which leg a bound port belongs to.
     owners: BTreeMap<SocketAddr, (LegId, Channel)>,
     keys: BTreeMap<LegId, (Suite, Vec<u8>)>,
@@ -51,6 +56,7 @@ impl MediaPlane {
         Self {
             sides: [pool(meta), pool(agents)],
             calls: BTreeMap::new(),
+            coders: Coders::new(10_000),
             owners: BTreeMap::new(),
             keys: BTreeMap::new(),
             witness: IndexWitness::default(),
@@ -84,7 +90,7 @@ impl MediaPlane {
                 self.open_rtcp(setup.leg);
             }
         }
-        self.with(call, |relay, sink| relay.command(command, now.mono, sink));
+        self.with(call, now, |relay, sink| relay.command(command, now.mono, sink));
         if closes {
             let legs = self.calls.remove(&call).map(|call| call.legs).unwrap_or_default();
             legs.into_iter().for_each(|(leg, side, local)| self.release(leg, side, local, now));
@@ -103,27 +109,38 @@ impl MediaPlane {
         let mut buffer = bytes.to_vec();
         buffer.resize(bytes.len() + Relay::ROOM, 0);
         let arrival = Arrival { leg, channel, from };
-        self.with(leg.call, |relay, sink| {
+        self.with(leg.call, now, |relay, sink| {
             relay.handle_packet(arrival, &mut buffer, bytes.len(), now.mono, sink)
         });
     }
 
     pub(crate) fn handle_timeout(&mut self, now: Now) {
+        let mut coded = Vec::new();
+        self.coders.handle_timeout(now.mono, |way, packet| coded.push(Coded::of(way, packet)));
+        for it in coded {
+            self.with(it.way.leg.call, now, |relay, sink| {
+                relay.handle_coded(it.way, it.packet(), now.mono, sink)
+            });
+        }
         let due = |call: &Call| call.relay.poll_timeout().is_some_and(|at| at <= now.mono);
         let due: Vec<CallId> = self.calls.iter().filter(|(_, call)| due(call)).map(|(id, _)| *id).collect();
         for call in due {
-            self.with(call, |relay, sink| relay.handle_timeout(now.mono, sink));
+            self.with(call, now, |relay, sink| relay.handle_timeout(now.mono, sink));
         }
     }
 
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
-        self.calls.values().filter_map(|call| call.relay.poll_timeout()).min()
+        let relays = self.calls.values().filter_map(|call| call.relay.poll_timeout()).min();
+        [relays, self.coders.poll_timeout()].into_iter().flatten().min()
     }
 
     /// Says what is still taken.
     pub(crate) fn leftovers(&self) -> Vec<String> {
         let mut left: Vec<String> =
             self.calls.keys().map(|call| format!("call {call} still has a relay")).collect();
+        if !self.coders.is_empty() {
+            left.push(format!("{} coders are left", self.coders.len()));
+        }
         for pool in &self.sides {
             let back = pool.free.len() + pool.resting.len();
             if back != pool.total {
@@ -134,10 +151,10 @@ impl MediaPlane {
         left
     }
 
-    fn with(&mut self, call: CallId, run: impl FnOnce(&mut Relay, &mut Outlet<'_>)) {
-        let Self { calls, keys, witness, events, frames, outputs, .. } = self;
+    fn with(&mut self, call: CallId, now: Now, run: impl FnOnce(&mut Relay, &mut Outlet<'_>)) {
+        let Self { calls, coders, keys, witness, events, frames, outputs, .. } = self;
         let Some(Call { relay, legs }) = calls.get_mut(&call) else { return };
-        run(relay, &mut Outlet { legs, keys, witness, events, frames, outputs });
+        run(relay, &mut Outlet { legs, coders, now, keys, witness, events, frames, outputs });
     }
 
     fn open(&mut self, leg: LegId, side: Side, now: Now) {
@@ -160,7 +177,7 @@ impl MediaPlane {
         call.legs.push((leg, side, local));
         self.owners.insert(local, (leg, Channel::Rtp));
         self.outputs.push_back(Output::BindUdp { local });
-        self.with(leg.call, |relay, sink| relay.command(Command::Open { leg, side }, now.mono, sink));
+        self.with(leg.call, now, |relay, sink| relay.command(Command::Open { leg, side }, now.mono, sink));
         self.events.push_back(Event::Opened { leg, local });
     }
 
@@ -203,9 +220,28 @@ impl Pool {
     }
 }
 
+/// What coders made.
+struct Coded {
+    way: Way,
+    packet: Packet<'static>,
+    payload: Vec<u8>,
+}
+
+impl Coded {
+    fn of(way: Way, packet: Packet<'_>) -> Self {
+        Self { way, payload: packet.payload.to_vec(), packet: Packet { payload: &[], ..packet } }
+    }
+
+    fn packet(&self) -> Packet<'_> {
+        Packet { payload: &self.payload, ..self.packet }
+    }
+}
+
 /// Where a relay's packets, frames and events go.
 struct Outlet<'p> {
     legs: &'p [(LegId, Side, SocketAddr)],
+    coders: &'p mut Coders,
+    now: Now,
     keys: &'p BTreeMap<LegId, (Suite, Vec<u8>)>,
     witness: &'p mut IndexWitness,
     events: &'p mut VecDeque<Event>,
@@ -221,6 +257,10 @@ impl Sink for Outlet<'_> {
             self.witness.sent(*suite, key, datagram);
         }
         self.outputs.push_back(Output::SendUdp { from, to, bytes: Bytes::copy_from_slice(datagram) });
+    }
+
+    fn code(&mut self, job: Job<'_>) {
+        self.coders.handle(&job, self.now.mono);
     }
 
     fn tap(&mut self, frame: TapFrame) {
