@@ -2,7 +2,8 @@
 //! was seen and heard.
 //!
 //! It never shares protocol code with the bridge: its SIP text is printed by hand and parsed by `sipx-sip`, its
-//! SRTP is `rtc-srtp`, its Opus `opus-pure`. It is the witness, and a bug must not agree with itself.
+//! SRTP is `rtc-srtp`, its DTLS `dimpl`, its ICE `rtc-ice` (the lite end its own, over `rtc-stun`), its Opus
+//! `opus-pure`. It is the witness, and a bug must not agree with itself.
 
 #![forbid(unsafe_code)]
 
@@ -14,6 +15,8 @@ pub mod net;
 mod person;
 pub mod shell;
 mod sip;
+#[cfg(test)]
+mod webrtc;
 
 pub use io::{Closed, ConnId, Output, Party, StreamFacts, Transport};
 pub use person::Person;

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use setu_twin::Person;
-use setu_twin::meta::{BusinessNumber, CallSpec, EdgeConfig, Event, Quirks};
+use setu_twin::meta::{BusinessNumber, CallSpec, EdgeConfig, Event, KeyExchange, Quirks};
 use setu_twin::shell::{EdgeOptions, Identity, META_CLIENT_NAME, TestAuthority, run_edge};
 
 use super::{fail, print, start_log};
@@ -77,6 +77,7 @@ fn set_up(args: &TwinArgs) -> Result<(EdgeOptions, Vec<CallSpec>)> {
             port: args.call.map_or(5061, |address| address.port()),
             password,
             user_params: Vec::new(),
+            key_exchange: KeyExchange::Sdes,
         }],
         quirks,
         ..EdgeConfig::default()

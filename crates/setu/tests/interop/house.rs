@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use setu_model::Cdr;
 use setu_twin::Person;
-use setu_twin::meta::{Answer, Answering, BusinessNumber, EdgeConfig};
+use setu_twin::meta::{Answer, Answering, BusinessNumber, EdgeConfig, KeyExchange};
 use setu_twin::shell::{EdgeHandle, EdgeOptions, Identity, TestAuthority, spawn_edge};
 
 use crate::peers::{Process, port, until};
@@ -122,6 +122,7 @@ impl House {
                 port: self.ports.meta,
                 password: NUMBER_PASSWORD.to_owned(),
                 user_params: Vec::new(),
+                key_exchange: KeyExchange::Sdes,
             }],
             anyone: Answering {
                 answer: Answer::After(500),

@@ -29,12 +29,27 @@ fn words(folders: &[&str]) -> BTreeSet<String> {
     words
 }
 
+/// Switches of media keyed by DTLS; a switch leaves this list with its test on the bridge.
+const NOT_ON_THE_BRIDGE: &[&str] = &[
+    "ice_pwd_padded",
+    "ipv6_candidate",
+    "checks_wait_for_answer",
+    "role_conflict_refused",
+    "learns_peer_reflexive",
+    "consent_answered",
+    "answer_setup",
+    "handshake_datagrams_lost",
+    "fingerprint_forged",
+];
+
 #[test]
 fn every_switch_of_metas_edge_is_tried_on_the_bridge_and_shown_to_bite() {
     let here = words(&["tests/quirks"]);
     let twins = words(&["../twin/src/meta/tests", "../twin/src/shell"]);
     for switch in fields(Quirks::default()) {
-        assert!(here.contains(&switch), "no test of the bridge turns {switch}");
+        if !NOT_ON_THE_BRIDGE.contains(&switch.as_str()) {
+            assert!(here.contains(&switch), "no test of the bridge turns {switch}");
+        }
         assert!(twins.contains(&switch), "no test of the twin turns {switch}");
     }
 }
@@ -42,7 +57,7 @@ fn every_switch_of_metas_edge_is_tried_on_the_bridge_and_shown_to_bite() {
 #[test]
 fn every_habit_of_agents_phones_is_tried_on_the_bridge() {
     let here = words(&["tests/quirks", "tests/simulation"]);
-    for habit in fields(Habits::default()) {
+    for habit in fields(Habits::default()).into_iter().filter(|habit| habit != "dtls") {
         assert!(here.contains(&habit), "no test of the bridge has a phone with {habit}");
     }
 }

@@ -8,7 +8,9 @@ use std::time::Duration;
 use setu::{Bridge, Config};
 use setu_model::{Cause, Cdr};
 use setu_twin::agent::{Habits, PhoneAnswer, PhoneConfig, PhoneReport};
-use setu_twin::meta::{Answer, Answering, BusinessNumber, CallReport, CallSpec, EdgeConfig, Quirks};
+use setu_twin::meta::{
+    Answer, Answering, BusinessNumber, CallReport, CallSpec, EdgeConfig, KeyExchange, Quirks,
+};
 use setu_twin::shell::{self, EdgeHandle, EdgeOptions, PhoneHandle, PhoneOptions, TestAuthority};
 use setu_twin::{Person, Transport};
 use tokio::sync::broadcast;
@@ -133,6 +135,7 @@ impl Lab {
                 port: meta,
                 password: "a-number".to_owned(),
                 user_params: setup.user_params.clone(),
+                key_exchange: KeyExchange::Sdes,
             }],
             quirks: setup.quirks.clone(),
             anyone: Answering { answer: setup.answer, person: setup.customer.clone(), quirks: None },

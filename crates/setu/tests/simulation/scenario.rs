@@ -189,6 +189,7 @@ impl Dice {
                 vec![Codec::Pcmu],
                 vec![Codec::Pcma, Codec::Opus],
             ]),
+            dtls: None,
             srtp: self.pick(&[
                 vec![],
                 vec![Suite::AesCm128HmacSha1_80],

@@ -8,7 +8,7 @@ use setu::driver::Input;
 use setu::{Config, settings};
 use setu_model::{Now, SeededEntropy, Wall};
 use setu_twin::agent::{PhoneConfig, PhoneEvent, PhoneReport, Softphone};
-use setu_twin::meta::{BusinessNumber, CallReport, Edge, EdgeConfig, Event, Violation};
+use setu_twin::meta::{BusinessNumber, CallReport, Edge, EdgeConfig, Event, KeyExchange, Violation};
 use setu_twin::net::{Link, Network, NodeId};
 use setu_twin::{Party, Transport};
 
@@ -164,6 +164,7 @@ impl World {
                 port: 5_061,
                 password: password.to_owned(),
                 user_params: Vec::new(),
+                key_exchange: KeyExchange::Sdes,
             });
         let edge = EdgeConfig { ip: edge_ip, numbers: numbers.collect(), ..EdgeConfig::default() };
         Self {

@@ -9,7 +9,7 @@ use setu_model::Now;
 use super::config::{Habits, PhoneCallId};
 use super::describe::Mine;
 use super::report::{PhoneEnder, PhoneReport};
-use crate::media::Voice;
+use crate::media::{Path, Voice};
 use crate::sip::dialog::Dialog;
 use crate::sip::message::Message;
 use crate::sip::transactions::Channel;
@@ -21,6 +21,8 @@ pub(super) struct Call {
     pub(super) dialog: Dialog,
     pub(super) channel: Channel,
     pub(super) mine: Mine,
+    /// With DTLS: how the packets find their way.
+    pub(super) path: Option<Path>,
     pub(super) voice: Option<Voice>,
     pub(super) due: BTreeMap<Due, Instant>,
     pub(super) began: Instant,
@@ -142,7 +144,8 @@ impl Call {
 
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
         let voice = self.voice.as_ref().and_then(Voice::poll_timeout);
-        self.due.values().copied().chain(voice).min()
+        let path = self.path.as_ref().and_then(Path::poll_timeout);
+        self.due.values().copied().chain(voice).chain(path).min()
     }
 
     pub(super) fn take_due(&mut self, now: Now) -> Option<Due> {

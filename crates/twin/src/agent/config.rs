@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use serde::{Deserialize, Serialize};
 
 use crate::io::Transport;
-use crate::media::{Codec, Suite};
+use crate::media::{Codec, Setup, Suite};
 use crate::person::Person;
 use crate::sip::digest::Algorithm;
 use crate::sip::sdp::MediaDirection;
@@ -110,6 +110,8 @@ pub struct Habits {
     pub codecs: Vec<Codec>,
     /// SDES suites, in order of preference; none is plain RTP.
     pub srtp: Vec<Suite>,
+    /// DTLS-SRTP, which takes precedence over `srtp`; null is none.
+    pub dtls: Option<Dtls>,
     /// The length of its packets, and of those it asks for: 10, 20, 40 or 60.
     pub ptime_ms: u32,
     /// The payload type it offers Opus with.
@@ -151,6 +153,7 @@ impl Default for Habits {
         Self {
             codecs: vec![Codec::Opus, Codec::Pcmu, Codec::Pcma],
             srtp: Vec::new(),
+            dtls: None,
             ptime_ms: 20,
             opus_pt: 96,
             events: vec![(101, 8_000)],
@@ -167,6 +170,22 @@ impl Default for Habits {
             session_timer: None,
             never_acks: false,
         }
+    }
+}
+
+/// How an agent twin keys its media by DTLS (RFC 5764). It offers `actpass`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Dtls {
+    /// Full ICE, as browsers have it; off, the address of the description is taken (baresip, Asterisk).
+    pub ice: bool,
+    /// What it answers to `actpass`.
+    pub answers: Setup,
+}
+
+impl Default for Dtls {
+    fn default() -> Self {
+        Self { ice: true, answers: Setup::Active }
     }
 }
 

@@ -4,9 +4,12 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::config::Habits;
-use crate::media::{Codec, CryptoLine, EarPlan, Impairment, MouthPlan, VoicePlan};
-use crate::sip::sdp::{Draft, MediaDirection, Sdp};
-use setu_model::Entropy;
+use crate::media::{
+    Codec, Credentials, CryptoLine, DtlsRole, EarPlan, Fingerprint, Impairment, Keys, MouthPlan, Path, Setup,
+    VoicePlan,
+};
+use crate::sip::sdp::{Draft, MediaDirection, PathLines, Sdp};
+use setu_model::{Entropy, Now};
 
 /// Our end of one call's media.
 #[derive(Debug, Clone)]
@@ -14,6 +17,8 @@ pub(super) struct Mine {
     pub(super) address: SocketAddr,
     /// Keys for each suite of the habits, in order.
     pub(super) keys: Vec<CryptoLine>,
+    /// With DTLS: the certificate's fingerprint, and credentials for ICE.
+    pub(super) path: Option<(Fingerprint, Option<Credentials>)>,
     /// `o=` id.
     pub(super) id: i64,
     pub(super) version: u32,
@@ -21,17 +26,59 @@ pub(super) struct Mine {
 }
 
 impl Mine {
-    pub(super) fn new(address: SocketAddr, habits: &Habits, id: i64, entropy: &mut dyn Entropy) -> Self {
+    /// With a `fingerprint` the habits ask for DTLS, without one for what else they name.
+    pub(super) fn new(
+        address: SocketAddr,
+        habits: &Habits,
+        fingerprint: Option<Fingerprint>,
+        id: i64,
+        entropy: &mut dyn Entropy,
+    ) -> Self {
+        let ice = habits.dtls.is_some_and(|dtls| dtls.ice);
+        let path = fingerprint.map(|own| (own, ice.then(|| Credentials::fresh(false, entropy))));
         let keys =
             habits.srtp.iter().zip(1..).map(|(suite, tag)| CryptoLine::fresh(tag, *suite, entropy)).collect();
-        Self { address, keys, id, version: 1, direction: MediaDirection::SendRecv }
+        Self { address, keys, path, id, version: 1, direction: MediaDirection::SendRecv }
     }
+
+    /// The ICE and DTLS end of a call, if it has one.
+    pub(super) fn begin_path(&self, now: Now) -> Option<Path> {
+        match &self.path.as_ref()?.1 {
+            Some(credentials) => Path::full(credentials, self.address, now),
+            None => Some(Path::direct(self.address)),
+        }
+    }
+
+    fn path_lines(&self, setup: Setup) -> Option<PathLines> {
+        let (fingerprint, credentials) = self.path.clone()?;
+        Some(PathLines { credentials, lite: false, candidates: vec![self.address], fingerprint, setup })
+    }
+}
+
+/// What we answer to a peer's `a=setup`.
+fn setup_of_answer(theirs: Option<Setup>, habits: &Habits) -> Setup {
+    match theirs {
+        Some(Setup::Active) => Setup::Passive,
+        Some(Setup::Passive) => Setup::Active,
+        Some(Setup::ActPass) | None => habits.dtls.unwrap_or_default().answers,
+    }
+}
+
+/// Our part in the handshake: after our answer to `theirs`, or after `theirs` to our offer of `actpass`.
+pub(super) fn role(theirs: &Sdp, answering: bool, habits: &Habits) -> DtlsRole {
+    let active = match theirs.setup {
+        setup if answering => setup_of_answer(setup, habits) == Setup::Active,
+        setup => setup != Some(Setup::Active),
+    };
+    if active { DtlsRole::Client } else { DtlsRole::Server }
 }
 
 pub(super) fn offer(mine: &Mine, habits: &Habits) -> String {
     let audio = habits.codecs.iter().map(|codec| (payload_type(*codec, habits), *codec));
     let events = habits.events.clone();
-    draft(mine, habits, audio.collect(), events, mine.keys.clone()).phone()
+    let mut draft = draft(mine, habits, audio.collect(), events, mine.keys.clone());
+    draft.path = mine.path_lines(Setup::ActPass);
+    draft.phone()
 }
 
 /// The answer to `theirs` and the media that follows; `None` if there is nothing in common.
@@ -43,8 +90,9 @@ pub(super) fn answer(mine: &Mine, theirs: &Sdp, habits: &Habits) -> Option<(Stri
         Err(NoKeys) => return None,
     };
     let events = habits.events.iter().find_map(|(_, clock)| Some((theirs.events_at(*clock)?, *clock)));
-    let ours: Vec<CryptoLine> = keys.iter().map(|(ours, _)| ours.clone()).collect();
+    let ours = if let Keys::Known(ours, _) = &keys { vec![ours.clone()] } else { Vec::new() };
     let mut text = draft(mine, habits, vec![(pt, codec)], events.into_iter().collect(), ours);
+    text.path = mine.path_lines(setup_of_answer(theirs.setup, habits));
     text.rtcp_mux = habits.rtcp_mux && theirs.rtcp_mux;
     text.direction = merge(mine.direction, theirs.direction);
     let plan = plan(mine, theirs, habits, codec, pt, events, keys)?;
@@ -63,16 +111,19 @@ pub(super) fn accept(mine: &Mine, theirs: &Sdp, habits: &Habits) -> Option<Voice
 /// Encryption was asked for by one side only.
 struct NoKeys;
 
-fn keys(mine: &Mine, theirs: &Sdp) -> Result<Option<(CryptoLine, CryptoLine)>, NoKeys> {
+fn keys(mine: &Mine, theirs: &Sdp) -> Result<Keys, NoKeys> {
+    if mine.path.is_some() {
+        return theirs.fingerprint.map(|_| Keys::Awaited).ok_or(NoKeys);
+    }
     let secured = theirs.profile.contains("SAVP");
     if mine.keys.is_empty() {
-        return if secured { Err(NoKeys) } else { Ok(None) };
+        return if secured { Err(NoKeys) } else { Ok(Keys::Plain) };
     }
     let pair = mine.keys.iter().find_map(|ours| {
         let theirs = theirs.crypto.iter().find(|line| line.suite == ours.suite)?;
-        Some((CryptoLine { tag: theirs.tag, ..ours.clone() }, theirs.clone()))
+        Some(Keys::Known(CryptoLine { tag: theirs.tag, ..ours.clone() }, theirs.clone()))
     });
-    pair.map(Some).ok_or(NoKeys)
+    pair.ok_or(NoKeys)
 }
 
 fn payload_type(codec: Codec, habits: &Habits) -> u8 {
@@ -101,7 +152,7 @@ fn plan(
     codec: Codec,
     receive_pt: u8,
     events: Option<(u8, u32)>,
-    crypto: Option<(CryptoLine, CryptoLine)>,
+    keys: Keys,
 ) -> Option<VoicePlan> {
     let remote = theirs.remote();
     let mux = habits.rtcp_mux && theirs.rtcp_mux;
@@ -122,7 +173,7 @@ fn plan(
             mute_second_ssrc: false,
             listen: habits.person.listens,
         },
-        crypto,
+        keys,
         // On hold by address there is nobody to send to.
         remote: remote.unwrap_or(mine.address),
         remote_rtcp: remote.filter(|_| mux).or_else(|| theirs.remote_rtcp()).unwrap_or(mine.address),
@@ -143,10 +194,15 @@ fn draft(
         id: mine.id,
         version: mine.version,
         address: mine.address,
-        profile: if crypto.is_empty() { "RTP/AVP" } else { "RTP/SAVP" },
+        profile: match (&mine.path, crypto.is_empty()) {
+            (Some(_), _) => "UDP/TLS/RTP/SAVPF",
+            (None, false) => "RTP/SAVP",
+            (None, true) => "RTP/AVP",
+        },
         audio,
         events,
-        crypto,
+        crypto: if mine.path.is_some() { Vec::new() } else { crypto },
+        path: None,
         ptime_ms: habits.ptime_ms,
         direction: mine.direction,
         rtcp_mux: habits.rtcp_mux,

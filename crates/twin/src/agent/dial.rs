@@ -9,7 +9,7 @@ use super::config::{Habits, PhoneCallId};
 use super::describe;
 use super::phone::{ALLOW, Softphone, USER_AGENT};
 use super::report::{PhoneEnder, PhoneEvent, PhoneReport};
-use crate::media::Voice;
+use crate::media::{Keys, Voice};
 use crate::sip::dialog::Dialog;
 use crate::sip::message::Message;
 use crate::sip::sdp::Sdp;
@@ -38,6 +38,7 @@ impl Softphone {
             habits,
             stage: Stage::Closing,
             channel: self.way(),
+            path: None,
             voice: None,
             due: BTreeMap::new(),
             began: now.mono,
@@ -47,6 +48,7 @@ impl Softphone {
             report: PhoneReport::new(id, true, &call_id, number),
             dialog,
         };
+        call.path = call.mine.begin_path(now);
         self.send_invite(&mut call, uri, 0, None, now);
         self.calls.insert(id, call);
     }
@@ -127,9 +129,10 @@ impl Softphone {
         };
         if status > 100 {
             self.tell(PhoneEvent::Ringing(call.id));
-            if let Some(plan) =
-                Sdp::read(&response.body()).and_then(|s| describe::accept(&call.mine, &s, &call.habits))
+            if let Some(sdp) = Sdp::read(&response.body())
+                && let Some(plan) = describe::accept(&call.mine, &sdp, &call.habits)
             {
+                self.connect_path(call, &sdp, false, now);
                 self.speak(call, plan, now);
             }
         }
@@ -146,10 +149,11 @@ impl Softphone {
         call.stage = Stage::Up;
         let way = self.way_of(call);
         self.acknowledge(call, dialling.cseq, way);
-        let plan =
-            Sdp::read(&response.body()).and_then(|sdp| describe::accept(&call.mine, &sdp, &call.habits));
-        match plan {
-            Some(plan) if !dialling.cancelled => {
+        let agreed = Sdp::read(&response.body())
+            .and_then(|sdp| Some((describe::accept(&call.mine, &sdp, &call.habits)?, sdp)));
+        match agreed {
+            Some((plan, sdp)) if !dialling.cancelled => {
+                self.connect_path(call, &sdp, false, now);
                 self.speak(call, plan, now);
                 call.answered(now);
                 self.arm_session_timer(call, response, now);
@@ -240,7 +244,9 @@ impl Softphone {
     /// Begins to speak and hear, or follows a change of it.
     pub(super) fn speak(&mut self, call: &mut Call, plan: crate::media::VoicePlan, now: Now) {
         call.report.codec = Some(plan.mouth.codec);
-        call.report.srtp = plan.crypto.as_ref().map(|(ours, _)| ours.suite);
+        if let Keys::Known(ours, _) = &plan.keys {
+            call.report.srtp = Some(ours.suite);
+        }
         match &mut call.voice {
             Some(voice) => voice.replan(plan, now),
             None => call.voice = Some(Voice::new(plan, self.fork_entropy(), now)),

@@ -5,13 +5,14 @@ mod config;
 mod describe;
 mod dial;
 mod mid_call;
+mod packets;
 mod phone;
 mod register;
 mod report;
 mod ring;
 
 pub use config::{
-    Habits, Hold, PhoneAnswer, PhoneCallId, PhoneConfig, PhoneRinging, Refer, Refresher, SessionTimer,
+    Dtls, Habits, Hold, PhoneAnswer, PhoneCallId, PhoneConfig, PhoneRinging, Refer, Refresher, SessionTimer,
 };
 pub use phone::{Softphone, Trunk};
 pub use report::{PhoneEnder, PhoneEvent, PhoneReport};

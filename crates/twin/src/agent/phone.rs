@@ -12,7 +12,7 @@ use super::describe::Mine;
 use super::register::Registration;
 use super::report::{PhoneEnder, PhoneEvent};
 use crate::io::{Closed, ConnId, Output, Party, StreamFacts, Transport};
-use crate::media::{DtmfPlan, Heard, Noticed};
+use crate::media::{DtlsIdentity, DtmfPlan, Heard};
 use crate::sip::message::{Message, param};
 use crate::sip::sdp::MediaDirection;
 use crate::sip::streams::Streams;
@@ -29,7 +29,9 @@ pub struct Softphone {
     pub(super) streams: Streams,
     pub(super) calls: BTreeMap<PhoneCallId, Call>,
     pub(super) registration: Registration,
-    outputs: VecDeque<Output>,
+    /// The certificate of DTLS handshakes, made for the first.
+    pub(super) identity: Option<DtlsIdentity>,
+    pub(super) outputs: VecDeque<Output>,
     events: VecDeque<PhoneEvent>,
     next_call: u64,
     next_port: usize,
@@ -61,6 +63,7 @@ impl Softphone {
             transactions: Transactions::default(),
             streams: Streams::default(),
             calls: BTreeMap::new(),
+            identity: None,
             outputs,
             events: VecDeque::new(),
             next_call: 1,
@@ -219,6 +222,9 @@ impl Softphone {
         if let Some(voice) = &call.voice {
             call.report.heard = voice.report();
         }
+        if let Some(path) = &call.path {
+            call.report.path = path.report();
+        }
         self.transactions.forget_answer(&call.dialog.call_id);
         call.stage = Stage::Done;
         self.events.push_back(PhoneEvent::Ended(Box::new(call.report.clone())));
@@ -236,7 +242,9 @@ impl Softphone {
         let turn = ports.iter().cycle().skip(self.next_port).take(ports.len());
         let port = turn.copied().find(|port| !used.contains(port)).unwrap_or(0);
         self.next_port = ports.iter().position(|p| *p == port).map_or(0, |at| (at + 1) % ports.len());
-        Mine::new(SocketAddr::new(self.config.ip, port), habits, now.wall.unix_ms(), self.entropy.as_mut())
+        let address = SocketAddr::new(self.config.ip, port);
+        let fingerprint = habits.dtls.and_then(|_| self.identity()).map(DtlsIdentity::fingerprint);
+        Mine::new(address, habits, fingerprint, now.wall.unix_ms(), self.entropy.as_mut())
     }
 
     /// A source of randomness for one voice. Seeded: twins protect no real call.
@@ -299,21 +307,6 @@ impl Softphone {
     pub(super) fn flush(&mut self) {
         self.streams.flush(&mut self.transactions);
         self.outputs.append(&mut self.streams.outputs);
-    }
-
-    fn pump(&mut self, call: &mut Call) {
-        let Some(voice) = &mut call.voice else { return };
-        while let Some((to, bytes)) = voice.poll_transmit() {
-            self.outputs.push_back(Output::SendUdp { from: call.mine.address, to, bytes });
-        }
-        for noticed in voice.noticed() {
-            match noticed {
-                Noticed::FirstPacket => self.tell(PhoneEvent::FirstPacket(call.id)),
-                Noticed::Digit(digit) => self.tell(PhoneEvent::Digit(call.id, digit)),
-                // Counted in the report; a phone plays what it gets.
-                Noticed::SecondSsrc | Noticed::WrongPtime => {}
-            }
-        }
     }
 
     fn handle_message(&mut self, channel: Channel, message: &Message, now: Now) {
@@ -464,14 +457,7 @@ impl Party for Softphone {
                 self.handle_message(Channel::Udp { local, remote: from }, &message, now);
             }
         } else {
-            let owner = self.calls.values().find(|call| call.mine.address == local).map(|call| call.id);
-            if let Some(id) = owner {
-                self.with(id, |_, call| {
-                    if let Some(voice) = &mut call.voice {
-                        voice.handle_datagram(bytes, now);
-                    }
-                });
-            }
+            self.take_datagram(local, from, bytes, now);
         }
         self.flush();
     }
@@ -490,6 +476,10 @@ impl Party for Softphone {
             .collect();
         for id in due {
             self.with(id, |phone, call| {
+                if let Some(path) = &mut call.path {
+                    path.handle_timeout(now);
+                }
+                phone.follow_path(call, now);
                 if let Some(voice) = &mut call.voice {
                     voice.handle_timeout(now);
                 }

@@ -1,7 +1,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::config::PhoneCallId;
-use crate::media::{Codec, Heard, Suite};
+use crate::media::{Codec, Heard, PathReport, Suite};
 
 /// What happens at an agent twin.
 #[derive(Debug, Clone, PartialEq)]
@@ -86,6 +86,8 @@ pub struct PhoneReport {
     pub srtp: Option<Suite>,
     /// The bridge's last session description.
     pub remote_sdp: Option<String>,
+    /// With DTLS: how the packets found their way, and how they were keyed.
+    pub path: PathReport,
     /// What the agent heard.
     pub heard: Heard,
 }
@@ -111,6 +113,7 @@ impl PhoneReport {
             codec: None,
             srtp: None,
             remote_sdp: None,
+            path: PathReport::default(),
             heard: Heard::default(),
         }
     }

@@ -40,6 +40,7 @@ impl Softphone {
             },
             dialog: Dialog::called(invite, &tag),
             channel,
+            path: None,
             voice: None,
             due: BTreeMap::new(),
             began: now.mono,
@@ -48,16 +49,17 @@ impl Softphone {
             pending: BTreeMap::new(),
             report,
         };
+        call.path = call.mine.begin_path(now);
         self.tell(PhoneEvent::Invited(id));
         self.provisional(&call, 100, None, now);
-        let agreed =
-            Sdp::read(&invite.body()).and_then(|offer| describe::answer(&call.mine, &offer, &call.habits));
-        let Some((text, mut plan)) = agreed else {
+        let agreed = Sdp::read(&invite.body())
+            .and_then(|offer| Some((describe::answer(&call.mine, &offer, &call.habits)?, offer)));
+        let Some(((text, mut plan), offer)) = agreed else {
             self.refuse(&mut call, 488, now);
             return;
         };
-        let early = call.habits.ringing == PhoneRinging::EarlyMedia;
-        if early {
+        if call.habits.ringing == PhoneRinging::EarlyMedia {
+            self.connect_path(&mut call, &offer, true, now);
             plan.mouth.says = Says::tone(RINGBACK_HZ);
         } else {
             plan.may_speak = false;
@@ -118,6 +120,8 @@ impl Softphone {
         if let Some(offer) = Sdp::read(&invite.body())
             && let Some((_, plan)) = describe::answer(&call.mine, &offer, &call.habits)
         {
+            // Before the answer is out, nobody there would know our checks or our ClientHello.
+            self.connect_path(call, &offer, true, now);
             self.speak(call, plan, now);
         }
         call.answered(now);

@@ -5,7 +5,7 @@ use setu_model::{Now, SeededEntropy, Wall};
 
 use super::*;
 use crate::io::{Output, Party as _, Transport};
-use crate::media::{Codec, Says, Suite};
+use crate::media::{Codec, DtlsRole, Says, Setup, Suite};
 use crate::net::{Link, Network, NodeId};
 use crate::person::Person;
 use crate::sip::sdp::MediaDirection;
@@ -117,6 +117,37 @@ fn every_format_length_and_suite_can_be_agreed() {
             assert!(caller.heard.rtcp_packets > 0, "a farewell at least");
         }
     }
+}
+
+#[test]
+fn phones_keyed_by_dtls_hear_each_other_with_ice_and_without_and_through_a_hold() {
+    for (ice, answers) in
+        [(true, Setup::Active), (true, Setup::Passive), (false, Setup::Active), (false, Setup::Passive)]
+    {
+        let with = |habits| Habits { dtls: Some(Dtls { ice, answers }), ..habits };
+        let hold = Some(Hold { after_ms: 1_500, for_ms: Some(500), direction: MediaDirection::SendOnly });
+        let caller = Habits { hold, ..with(hanging_up(440, 4_000)) };
+        let (caller, called) = Pair::new(Transport::Udp, caller, with(saying(880))).talk(5_000);
+        let (active, passive) = (DtlsRole::Client, DtlsRole::Server);
+        let roles = if answers == Setup::Active { (active, passive) } else { (passive, active) };
+        for (report, hz, peer) in [(caller, 880.0, roles.0), (called, 440.0, roles.1)] {
+            assert!((report.heard.hz.unwrap() - hz).abs() < 3.0, "{:?}", report.heard);
+            assert!(report.heard.last_audio_ms.unwrap() > 3_000, "the hold never ended");
+            assert!(report.srtp.is_some() && report.srtp == report.path.srtp);
+            assert_eq!(report.path.peer_dtls_role, Some(peer));
+            assert!(report.path.ice_ms.unwrap() < 1_000 && report.path.dtls_ms.unwrap() < 1_500);
+        }
+    }
+}
+
+#[test]
+fn a_handshake_over_a_lossy_network_is_repeated_until_there_are_keys() {
+    let with = |habits| Habits { dtls: Some(Dtls::default()), ..habits };
+    let link = Link { loss_percent: 20, jitter_ms: 30, ..Link::default() };
+    let pair = Pair::over(Transport::Tcp, link, with(hanging_up(440, 12_000)), with(saying(880)));
+    let (caller, called) = pair.talk(14_000);
+    assert!(caller.path.dtls_ms.is_some() && called.path.dtls_ms.is_some());
+    assert!(caller.heard.packets > 100 && called.heard.packets > 100);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! SRTP of the twins, by `rtc-srtp`, keyed by SDES (RFC 4568).
+//! SRTP of the twins, by `rtc-srtp`, keyed by SDES (RFC 4568) or DTLS (RFC 5764).
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -19,6 +19,9 @@ pub enum Suite {
     /// RFC 7714 section 14.2.
     #[serde(rename = "AEAD_AES_128_GCM")]
     AeadAes128Gcm,
+    /// RFC 7714 section 14.2.
+    #[serde(rename = "AEAD_AES_256_GCM")]
+    AeadAes256Gcm,
 }
 
 impl Suite {
@@ -27,26 +30,38 @@ impl Suite {
         match self {
             Self::AesCm128HmacSha1_80 => "AES_CM_128_HMAC_SHA1_80",
             Self::AeadAes128Gcm => "AEAD_AES_128_GCM",
+            Self::AeadAes256Gcm => "AEAD_AES_256_GCM",
         }
     }
 
     fn named(name: &str) -> Option<Self> {
-        [Self::AesCm128HmacSha1_80, Self::AeadAes128Gcm].into_iter().find(|s| s.name() == name)
+        [Self::AesCm128HmacSha1_80, Self::AeadAes128Gcm, Self::AeadAes256Gcm]
+            .into_iter()
+            .find(|s| s.name() == name)
     }
 
     const fn profile(self) -> ProtectionProfile {
         match self {
             Self::AesCm128HmacSha1_80 => ProtectionProfile::Aes128CmHmacSha1_80,
             Self::AeadAes128Gcm => ProtectionProfile::AeadAes128Gcm,
+            Self::AeadAes256Gcm => ProtectionProfile::AeadAes256Gcm,
         }
     }
 
+    pub(crate) fn key_len(self) -> usize {
+        self.profile().key_len()
+    }
+
+    pub(crate) fn salt_len(self) -> usize {
+        self.profile().salt_len()
+    }
+
     fn material(self) -> usize {
-        self.profile().key_len() + self.profile().salt_len()
+        self.key_len() + self.salt_len()
     }
 }
 
-/// One `a=crypto` line: what its writer will send with.
+/// One `a=crypto` line, or one direction of what a DTLS handshake exported: what its writer will send with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct CryptoLine {
     pub(crate) tag: u32,
@@ -129,7 +144,7 @@ mod tests {
 
     #[test]
     fn a_crypto_line_reads_back_as_printed_and_lifetimes_are_ignored() {
-        for suite in [Suite::AesCm128HmacSha1_80, Suite::AeadAes128Gcm] {
+        for suite in [Suite::AesCm128HmacSha1_80, Suite::AeadAes128Gcm, Suite::AeadAes256Gcm] {
             let line = CryptoLine::fresh(1, suite, &mut SeededEntropy::new(5));
             let text = line.print();
             let value = text.strip_prefix("a=crypto:").unwrap();
@@ -143,7 +158,7 @@ mod tests {
     fn a_packet_opens_with_the_right_keys_only_and_only_once() {
         let mut entropy = SeededEntropy::new(6);
         let mut line = |suite| CryptoLine::fresh(1, suite, &mut entropy);
-        for suite in [Suite::AesCm128HmacSha1_80, Suite::AeadAes128Gcm] {
+        for suite in [Suite::AesCm128HmacSha1_80, Suite::AeadAes128Gcm, Suite::AeadAes256Gcm] {
             let (a, b, stranger) = (line(suite), line(suite), line(suite));
             let packet = [&[0x80, 111, 0, 1, 0, 0, 0, 2, 0, 0, 0, 3][..], b"hello"].concat();
             let sealed = Srtp::new(&a, &b).unwrap().protect_rtp(&packet).unwrap();

@@ -20,7 +20,7 @@ fn plan(codec: Codec, ptime_ms: u32, says: Says) -> VoicePlan {
     VoicePlan {
         mouth: MouthPlan { codec, send_pt: 111, ptime_ms, dtmf, says, impairment: Impairment::default() },
         ear: EarPlan { codec, receive_pt: 111, ptime_ms, dtmf, mute_second_ssrc: true, listen: true },
-        crypto: None,
+        keys: Keys::Plain,
         remote: address(4_000),
         remote_rtcp: address(4_000),
         rtcp_interval: Some(Duration::from_secs(5)),
@@ -160,7 +160,7 @@ fn protected_media_and_reports_pass_both_ways_and_forgeries_do_not() {
         let (x, y) = (CryptoLine::fresh(1, suite, &mut entropy), CryptoLine::fresh(1, suite, &mut entropy));
         let sealed = |ours: &CryptoLine, theirs: &CryptoLine| {
             let mut plan = plan(Codec::Opus, 20, Says::tone(700));
-            plan.crypto = Some((ours.clone(), theirs.clone()));
+            plan.keys = Keys::Known(ours.clone(), theirs.clone());
             plan
         };
         let mut a = voice(sealed(&x, &y), 1, now);

@@ -14,13 +14,32 @@ use super::mouth::{Mouth, MouthPlan};
 use super::rtp::{self, Report, ReportBlock, Rtp};
 use super::srtp::{CryptoLine, Srtp};
 
+/// What protects a stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Keys {
+    /// Nothing: plain RTP.
+    Plain,
+    /// Keys that a DTLS handshake will make: until then nothing is sent or taken.
+    Awaited,
+    /// Ours and theirs.
+    Known(CryptoLine, CryptoLine),
+}
+
+impl Keys {
+    fn contexts(&self) -> Option<Srtp> {
+        match self {
+            Self::Known(ours, theirs) => Srtp::new(ours, theirs),
+            Self::Plain | Self::Awaited => None,
+        }
+    }
+}
+
 /// What was agreed for one stream, and how this party uses it.
 #[derive(Debug, Clone)]
 pub(crate) struct VoicePlan {
     pub(crate) mouth: MouthPlan,
     pub(crate) ear: EarPlan,
-    /// Ours and theirs; `None` for plain RTP.
-    pub(crate) crypto: Option<(CryptoLine, CryptoLine)>,
+    pub(crate) keys: Keys,
     pub(crate) remote: SocketAddr,
     /// Where RTCP goes: the RTP address when multiplexed.
     pub(crate) remote_rtcp: SocketAddr,
@@ -50,7 +69,7 @@ pub(crate) struct Voice {
 impl Voice {
     pub(crate) fn new(plan: VoicePlan, mut entropy: Box<dyn Entropy>, now: Now) -> Self {
         let mut voice = Self {
-            srtp: plan.crypto.as_ref().and_then(|(ours, theirs)| Srtp::new(ours, theirs)),
+            srtp: plan.keys.contexts(),
             mouth: Mouth::new(plan.mouth, entropy.as_mut()),
             ear: Ear::new(plan.ear, now.mono),
             entropy,
@@ -67,9 +86,14 @@ impl Voice {
     }
 
     /// Follows a renegotiation: new address, codec, direction or keys; source and counters go on.
-    pub(crate) fn replan(&mut self, plan: VoicePlan, now: Now) {
-        if plan.crypto != self.plan.crypto {
-            self.srtp = plan.crypto.as_ref().and_then(|(ours, theirs)| Srtp::new(ours, theirs));
+    pub(crate) fn replan(&mut self, mut plan: VoicePlan, now: Now) {
+        // A handshake outlives it, and so does the way its datagrams go.
+        if plan.keys == Keys::Awaited {
+            plan.keys = self.plan.keys.clone();
+            (plan.remote, plan.remote_rtcp) = (self.plan.remote, self.plan.remote_rtcp);
+        }
+        if plan.keys != self.plan.keys {
+            self.srtp = plan.keys.contexts();
         }
         self.mouth.replan(plan.mouth);
         self.ear.replan(plan.ear);
@@ -111,9 +135,8 @@ impl Voice {
     /// Whether a datagram from an unknown address is ours: it opens with the stream's keys. Plain RTP never is.
     /// From then on that address is the peer.
     pub(crate) fn claims(&mut self, from: SocketAddr, bytes: &[u8]) -> bool {
-        let Some((ours, theirs)) = &self.plan.crypto else { return false };
         // A context of its own, so that a stranger's packet leaves no trace in the stream's.
-        let Some(mut probe) = Srtp::new(ours, theirs) else { return false };
+        let Some(mut probe) = self.plan.keys.contexts() else { return false };
         let opens = !rtp::is_rtcp(bytes) && probe.unprotect_rtp(bytes).is_some();
         if opens {
             self.plan.remote = from;
@@ -122,9 +145,21 @@ impl Voice {
         opens
     }
 
+    /// A handshake made the keys.
+    pub(crate) fn key(&mut self, ours: CryptoLine, theirs: CryptoLine, now: Now) {
+        let plan = VoicePlan { keys: Keys::Known(ours, theirs), ..self.plan.clone() };
+        self.replan(plan, now);
+    }
+
+    /// Packets go to `remote` from now on, and come from there.
+    pub(crate) fn move_to(&mut self, remote: SocketAddr) {
+        self.plan.remote = remote;
+        self.plan.remote_rtcp = remote;
+    }
+
     /// Takes one datagram. Returns whether it was authentic.
     pub(crate) fn handle_datagram(&mut self, bytes: &[u8], now: Now) -> bool {
-        if bytes.first().is_none_or(|b| b >> 6 != 2) {
+        if bytes.first().is_none_or(|b| b >> 6 != 2) || self.plan.keys == Keys::Awaited {
             self.ear.heard_mut().unknown += 1;
             return false;
         }
@@ -171,7 +206,7 @@ impl Voice {
     }
 
     fn open_if_allowed(&mut self, now: Now) {
-        if !self.plan.may_speak {
+        if !self.plan.may_speak || self.plan.keys == Keys::Awaited {
             self.mouth.shut();
         } else if !self.plan.wait_for_peer || self.last_rtp.is_some() {
             self.mouth.open(now.mono);
@@ -212,6 +247,9 @@ impl Voice {
     }
 
     fn send_report(&mut self, now: Now, bye: bool) {
+        if self.plan.keys == Keys::Awaited {
+            return;
+        }
         // Meta sends nothing at all before the first packet, reports included.
         if !self.mouth.is_open() && self.plan.wait_for_peer && self.last_rtp.is_none() {
             return;

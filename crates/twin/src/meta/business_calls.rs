@@ -142,8 +142,10 @@ impl Edge {
         report.challenges = u32::from(!quirks.challenge_algorithms.is_empty());
         report.remote_sdp = Some(invite.body());
         report.connections = 1;
+        let relay = self.allot(number.key_exchange, &quirks, now);
         let mut call = Call {
             id,
+            path: relay.begin_path(&quirks),
             spec: CallSpec { user: user.to_owned(), number: number.number.clone(), ..CallSpec::default() },
             number,
             quirks,
@@ -157,7 +159,7 @@ impl Edge {
             },
             dialog: Dialog::called(invite, &tag),
             conn: Some(conn),
-            relay: self.allot(now),
+            relay,
             voice: None,
             due: BTreeMap::new(),
             began: now.mono,
@@ -194,7 +196,7 @@ impl Edge {
     /// Judges the offer and prepares the answer and the voice.
     fn take_offer(&mut self, call: &mut Call, invite: &Message, now: Now) -> Result<(), String> {
         let offer = Sdp::read(&invite.body()).ok_or("no session description")?;
-        let format = describe::judge(&offer, &call.quirks)?;
+        let format = describe::judge(&offer, &call.relay, &call.quirks)?;
         let plan = describe::voice(&call.relay, &offer, format, format.1, &call.quirks, &call.person);
         let mut plan = plan.ok_or("no usable address or key")?;
         let text = describe::answer(&call.relay, &offer, format, &call.quirks);
@@ -205,6 +207,10 @@ impl Edge {
             plan.may_speak = false;
         }
         call.voice = Some(Voice::new(plan, self.fork_entropy(), now));
+        if call.path.is_some() {
+            let (_, role) = describe::setup_of_answer(offer.setup, &call.quirks);
+            self.connect_path(call, &offer, role, now);
+        }
         if let Stage::Ringing { answer, .. } = &mut call.stage {
             *answer = Some(text);
         }

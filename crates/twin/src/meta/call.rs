@@ -11,7 +11,7 @@ use super::quirks::Quirks;
 use super::report::{CallReport, Ender, UserSaw};
 use super::spec::{Answer, BusinessNumber, CallSpec, TwinCallId};
 use crate::io::ConnId;
-use crate::media::Voice;
+use crate::media::{Path, Voice};
 use crate::person::Person;
 use crate::sip::dialog::Dialog;
 use crate::sip::message::Message;
@@ -26,6 +26,8 @@ pub(super) struct Call {
     /// The connection requests go out on; a new one is dialled when it is gone.
     pub(super) conn: Option<ConnId>,
     pub(super) relay: Relay,
+    /// With DTLS: how the packets find their way.
+    pub(super) path: Option<Path>,
     pub(super) voice: Option<Voice>,
     pub(super) due: BTreeMap<Due, Instant>,
     pub(super) began: Instant,
@@ -157,7 +159,8 @@ impl Call {
     /// The voice's and the call's next deadline.
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
         let voice = self.voice.as_ref().and_then(Voice::poll_timeout);
-        self.due.values().copied().chain(voice).min()
+        let path = self.path.as_ref().and_then(Path::poll_timeout);
+        self.due.values().copied().chain(voice).chain(path).min()
     }
 
     /// Takes the earliest deadline that has passed.

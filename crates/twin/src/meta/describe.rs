@@ -4,15 +4,20 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::quirks::Quirks;
-use crate::media::{Codec, CryptoLine, EarPlan, MouthPlan, VoicePlan};
+use crate::media::{
+    Codec, Credentials, CryptoLine, DtlsRole, EarPlan, Fingerprint, Keys, LiteHabits, MouthPlan, Path, Setup,
+    VoicePlan,
+};
 use crate::person::Person;
-use crate::sip::sdp::{Draft, MediaDirection, Sdp};
+use crate::sip::sdp::{Draft, MediaDirection, PathLines, Sdp};
 
 /// The relay's end of one call.
 #[derive(Debug, Clone)]
 pub(super) struct Relay {
     pub(super) address: SocketAddr,
     pub(super) crypto: CryptoLine,
+    /// With DTLS instead of `crypto`.
+    pub(super) path: Option<RelayPath>,
     /// The media stream's uuid.
     pub(super) stream: String,
     pub(super) ssrc: u32,
@@ -20,19 +25,76 @@ pub(super) struct Relay {
     pub(super) id: i64,
 }
 
+/// What the relay's end of a path keyed by DTLS is made of.
+#[derive(Debug, Clone)]
+pub(super) struct RelayPath {
+    pub(super) credentials: Credentials,
+    /// IPv4, and IPv6 where there is one.
+    pub(super) locals: Vec<SocketAddr>,
+    pub(super) fingerprint: Fingerprint,
+}
+
+impl Relay {
+    /// The ICE and DTLS end of a call, if it has one.
+    pub(super) fn begin_path(&self, quirks: &Quirks) -> Option<Path> {
+        let path = self.path.as_ref()?;
+        let habits = LiteHabits {
+            waits_for_description: quirks.checks_wait_for_answer,
+            refuses_role_conflict: quirks.role_conflict_refused,
+            learns_peer_reflexive: quirks.learns_peer_reflexive,
+            answers_consent: quirks.consent_answered,
+        };
+        let lose = quirks.handshake_datagrams_lost;
+        Some(Path::lite(path.credentials.clone(), path.locals.clone(), habits, lose))
+    }
+
+    fn path_lines(&self, setup: Setup, quirks: &Quirks) -> Option<PathLines> {
+        let path = self.path.as_ref()?;
+        let fingerprint =
+            if quirks.fingerprint_forged { path.fingerprint.forged() } else { path.fingerprint };
+        let candidates =
+            path.locals.iter().copied().filter(|at| at.is_ipv4() || quirks.ipv6_candidate).collect();
+        let credentials = Some(path.credentials.clone());
+        Some(PathLines { credentials, lite: true, candidates, fingerprint, setup })
+    }
+}
+
+/// Our part in the handshake after our offer of `actpass` and the business's answer.
+pub(super) fn role_after_offer(theirs: Option<Setup>) -> Result<DtlsRole, String> {
+    match theirs {
+        Some(Setup::Active) | None => Ok(DtlsRole::Server),
+        Some(Setup::Passive) => Ok(DtlsRole::Client),
+        Some(Setup::ActPass) => Err("setup:actpass in an answer".to_owned()),
+    }
+}
+
+/// What we answer to the business's `a=setup`, and our part in the handshake that follows.
+pub(super) fn setup_of_answer(theirs: Option<Setup>, quirks: &Quirks) -> (Setup, DtlsRole) {
+    let setup = match theirs {
+        Some(Setup::Active) => Setup::Passive,
+        Some(Setup::Passive) => Setup::Active,
+        Some(Setup::ActPass) | None => quirks.answer_setup,
+    };
+    (setup, if setup == Setup::Active { DtlsRole::Client } else { DtlsRole::Server })
+}
+
 /// Why a description is not acceptable, or the codec and its payload type if it is.
-pub(super) fn judge(sdp: &Sdp, quirks: &Quirks) -> Result<(Codec, u8), String> {
+pub(super) fn judge(sdp: &Sdp, relay: &Relay, quirks: &Quirks) -> Result<(Codec, u8), String> {
     if sdp.streams != 1 {
         return Err(format!("{} media lines", sdp.streams));
-    }
-    if sdp.remote().is_none() {
-        return Err("no address".to_owned());
     }
     if quirks.ptime_strict && sdp.ptime.is_some_and(|ptime| ptime != 20) {
         return Err(format!("ptime {}", sdp.ptime.unwrap_or(0)));
     }
-    if !sdp.crypto.iter().any(|line| line.suite == crate::media::Suite::AesCm128HmacSha1_80) {
-        return Err("no crypto line with AES_CM_128_HMAC_SHA1_80".to_owned());
+    match &relay.path {
+        Some(_) if sdp.fingerprint.is_none() => return Err("No fingerprint found in SDP".to_owned()),
+        Some(_) if sdp.credentials().is_none() => return Err("no ICE credentials".to_owned()),
+        Some(_) => {}
+        None if sdp.remote().is_none() => return Err("no address".to_owned()),
+        None if !sdp.crypto.iter().any(|line| line.suite == relay.crypto.suite) => {
+            return Err("no crypto line with AES_CM_128_HMAC_SHA1_80".to_owned());
+        }
+        None => {}
     }
     let known = std::iter::once(&Codec::Opus).chain(&quirks.additional_codecs);
     let mut formats: Vec<(Codec, u8)> =
@@ -51,6 +113,7 @@ pub(super) fn offer(relay: &Relay, quirks: &Quirks) -> String {
     let mut draft = draft(relay, quirks);
     draft.audio = std::iter::once((quirks.opus_pt, Codec::Opus)).chain(fixed).collect();
     draft.events = vec![(quirks.event_pt, 8_000)];
+    draft.path = relay.path_lines(Setup::ActPass, quirks);
     draft.meta(&relay.stream, relay.ssrc, true)
 }
 
@@ -60,12 +123,15 @@ pub(super) fn answer(relay: &Relay, offer: &Sdp, format: (Codec, u8), quirks: &Q
     draft.profile = match offer.profile.as_str() {
         "UDP/TLS/RTP/SAVPF" => "UDP/TLS/RTP/SAVPF",
         "RTP/SAVPF" => "RTP/SAVPF",
-        _ => quirks.profile.token(),
+        _ => draft.profile,
     };
     draft.audio = vec![(format.1, format.0)];
     draft.events = vec![(offer.events_at(8_000).unwrap_or(quirks.event_pt), 8_000)];
+    draft.path = relay.path_lines(setup_of_answer(offer.setup, quirks).0, quirks);
     let offered = offer.crypto.iter().find(|line| line.suite == relay.crypto.suite);
-    draft.crypto = vec![CryptoLine { tag: offered.map_or(1, |line| line.tag), ..relay.crypto.clone() }];
+    for crypto in &mut draft.crypto {
+        crypto.tag = offered.map_or(1, |line| line.tag);
+    }
     draft.rtcp_mux = offer.rtcp_mux || quirks.mux_always;
     draft.meta(&relay.stream, relay.ssrc, quirks.mux_always)
 }
@@ -79,8 +145,14 @@ pub(super) fn voice(
     quirks: &Quirks,
     person: &Person,
 ) -> Option<VoicePlan> {
-    let remote = theirs.remote()?;
-    let their_key = theirs.crypto.iter().find(|line| line.suite == relay.crypto.suite)?.clone();
+    let (remote, keys) = match &relay.path {
+        // ICE finds the way; until then there is none.
+        Some(_) => (relay.address, Keys::Awaited),
+        None => {
+            let their_key = theirs.crypto.iter().find(|line| line.suite == relay.crypto.suite)?.clone();
+            (theirs.remote()?, Keys::Known(relay.crypto.clone(), their_key))
+        }
+    };
     let events = (theirs.events_at(8_000).unwrap_or(quirks.event_pt), 8_000);
     let (codec, send_pt) = format;
     Some(VoicePlan {
@@ -100,7 +172,7 @@ pub(super) fn voice(
             mute_second_ssrc: quirks.second_ssrc_mutes,
             listen: person.listens,
         },
-        crypto: Some((relay.crypto.clone(), their_key)),
+        keys,
         remote,
         remote_rtcp: remote,
         rtcp_interval: (quirks.rtcp_interval_ms > 0).then(|| Duration::from_millis(quirks.rtcp_interval_ms)),
@@ -114,10 +186,11 @@ fn draft(relay: &Relay, quirks: &Quirks) -> Draft {
         id: relay.id,
         version: 2,
         address: relay.address,
-        profile: quirks.profile.token(),
+        profile: if relay.path.is_some() { "UDP/TLS/RTP/SAVPF" } else { quirks.profile.token() },
         audio: Vec::new(),
         events: Vec::new(),
-        crypto: vec![relay.crypto.clone()],
+        crypto: if relay.path.is_some() { Vec::new() } else { vec![relay.crypto.clone()] },
+        path: None,
         ptime_ms: 20,
         direction: MediaDirection::SendRecv,
         rtcp_mux: true,

@@ -1,24 +1,24 @@
 //! The edge itself: its calls, its connections, and the sorting of what comes in.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
 use setu_model::{Entropy, Now, SeededEntropy};
 
 use super::call::{Call, Due, Stage};
-use super::describe::Relay;
+use super::describe::{Relay, RelayPath};
 use super::print;
 use super::quirks::Quirks;
 use super::report::{Ender, Event, UserSaw, Violation};
-use super::spec::{Answering, CallSpec, EdgeConfig, TwinCallId};
+use super::spec::{Answering, CallSpec, EdgeConfig, KeyExchange, TwinCallId};
 use crate::io::{Closed, ConnId, Output, Party, StreamFacts, Transport};
-use crate::media::{CryptoLine, DtmfPlan, Noticed, Suite};
+use crate::media::{Credentials, CryptoLine, DtlsIdentity, DtmfPlan, Suite};
 use crate::sip::message::Message;
 use crate::sip::streams::Streams;
 use crate::sip::transactions::{Channel, Told, Transactions};
 
-/// Meta's SIP edge and the WhatsApp users behind it, for calls with SDES media.
+/// Meta's SIP edge, its media relay, and the WhatsApp users behind it.
 ///
 /// Sans-IO: see [`Party`]. Events are taken with [`poll_event`](Self::poll_event).
 pub struct Edge {
@@ -28,8 +28,10 @@ pub struct Edge {
     pub(super) calls: BTreeMap<TwinCallId, Call>,
     /// Nonces of our challenges, newest last.
     pub(super) nonces: VecDeque<String>,
+    /// The certificate of DTLS handshakes, made for the first.
+    pub(super) identity: Option<DtlsIdentity>,
     streams: Streams,
-    outputs: VecDeque<Output>,
+    pub(super) outputs: VecDeque<Output>,
     events: VecDeque<Event>,
     next_call: u64,
     next_relay: usize,
@@ -40,10 +42,9 @@ impl Edge {
     pub fn new(config: EdgeConfig, entropy: Box<dyn Entropy>) -> Self {
         let listen =
             Output::Listen { local: SocketAddr::new(config.ip, config.sip_port), transport: Transport::Tls };
-        let bind = config
-            .media_ports
-            .iter()
-            .map(|port| Output::BindUdp { local: SocketAddr::new(config.ip, *port) });
+        let ips = std::iter::once(config.ip).chain(config.ip6.map(IpAddr::V6));
+        let locals = ips.flat_map(|ip| config.media_ports.iter().map(move |port| SocketAddr::new(ip, *port)));
+        let bind = locals.map(|local| Output::BindUdp { local });
         Self {
             outputs: std::iter::once(listen).chain(bind).collect(),
             config,
@@ -51,6 +52,7 @@ impl Edge {
             transactions: Transactions::default(),
             calls: BTreeMap::new(),
             nonces: VecDeque::new(),
+            identity: None,
             streams: Streams::default(),
             events: VecDeque::new(),
             next_call: 1,
@@ -160,6 +162,9 @@ impl Edge {
         if let Some(voice) = &call.voice {
             call.report.heard = voice.report();
         }
+        if let Some(path) = &call.path {
+            call.report.path = path.report();
+        }
         self.transactions.forget_answer(&call.dialog.call_id);
         call.stage = Stage::Done;
         self.events.push_back(Event::Ended(Box::new(call.report.clone())));
@@ -172,13 +177,23 @@ impl Edge {
     }
 
     /// A relay address and fresh keys for one call.
-    pub(super) fn allot(&mut self, now: Now) -> Relay {
+    pub(super) fn allot(&mut self, keyed: KeyExchange, quirks: &Quirks, now: Now) -> Relay {
         let ports = self.config.media_ports.len().max(1);
         let port = self.config.media_ports.get(self.next_relay % ports).copied().unwrap_or(0);
         self.next_relay += 1;
+        let by_dtls = quirks.key_exchange.unwrap_or(keyed) == KeyExchange::Dtls;
+        let fingerprint = by_dtls.then(|| self.identity()).flatten().map(DtlsIdentity::fingerprint);
+        let address = SocketAddr::new(self.config.ip, port);
+        let other = self.config.ip6.map(|ip| SocketAddr::new(IpAddr::V6(ip), port));
         let entropy = self.entropy.as_mut();
+        let path = fingerprint.map(|fingerprint| RelayPath {
+            credentials: Credentials::fresh(quirks.ice_pwd_padded, entropy),
+            locals: std::iter::once(address).chain(other).collect(),
+            fingerprint,
+        });
         Relay {
-            address: SocketAddr::new(self.config.ip, port),
+            address,
+            path,
             crypto: CryptoLine::fresh(1, Suite::AesCm128HmacSha1_80, entropy),
             stream: print::uuid(entropy),
             ssrc: entropy.next_u32(),
@@ -216,22 +231,6 @@ impl Edge {
     pub(super) fn flush(&mut self) {
         self.streams.flush(&mut self.transactions);
         self.outputs.append(&mut self.streams.outputs);
-    }
-
-    /// Moves the voice's packets out and acts on what its ear noticed.
-    fn pump(&mut self, call: &mut Call) {
-        let Some(voice) = &mut call.voice else { return };
-        while let Some((to, bytes)) = voice.poll_transmit() {
-            self.outputs.push_back(Output::SendUdp { from: call.relay.address, to, bytes });
-        }
-        for noticed in voice.noticed() {
-            match noticed {
-                Noticed::FirstPacket => self.tell(Event::FirstPacket(call.id)),
-                Noticed::SecondSsrc => self.violated(call, Violation::SecondSsrc),
-                Noticed::WrongPtime => self.violated(call, Violation::WrongPtime),
-                Noticed::Digit(digit) => self.tell(Event::Digit(call.id, digit)),
-            }
-        }
     }
 
     fn handle_message(&mut self, conn: ConnId, message: &Message, now: Now) {
@@ -350,36 +349,7 @@ impl Party for Edge {
     }
 
     fn handle_udp(&mut self, local: SocketAddr, from: SocketAddr, bytes: &[u8], now: Now) {
-        let on_port = |call: &&Call| call.relay.address == local && call.voice.is_some();
-        let known = self
-            .calls
-            .values()
-            .filter(on_port)
-            .find(|call| call.voice.as_ref().is_some_and(|v| v.plan().remote == from));
-        if let Some(id) = known.map(|call| call.id) {
-            self.with(id, |_, call| take_media(call, bytes, now));
-            return;
-        }
-        // From elsewhere: whoever can open it owns it.
-        let strangers: Vec<TwinCallId> = self
-            .calls
-            .values()
-            .filter(on_port)
-            .filter(|call| call.quirks.latches)
-            .map(|call| call.id)
-            .collect();
-        for id in strangers {
-            let taken = self.with(id, |_, call| {
-                let taken = call.voice.as_mut().is_some_and(|voice| voice.claims(from, bytes));
-                if taken {
-                    take_media(call, bytes, now);
-                }
-                taken
-            });
-            if taken == Some(true) {
-                return;
-            }
-        }
+        self.take_datagram(local, from, bytes, now);
     }
 
     fn handle_timeout(&mut self, now: Now) {
@@ -395,6 +365,10 @@ impl Party for Edge {
             .collect();
         for id in due {
             self.with(id, |edge, call| {
+                if let Some(path) = &mut call.path {
+                    path.handle_timeout(now);
+                }
+                edge.follow_path(call, now);
                 if let Some(voice) = &mut call.voice {
                     voice.handle_timeout(now);
                 }
@@ -412,14 +386,5 @@ impl Party for Edge {
 
     fn poll_timeout(&self) -> Option<Instant> {
         self.calls.values().filter_map(Call::poll_timeout).chain(self.transactions.poll_timeout()).min()
-    }
-}
-
-fn take_media(call: &mut Call, bytes: &[u8], now: Now) {
-    let Some(voice) = &mut call.voice else { return };
-    let first = voice.last_heard(false).is_none();
-    voice.handle_datagram(bytes, now);
-    if first && voice.last_heard(false).is_some() && call.answered.is_some() {
-        call.watch_media(now);
     }
 }

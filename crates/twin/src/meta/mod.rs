@@ -1,10 +1,11 @@
-//! Meta's SIP edge with SDES media, in both directions, and the WhatsApp users behind it.
+//! Meta's SIP edge in both directions, its relay with ICE and DTLS or SDES keys, and the WhatsApp users behind it.
 
 mod business_calls;
 mod call;
 mod describe;
 mod edge;
 mod in_dialog;
+mod packets;
 mod print;
 mod quirks;
 mod refusal;
@@ -16,7 +17,7 @@ pub use edge::Edge;
 pub use quirks::{ParentUserId, Profile, Quirks, Ringing};
 pub use refusal::Refusal;
 pub use report::{CallReport, Ender, Event, UserSaw, Violation};
-pub use spec::{Answer, Answering, BusinessNumber, CallSpec, EdgeConfig, TwinCallId};
+pub use spec::{Answer, Answering, BusinessNumber, CallSpec, EdgeConfig, KeyExchange, TwinCallId};
 
 #[cfg(test)]
 mod tests;

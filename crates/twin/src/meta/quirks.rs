@@ -1,6 +1,7 @@
 use serde::{Deserialize, Serialize};
 
-use crate::media::{Codec, Impairment};
+use super::spec::KeyExchange;
+use crate::media::{Codec, Impairment, Setup};
 use crate::sip::digest::Algorithm;
 
 /// Every point on which Meta's edge is peculiar, or on which the sources disagree: one switch each.
@@ -104,6 +105,28 @@ pub struct Quirks {
     /// Refuse a description whose ptime is not 20 as an SDP validation error.
     pub ptime_strict: bool,
 
+    // -- ICE and DTLS
+    /// How media is keyed; as the number is configured if null.
+    pub key_exchange: Option<KeyExchange>,
+    /// End `ice-pwd` with base64's `==`, which the grammar of RFC 8839 does not have.
+    pub ice_pwd_padded: bool,
+    /// Describe an IPv6 candidate beside the IPv4 one.
+    pub ipv6_candidate: bool,
+    /// Leave checks unanswered until the business's description is applied.
+    pub checks_wait_for_answer: bool,
+    /// Answer 487 to a check that claims to be controlled: that is what Meta is.
+    pub role_conflict_refused: bool,
+    /// Take the business from addresses that its description does not hold.
+    pub learns_peer_reflexive: bool,
+    /// Go on answering checks once a pair is nominated; off, the business loses consent (RFC 7675).
+    pub consent_answered: bool,
+    /// `a=setup` in answers to offers of `actpass`; with `actpass` Meta waits for the ClientHello.
+    pub answer_setup: Setup,
+    /// Lose that many of the first datagrams of the business's handshake.
+    pub handshake_datagrams_lost: u32,
+    /// Describe another certificate than the one that is shown.
+    pub fingerprint_forged: bool,
+
     // -- Media
     /// Send nothing before the first authentic packet from the business.
     pub waits_for_first_packet: bool,
@@ -165,6 +188,16 @@ impl Default for Quirks {
             event_pt: 126,
             additional_codecs: Vec::new(),
             ptime_strict: true,
+            key_exchange: None,
+            ice_pwd_padded: true,
+            ipv6_candidate: true,
+            checks_wait_for_answer: true,
+            role_conflict_refused: true,
+            learns_peer_reflexive: true,
+            consent_answered: true,
+            answer_setup: Setup::Active,
+            handshake_datagrams_lost: 0,
+            fingerprint_forged: false,
             waits_for_first_packet: true,
             start_timer_ms: 20_000,
             mid_timer_ms: 30_000,

@@ -2,7 +2,7 @@ use serde::{Deserialize, Serialize};
 use setu_model::{Direction, Wall};
 
 use super::spec::TwinCallId;
-use crate::media::Heard;
+use crate::media::{Heard, PathReport};
 
 /// What happens at the edge.
 #[derive(Debug, Clone, PartialEq)]
@@ -71,6 +71,14 @@ pub enum Violation {
     NoAck,
     /// The bridge's digest answer is wrong.
     WrongDigest,
+    /// A check that claims to be controlled: Meta is.
+    RoleConflict,
+    /// Another pair was nominated in mid-call.
+    CandidateSwitched,
+    /// The bridge's certificate is not the one it described.
+    WrongFingerprint,
+    /// The DTLS handshake failed, and why.
+    DtlsFailed(String),
 }
 
 /// How the call looked on the user's telephone.
@@ -150,6 +158,8 @@ pub struct CallReport {
     pub remote_sdp: Option<String>,
     /// What the bridge did that Meta does not take, each kind once.
     pub violations: Vec<Violation>,
+    /// How the packets found their way, and how they were keyed.
+    pub path: PathReport,
     /// What the user heard.
     pub heard: Heard,
 }
@@ -178,6 +188,7 @@ impl CallReport {
             connections: 0,
             remote_sdp: None,
             violations: Vec::new(),
+            path: PathReport::default(),
             heard: Heard::default(),
         }
     }

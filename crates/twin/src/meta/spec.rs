@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use serde::{Deserialize, Serialize};
 
@@ -27,6 +27,9 @@ pub struct EdgeConfig {
     pub domain: String,
     /// The address it listens and sends media at.
     pub ip: IpAddr,
+    /// The other address of its relay, for the IPv6 candidate; none if null. A host without IPv6 describes it all
+    /// the same: nobody answers there then.
+    pub ip6: Option<Ipv6Addr>,
     /// The TLS port.
     pub sip_port: u16,
     /// The relay's UDP ports. Meta has five, shared by all calls: a call is known by the bridge's address.
@@ -46,6 +49,7 @@ impl Default for EdgeConfig {
         Self {
             domain: "wa.meta.vc".to_owned(),
             ip: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            ip6: Some(Ipv6Addr::LOCALHOST),
             sip_port: 5_061,
             media_ports: vec![3_480, 3_478, 3_482, 3_484, 40_012],
             numbers: Vec::new(),
@@ -72,6 +76,20 @@ pub struct BusinessNumber {
     /// `request_uri_user_params`, in order.
     #[serde(default)]
     pub user_params: Vec<(String, String)>,
+    /// `srtp_key_exchange_protocol`; Meta's default is DTLS.
+    #[serde(default)]
+    pub key_exchange: KeyExchange,
+}
+
+/// `srtp_key_exchange_protocol`: how a number's media is keyed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum KeyExchange {
+    /// ICE and DTLS-SRTP (RFC 8445, RFC 5764).
+    #[default]
+    Dtls,
+    /// Keys in the description (RFC 4568), no ICE.
+    Sdes,
 }
 
 const fn default_port() -> u16 {

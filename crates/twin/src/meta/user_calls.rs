@@ -58,14 +58,16 @@ impl Edge {
             local_cseq: self.entropy.next_u32() % 40_000 + 1,
             ..Dialog::default()
         };
+        let relay = self.allot(number.key_exchange, &quirks, now);
         let mut call = Call {
             id,
             number,
+            path: relay.begin_path(&quirks),
             quirks,
             person: spec.person.clone(),
             stage: Stage::Connecting,
             conn: None,
-            relay: self.allot(now),
+            relay,
             voice: None,
             due: BTreeMap::new(),
             began: now.mono,
@@ -227,11 +229,12 @@ impl Edge {
             self.say_goodbye(call, Ender::User, now);
             return;
         }
-        match self.agree(call, &response.body()) {
+        match self.agree(call, &response.body(), now) {
             Ok(plan) => {
                 let entropy = self.fork_entropy();
                 call.voice = Some(Voice::new(plan, entropy, now));
                 call.answered(now);
+                self.follow_path(call, now);
                 self.tell(Event::Answered(call.id));
             }
             Err(why) => {
@@ -241,9 +244,13 @@ impl Edge {
         }
     }
 
-    fn agree(&self, call: &Call, body: &str) -> Result<crate::media::VoicePlan, String> {
+    fn agree(&mut self, call: &mut Call, body: &str, now: Now) -> Result<crate::media::VoicePlan, String> {
         let theirs = Sdp::read(body).ok_or("no session description")?;
-        let format = describe::judge(&theirs, &call.quirks)?;
+        let format = describe::judge(&theirs, &call.relay, &call.quirks)?;
+        if call.path.is_some() {
+            let role = describe::role_after_offer(theirs.setup)?;
+            self.connect_path(call, &theirs, role, now);
+        }
         // They send with the payload type of our offer, whatever theirs is.
         let ours = match format.0 {
             crate::media::Codec::Opus => call.quirks.opus_pt,

@@ -121,6 +121,11 @@ pub async fn spawn_edge(options: EdgeOptions) -> io::Result<EdgeHandle> {
     let mut bound = Bound { listener: None, udp: BTreeMap::new() };
     config.sip_port = bound.tcp(config.ip, config.sip_port).await?;
     config.media_ports = bound.udp(config.ip, &config.media_ports).await?;
+    if let Some(ip) = config.ip6
+        && let Err(error) = bound.udp(ip.into(), &config.media_ports).await
+    {
+        tracing::debug!(%ip, %error, "nobody answers at the IPv6 candidate");
+    }
     let tls = TlsOptions {
         roots_pem: options.roots_pem,
         server: Some(options.identity),

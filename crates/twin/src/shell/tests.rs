@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 
 use super::*;
 use crate::agent::{PhoneAnswer, PhoneEnder};
-use crate::meta::{BusinessNumber, Quirks, UserSaw, Violation};
+use crate::meta::{BusinessNumber, KeyExchange, Quirks, UserSaw, Violation};
 use crate::person::Person;
 
 const MOST: Duration = Duration::from_secs(30);
@@ -22,6 +22,7 @@ fn edge_config(port: u16) -> EdgeConfig {
         port,
         password: "pw".into(),
         user_params: Vec::new(),
+        key_exchange: KeyExchange::Sdes,
     };
     EdgeConfig { sip_port: 0, media_ports: vec![0; 2], numbers: vec![number], ..EdgeConfig::default() }
 }

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::media::{Codec, CryptoLine};
+use crate::media::{Codec, Credentials, CryptoLine, Fingerprint, Remote, Setup};
 
 /// The direction of a stream, from its writer's point of view.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -67,6 +67,12 @@ pub(crate) struct Sdp {
     pub(crate) rtcp_mux: bool,
     rtcp_port: Option<u16>,
     pub(crate) streams: usize,
+    fragment: Option<String>,
+    password: Option<String>,
+    ice_lite: bool,
+    candidates: Vec<SocketAddr>,
+    pub(crate) fingerprint: Option<Fingerprint>,
+    pub(crate) setup: Option<Setup>,
 }
 
 impl Sdp {
@@ -123,8 +129,30 @@ impl Sdp {
             "sendonly" => self.direction = MediaDirection::SendOnly,
             "recvonly" => self.direction = MediaDirection::RecvOnly,
             "inactive" => self.direction = MediaDirection::Inactive,
+            "ice-ufrag" => self.fragment = Some(rest.trim().to_owned()),
+            "ice-pwd" => self.password = Some(rest.trim().to_owned()),
+            "ice-lite" => self.ice_lite = true,
+            "candidate" => self.candidates.extend(candidate(rest)),
+            // Other hashes than SHA-256 are not looked at.
+            "fingerprint" => self.fingerprint = Fingerprint::read(rest).or(self.fingerprint),
+            "setup" => self.setup = Setup::read(rest.trim()),
             _ => {}
         }
+    }
+
+    /// `ice-ufrag` and `ice-pwd`.
+    pub(crate) fn credentials(&self) -> Option<Credentials> {
+        Some(Credentials { fragment: self.fragment.clone()?, password: self.password.clone()? })
+    }
+
+    /// The other end of a path keyed by DTLS; `None` without a fingerprint.
+    pub(crate) fn path(&self) -> Option<Remote> {
+        let credentials = self.credentials();
+        let candidates = match credentials {
+            Some(_) => self.candidates.clone(),
+            None => self.remote().into_iter().collect(),
+        };
+        Some(Remote { credentials, lite: self.ice_lite, candidates, fingerprint: self.fingerprint? })
     }
 
     /// The payload type of `codec`: by its map, or the static one of RFC 3551.
@@ -164,6 +192,50 @@ impl Sdp {
     }
 }
 
+/// The address of a UDP candidate of component 1 (RFC 8839 section 5.1); names are not resolved.
+fn candidate(value: &str) -> Option<SocketAddr> {
+    let words: Vec<&str> = value.split_ascii_whitespace().collect();
+    let [_, "1", transport, _, address, port, ..] = words.as_slice() else { return None };
+    let address = SocketAddr::new(address.parse().ok()?, port.parse().ok()?);
+    transport.eq_ignore_ascii_case("udp").then_some(address)
+}
+
+/// What a description says of ICE and DTLS.
+#[derive(Debug, Clone)]
+pub(crate) struct PathLines {
+    /// `None` for an end that does without ICE.
+    pub(crate) credentials: Option<Credentials>,
+    pub(crate) lite: bool,
+    pub(crate) candidates: Vec<SocketAddr>,
+    pub(crate) fingerprint: Fingerprint,
+    pub(crate) setup: Setup,
+}
+
+impl PathLines {
+    /// The lines of the media level; `trailer` ends each candidate.
+    fn print(&self, trailer: &str) -> String {
+        let mut lines = String::new();
+        if let Some(credentials) = &self.credentials {
+            for at in &self.candidates {
+                // Foundations and priorities as in a capture of Meta's: IPv6 above IPv4 (RFC 8421 section 4).
+                let (foundation, priority) =
+                    if at.is_ipv4() { ("2275956755", "2122260223") } else { ("2684782176", "2122262783") };
+                let (ip, port) = (at.ip(), at.port());
+                lines +=
+                    &format!("a=candidate:{foundation} 1 udp {priority} {ip} {port} typ host{trailer}\r\n");
+            }
+            lines +=
+                &format!("a=ice-ufrag:{}\r\na=ice-pwd:{}\r\n", credentials.fragment, credentials.password);
+        }
+        lines += &format!("a=fingerprint:{}\r\n", self.fingerprint.print());
+        lines + &format!("a=setup:{}\r\n", self.setup.attribute())
+    }
+
+    const fn lite_line(&self) -> &'static str {
+        if self.lite { "a=ice-lite\r\n" } else { "" }
+    }
+}
+
 /// A description to write.
 #[derive(Debug, Clone)]
 pub(crate) struct Draft {
@@ -176,6 +248,8 @@ pub(crate) struct Draft {
     /// Payload types and clocks of telephone events.
     pub(crate) events: Vec<(u8, u32)>,
     pub(crate) crypto: Vec<CryptoLine>,
+    /// `None` for a description without DTLS.
+    pub(crate) path: Option<PathLines>,
     pub(crate) ptime_ms: u32,
     pub(crate) direction: MediaDirection,
     pub(crate) rtcp_mux: bool,
@@ -192,18 +266,21 @@ impl Draft {
         format!("IN {family} {}", self.address.ip())
     }
 
-    /// As WhatsApp's media stack writes it (SDES profile, no ICE).
+    /// As WhatsApp's media stack writes it: with ICE-lite and DTLS, or with SDES keys and neither.
     pub(crate) fn meta(&self, stream: &str, ssrc: u32, bundle: bool) -> String {
         let mut sdp = format!("v=0\r\no=- {} {} IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\n", self.id, self.version);
         if bundle {
             sdp += "a=group:BUNDLE audio\r\n";
         }
         sdp += &format!("a=msid-semantic: WMS {stream}\r\n");
+        sdp += self.path.as_ref().map_or("", PathLines::lite_line);
         sdp += &format!("m=audio {} {}{}\r\n", self.address.port(), self.profile, self.payloads());
         sdp += &format!("c={}\r\na=rtcp:9 IN IP4 0.0.0.0\r\n", self.connection());
         for crypto in &self.crypto {
             sdp += &format!("{}\r\n", crypto.print());
         }
+        let trailer = " generation 0 network-cost 50";
+        sdp += &self.path.as_ref().map_or_else(String::new, |path| path.print(trailer));
         sdp += &format!("a=mid:audio\r\na={}\r\n", self.direction.attribute());
         sdp += &format!("a=msid:{stream} WhatsAppTrack1\r\n");
         if self.rtcp_mux {
@@ -239,6 +316,7 @@ impl Draft {
         for crypto in &self.crypto {
             sdp += &format!("{}\r\n", crypto.print());
         }
+        sdp += &self.path.as_ref().map_or_else(String::new, |path| path.print(""));
         if self.rtcp_mux {
             sdp += "a=rtcp-mux\r\n";
         }
@@ -265,6 +343,7 @@ mod tests {
             audio: vec![(111, Codec::Opus), (0, Codec::Pcmu)],
             events: vec![(126, 8_000)],
             crypto: vec![CryptoLine::fresh(1, Suite::AesCm128HmacSha1_80, &mut SeededEntropy::new(1))],
+            path: None,
             ptime_ms: 20,
             direction: MediaDirection::SendOnly,
             rtcp_mux: true,

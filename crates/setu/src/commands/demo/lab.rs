@@ -10,7 +10,7 @@ use setu_model::Cdr;
 use setu_twin::Person;
 use setu_twin::Transport;
 use setu_twin::agent::{Habits, PhoneAnswer, PhoneConfig};
-use setu_twin::meta::{Answer, Answering, BusinessNumber, CallSpec, EdgeConfig};
+use setu_twin::meta::{Answer, Answering, BusinessNumber, CallSpec, EdgeConfig, KeyExchange};
 use setu_twin::shell::{self, EdgeHandle, EdgeOptions, Identity, PhoneHandle, PhoneOptions, TestAuthority};
 use tokio::sync::broadcast;
 
@@ -117,6 +117,7 @@ async fn start_edge(authority: &TestAuthority, ports: &Ports) -> Result<EdgeHand
             port: ports.meta,
             password: "demo-number".to_owned(),
             user_params: Vec::new(),
+            key_exchange: KeyExchange::Sdes,
         }],
         anyone: Answering {
             answer: Answer::After(400),

@@ -328,13 +328,16 @@ fn bytes_that_are_no_sip_close_the_connection() {
 
 #[test]
 fn the_edge_listens_with_tls_only_and_binds_metas_five_ports() {
-    let config = EdgeConfig { ip: ip("192.0.2.80"), ..EdgeConfig::default() };
+    let ip6 = "2001:db8::80".parse().unwrap();
+    let config = EdgeConfig { ip: ip("192.0.2.80"), ip6: Some(ip6), ..EdgeConfig::default() };
     let mut edge = Edge::new(config, Box::new(SeededEntropy::new(1)));
     let outputs: Vec<Output> = std::iter::from_fn(|| edge.poll_output()).collect();
     let at = |port| SocketAddr::new(ip("192.0.2.80"), port);
     assert_eq!(outputs[0], Output::Listen { local: at(5_061), transport: Transport::Tls });
     let ports = [3_480, 3_478, 3_482, 3_484, 40_012];
-    assert_eq!(outputs[1..], ports.map(|port| Output::BindUdp { local: at(port) }));
+    let at6 = |port| SocketAddr::new(ip6.into(), port);
+    assert_eq!(outputs[1..6], ports.map(|port| Output::BindUdp { local: at(port) }));
+    assert_eq!(outputs[6..], ports.map(|port| Output::BindUdp { local: at6(port) }));
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The edge against a bridge that is a hand-written transcript, in virtual time.
 
 mod business;
+mod dtls;
 mod media;
 mod user;
 
@@ -11,9 +12,10 @@ use setu_model::{Now, SeededEntropy, Wall};
 
 use super::*;
 use crate::io::{Closed, ConnId, Output, Party as _, StreamFacts, Transport};
-use crate::media::{CryptoLine, Heard, Says, Voice, VoicePlan};
+use crate::media::{CryptoLine, Heard, Keys, Says, Voice, VoicePlan};
 use crate::person::Person;
 use crate::sip::digest;
+use crate::webrtc::Webrtc;
 
 const NUMBER: &str = "+15557000";
 const USER: &str = "+12195550714";
@@ -30,6 +32,9 @@ struct Bench {
     outputs: Vec<Output>,
     events: Vec<Event>,
     business: Option<Voice>,
+    webrtc: Option<Webrtc>,
+    /// What the voice at the end of `webrtc` says once there are keys.
+    says: Says,
 }
 
 impl Bench {
@@ -38,12 +43,22 @@ impl Bench {
     }
 
     fn with(config: EdgeConfig) -> Self {
+        Self::made(config, KeyExchange::Sdes)
+    }
+
+    /// An edge whose number is configured for these keys.
+    fn keyed(key_exchange: KeyExchange) -> Self {
+        Self::made(EdgeConfig::default(), key_exchange)
+    }
+
+    fn made(config: EdgeConfig, key_exchange: KeyExchange) -> Self {
         let number = BusinessNumber {
             number: NUMBER.into(),
             hostname: "sip.bridge.test".into(),
             port: 5_061,
             password: "pw".into(),
             user_params: vec![("tgrp".into(), "wacall".into())],
+            key_exchange,
         };
         let config = EdgeConfig { numbers: vec![number], ..config };
         Self {
@@ -55,6 +70,8 @@ impl Bench {
             outputs: Vec::new(),
             events: Vec::new(),
             business: None,
+            webrtc: None,
+            says: Says::tone(880),
         }
     }
 
@@ -64,8 +81,9 @@ impl Bench {
                 Output::SendStream { bytes, .. } => {
                     self.wire.push(String::from_utf8(bytes.to_vec()).unwrap())
                 }
-                Output::SendUdp { bytes, .. } => {
-                    if let Some(business) = &mut self.business {
+                Output::SendUdp { from, bytes, .. } => {
+                    let taken = self.webrtc.as_mut().is_some_and(|end| !end.handle(*from, bytes, self.now));
+                    if !taken && let Some(business) = &mut self.business {
                         business.handle_datagram(bytes, self.now);
                     }
                 }
@@ -123,6 +141,7 @@ impl Bench {
                 self.edge.handle_timeout(self.now);
             }
             self.drain();
+            self.run_webrtc();
             let Some(business) = &mut self.business else { continue };
             business.handle_timeout(self.now);
             let relay = business.plan().remote;
@@ -130,6 +149,26 @@ impl Bench {
                 self.edge.handle_udp(relay, bridge_media(), &bytes, self.now);
             }
             self.drain();
+        }
+    }
+
+    /// Lets the WebRTC end speak; its voice begins with the keys.
+    fn run_webrtc(&mut self) {
+        let Some(end) = &mut self.webrtc else { return };
+        end.handle_timeout(self.now);
+        let local = end.local;
+        while let Some((to, bytes)) = self.webrtc.as_mut().and_then(|end| end.transmits.pop_front()) {
+            self.edge.handle_udp(to, local, &bytes, self.now);
+            self.drain();
+        }
+        if self.business.is_none()
+            && let Some(end) = &self.webrtc
+            && let (Some((ours, theirs)), Some(relay)) = (end.keys.clone(), end.remote)
+        {
+            let mut plan = business_plan(&bridge_sdp(), self.says);
+            plan.keys = Keys::Known(ours, theirs);
+            (plan.remote, plan.remote_rtcp) = (relay, relay);
+            self.business = Some(Voice::new(plan, Box::new(SeededEntropy::new(9)), self.now));
         }
     }
 
@@ -147,6 +186,12 @@ impl Bench {
     fn invite(&mut self, spec: CallSpec) -> String {
         self.edge.call(CallSpec { user: USER.into(), number: NUMBER.into(), ..spec }, self.now);
         self.open();
+        self.next()
+    }
+
+    /// Another call over the same connection, up to its INVITE.
+    fn again(&mut self, spec: CallSpec) -> String {
+        self.edge.call(CallSpec { user: USER.into(), number: NUMBER.into(), ..spec }, self.now);
         self.next()
     }
 
@@ -183,8 +228,14 @@ fn bridge_sdp() -> String {
 fn business_plan(meta_sdp: &str, says: Says) -> VoicePlan {
     let ours = CryptoLine::read(BRIDGE_KEY.strip_prefix("a=crypto:").unwrap()).unwrap();
     let sdp = crate::sip::sdp::Sdp::read(meta_sdp).unwrap();
-    let relay =
-        describe::Relay { address: bridge_media(), crypto: ours, stream: String::new(), ssrc: 0, id: 0 };
+    let relay = describe::Relay {
+        address: bridge_media(),
+        crypto: ours,
+        path: None,
+        stream: String::new(),
+        ssrc: 0,
+        id: 0,
+    };
     let quirks = Quirks {
         waits_for_first_packet: false,
         rtcp_interval_ms: 0,
