@@ -5,8 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use setu_media::{
-    Arrival, AudioFormat, Channel, Command, Crypto, Direction, Dtmf, Event, LegSetup, MediaProfile, Relay,
-    Sink,
+    Arrival, AudioFormat, Channel, Command, Crypto, Direction, Dtmf, Event, HandshakeInput, Job, LegSetup,
+    MediaProfile, OpusTarget, Relay, Sink,
 };
 use setu_model::{CallId, LegId, Now, Secret, Side, TapFrame, Wall};
 use setu_srtp::rtp::Header;
@@ -157,7 +157,10 @@ impl Run<'_> {
             side: if leg.index == 0 { Side::Meta } else { Side::Agents },
             remote: PEER,
             remote_rtcp: (self.input.below(2) == 1).then_some(PEER),
+            ice: None,
             crypto,
+            comfort_noise: false,
+            opus: OpusTarget::META,
             audio,
             dtmf: Some(Dtmf { send_pt: 126, receive_pt: 126, clock }),
             profile: match leg.index {
@@ -268,6 +271,10 @@ impl Sink for Watch {
     }
 
     fn tap(&mut self, _: TapFrame) {}
+
+    fn code(&mut self, _: Job<'_>) {}
+
+    fn handshake(&mut self, _: LegId, _: HandshakeInput) {}
 
     fn event(&mut self, event: Event) {
         self.closed |= matches!(event, Event::Closed { .. });

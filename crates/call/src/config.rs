@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use setu_model::EgressPolicy;
-use setu_sdp::AudioCodec;
+use setu_sdp::{AudioCodec, Fingerprint};
 
 /// Everything the call core is configured with.
 #[derive(Debug, Clone, Default)]
@@ -30,6 +30,8 @@ pub struct CallConfig {
     pub early_media_to_meta: bool,
     /// Whether records say that a key was pressed without saying which.
     pub mask_digits: bool,
+    /// The hash of the certificate that DTLS peers are shown; without one their handshakes fail.
+    pub dtls: Option<Fingerprint>,
 }
 
 /// One business number.
@@ -43,12 +45,25 @@ pub struct NumberConfig {
     pub answers: Answers,
     /// Whether customers hear an announcement before they talk to the agent, such as that the call is recorded.
     pub announces: bool,
+    /// How keys are exchanged in calls to its customers, as configured with Meta. Calls from them come as Meta offers.
+    pub srtp: MetaSrtp,
+}
+
+/// How keys are exchanged with Meta (`srtp_key_exchange_protocol`).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum MetaSrtp {
+    /// In the descriptions: the quicker way.
+    #[default]
+    Sdes,
+    /// By a DTLS handshake, over ICE: what Meta does if nothing is configured.
+    Dtls,
 }
 
 impl NumberConfig {
     /// A number whose calls are answered with the agent, without an announcement.
     pub const fn new(route: NumberRoute, record: bool) -> Self {
-        Self { route, record, answers: Answers::WithTheAgent, announces: false }
+        let answers = Answers::WithTheAgent;
+        Self { route, record, answers, announces: false, srtp: MetaSrtp::Sdes }
     }
 }
 
@@ -129,15 +144,17 @@ pub enum Keys {
     Info,
 }
 
-/// Whether a leg's media is encrypted (SDES, RFC 4568).
+/// Whether and how a leg's media is encrypted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Srtp {
     /// Never: a closed network.
     Off,
     /// As the peer offers; our own offers let it choose where its kind of peer can.
     Optional,
-    /// Always.
+    /// Always, with keys in the descriptions (SDES, RFC 4568).
     Required,
+    /// Always, with keys from a DTLS handshake (RFC 5764), over ICE with peers that do it: what browsers speak.
+    Dtls,
     /// When we offer: required if the signalling is encrypted, off otherwise. When we answer: as offered.
     #[default]
     BySignalling,

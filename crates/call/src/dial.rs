@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use setu_model::{Cause, EndedBy, Milestone, Side, Termination};
-use setu_sdp::{Description, Local, Negotiated};
+use setu_sdp::{Description, IceMode, Local, Negotiated};
 
 use crate::call::{Call, Context, Exchange, Leg, LegState, Offering, Party, Phase, Plan, Reserved};
 use crate::desk::{Ask, Reply};
@@ -53,11 +53,11 @@ impl Call {
         let Some(local) = self.media.originator.local else { return Ok(()) };
         match &self.exchange {
             Exchange::Theirs(offer) => {
-                let policy = policy(&party, Role::Answer, ctx.config);
+                let policy = policy(&party, &self.facts.number, Role::Answer, ctx.config);
                 let local = Local::new(local.ip(), local.port(), &policy, ctx.entropy);
-                let (text, agreed) =
+                let (text, mut agreed) =
                     setu_sdp::answer(offer, &policy, &local).map_err(|why| why.to_string())?;
-                permitted(&agreed, ctx)?;
+                permitted(&mut agreed, ctx)?;
                 self.exchange = Exchange::Answer { text, terms: Box::new(Terms { policy, local, agreed }) };
             }
             Exchange::Wanted => {
@@ -66,7 +66,7 @@ impl Call {
                     // An INVITE does not tell how its sender is registered: it may choose.
                     Party::Agent(_) | Party::Customer => None,
                 };
-                let policy = policy(&party, Role::Offer { secure }, ctx.config);
+                let policy = policy(&party, &self.facts.number, Role::Offer { secure }, ctx.config);
                 let local = Local::new(local.ip(), local.port(), &policy, ctx.entropy);
                 let offer = setu_sdp::offer(&policy, &local);
                 self.exchange = Exchange::Ours(Box::new(Offering { offer, policy, local }));
@@ -93,7 +93,7 @@ impl Call {
             return;
         };
         // Each fork gets keys of its own: one agent's phone cannot listen to what another answered.
-        let policy = policy(&party, Role::Offer { secure: Some(secure) }, ctx.config);
+        let policy = policy(&party, &self.facts.number, Role::Offer { secure: Some(secure) }, ctx.config);
         let local = Local::new(address.ip(), address.port(), &policy, ctx.entropy);
         let offer = setu_sdp::offer(&policy, &local);
         let text = offer.sdp.clone();
@@ -200,13 +200,24 @@ pub(crate) fn read_answer(
     ctx: &Context<'_>,
 ) -> Result<Negotiated, String> {
     let answer = Description::parse(answer).map_err(|why| why.to_string())?;
-    let agreed = setu_sdp::accept(&offering.offer, &answer).map_err(|why| why.to_string())?;
-    permitted(&agreed, ctx)?;
+    let mut agreed = setu_sdp::accept(&offering.offer, &answer).map_err(|why| why.to_string())?;
+    permitted(&mut agreed, ctx)?;
     Ok(agreed)
 }
 
-/// Refuses to send media where the operator does not allow it.
-pub(crate) fn permitted(agreed: &Negotiated, ctx: &Context<'_>) -> Result<(), String> {
+/// Refuses to send media where the operator does not allow it. With ICE that is said of candidates, and the address
+/// beside them is never sent to.
+pub(crate) fn permitted(agreed: &mut Negotiated, ctx: &Context<'_>) -> Result<(), String> {
+    if let Some(ice) = &mut agreed.ice {
+        let told = ice.candidates.len();
+        ice.candidates.retain(|candidate| ctx.config.egress.check(candidate.address.ip()).is_ok());
+        let none = told > 0 && ice.candidates.is_empty() && ice.mode == IceMode::Full;
+        return if none {
+            Err("media to none of the candidates is allowed (egress.allow)".to_owned())
+        } else {
+            Ok(())
+        };
+    }
     let rtcp = agreed.remote_rtcp.unwrap_or(agreed.remote);
     for to in [agreed.remote.ip(), rtcp.ip()] {
         // An unspecified address stands for a peer on hold (RFC 2543): nothing is sent to it.

@@ -29,8 +29,8 @@ mod watch;
 
 pub use call::Timer;
 pub use config::{
-    AgentConfig, Answers, CallConfig, CallLimits, DialPlan, Keys, NumberConfig, NumberRoute, Srtp, Timers,
-    TrunkConfig,
+    AgentConfig, Answers, CallConfig, CallLimits, DialPlan, Keys, MetaSrtp, NumberConfig, NumberRoute, Srtp,
+    Timers, TrunkConfig,
 };
 pub use desk::DeskChange;
 #[doc(hidden)]

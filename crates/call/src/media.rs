@@ -3,7 +3,7 @@
 
 use std::net::SocketAddr;
 
-use setu_model::{CallId, Entropy, LegId, MediaQuality, Side};
+use setu_model::{CallId, Entropy, LegId, MediaQuality, Secret, Side};
 use setu_sdp::{Local, Negotiated, Policy};
 
 use crate::call::Context;
@@ -35,6 +35,7 @@ pub(crate) struct MediaLeg {
     pub(crate) side: Side,
     pub(crate) peer: PeerKind,
     pub(crate) stream: StreamStart,
+    pub(crate) ice_seed: Secret<[u8; 32]>,
     /// Our advertised address, when the port is open.
     pub(crate) local: Option<SocketAddr>,
     /// What our descriptions are made of, and what was agreed last.
@@ -131,7 +132,11 @@ impl MediaLeg {
         let sequence = u16::try_from(entropy.next_u32() & 0x7fff).unwrap_or(0);
         let stream = StreamStart { ssrc: entropy.next_u32(), sequence, timestamp: entropy.next_u32() };
         let (local, terms, configured) = (None, None, None);
-        Self { id, side, peer, stream, local, terms, configured, started: false, held: false, plays: false }
+        let mut ice_seed = [0; 32];
+        entropy.fill(&mut ice_seed);
+        let ice_seed = Secret::new(ice_seed);
+        let (started, held, plays) = (false, false, false);
+        Self { id, side, peer, stream, ice_seed, local, terms, configured, started, held, plays }
     }
 
     /// Takes what was agreed, and tells the media plane what of it is new to it.
@@ -149,6 +154,7 @@ impl MediaLeg {
                 peer: self.peer,
                 agreed: agreed.clone(),
                 stream: self.stream,
+                ice_seed: self.ice_seed.clone(),
             })));
             self.configured = Some(Box::new(agreed.clone()));
         }

@@ -1,9 +1,11 @@
 //! Which session policy a party gets.
 
-use setu_sdp::{AudioCodec, Policy, SrtpPolicy, SrtpSuite};
+use setu_sdp::{
+    AudioCodec, DtlsPolicy, DtlsRole, Fingerprint, IceMode, Keying, Policy, SrtpPolicy, SrtpSuite,
+};
 
 use crate::call::Party;
-use crate::config::{CallConfig, Keys, Srtp};
+use crate::config::{CallConfig, Keys, MetaSrtp, Srtp};
 use crate::ports::PeerKind;
 
 /// Who speaks first.
@@ -24,12 +26,12 @@ pub(crate) const fn kind(party: &Party) -> PeerKind {
     }
 }
 
-/// The policy of descriptions exchanged with a party.
-pub(crate) fn policy(party: &Party, role: Role, config: &CallConfig) -> Policy {
+/// The policy of descriptions exchanged with a party in a call of a business number.
+pub(crate) fn policy(party: &Party, number: &str, role: Role, config: &CallConfig) -> Policy {
     let suites = || vec![SrtpSuite::AesCm128HmacSha1_80, SrtpSuite::AeadAes128Gcm];
     let srtp = |srtp: Srtp| match (srtp, role) {
         (Srtp::Off, _) | (Srtp::BySignalling, Role::Offer { secure: Some(false) }) => SrtpPolicy::Off,
-        (Srtp::Required, _) | (Srtp::BySignalling, Role::Offer { secure: Some(true) }) => {
+        (Srtp::Required | Srtp::Dtls, _) | (Srtp::BySignalling, Role::Offer { secure: Some(true) }) => {
             SrtpPolicy::Required(suites())
         }
         (Srtp::Optional, _) | (Srtp::BySignalling, Role::Answer | Role::Offer { secure: None }) => {
@@ -37,22 +39,56 @@ pub(crate) fn policy(party: &Party, role: Role, config: &CallConfig) -> Policy {
         }
     };
     match party {
-        Party::Customer => Policy::meta(),
+        Party::Customer => {
+            let srtp = config.numbers.get(number).map(|number| number.srtp).unwrap_or_default();
+            Policy::meta().with_keying(match (role, srtp) {
+                (Role::Offer { .. }, MetaSrtp::Sdes) => Keying::Sdes,
+                (Role::Offer { .. }, MetaSrtp::Dtls) => Keying::Dtls(meta_dtls(config)),
+                // Whatever is configured with Meta, and however it got there.
+                (Role::Answer, _) => Keying::Either(meta_dtls(config)),
+            })
+        }
         Party::Agent(name) => {
             let agent = config.agents.get(name);
-            let srtp = srtp(agent.map(|agent| agent.srtp).unwrap_or_default());
+            let wanted = agent.map(|agent| agent.srtp).unwrap_or_default();
+            let srtp = srtp(wanted);
             let crypto_under_avp = matches!(srtp, SrtpPolicy::Optional(_));
-            let policy = Policy { srtp, crypto_under_avp, ..Policy::softphone() };
+            let keying = keying(wanted, role, config);
+            let policy = Policy { srtp, crypto_under_avp, keying, ..Policy::softphone() };
             let policy = with_codecs(policy, agent.map_or(&[], |agent| &agent.codecs));
             with_keys(policy, agent.map(|agent| agent.keys).unwrap_or_default())
         }
         Party::Trunk(name) => {
             let trunk = config.trunks.get(name);
-            let policy = Policy::trunk(srtp(trunk.map(|trunk| trunk.srtp).unwrap_or_default()));
+            let wanted = trunk.map(|trunk| trunk.srtp).unwrap_or_default();
+            let policy = Policy::trunk(srtp(wanted)).with_keying(keying(wanted, role, config));
             let policy = with_codecs(policy, trunk.map_or(&[], |trunk| &trunk.codecs));
             with_keys(policy, trunk.map(|trunk| trunk.keys).unwrap_or_default())
         }
     }
+}
+
+/// Where the keys of a leg on the agents' side come from.
+fn keying(wanted: Srtp, role: Role, config: &CallConfig) -> Keying {
+    // A public address answers checks; it need not send any.
+    let dtls = DtlsPolicy { fingerprint: fingerprint(config), role: DtlsRole::Passive, ice: IceMode::Lite };
+    match (wanted, role) {
+        (Srtp::Dtls, _) => Keying::Dtls(dtls),
+        (Srtp::Optional | Srtp::BySignalling, Role::Answer) => Keying::Either(dtls),
+        (Srtp::Optional | Srtp::BySignalling, Role::Offer { .. }) | (Srtp::Required | Srtp::Off, _) => {
+            Keying::Sdes
+        }
+    }
+}
+
+/// Meta is lite, and the server.
+fn meta_dtls(config: &CallConfig) -> DtlsPolicy {
+    DtlsPolicy { fingerprint: fingerprint(config), role: DtlsRole::Active, ice: IceMode::Full }
+}
+
+/// Without a certificate there is no handshake that fits this.
+fn fingerprint(config: &CallConfig) -> Fingerprint {
+    config.dtls.unwrap_or(Fingerprint([0; 32]))
 }
 
 /// The operator's codecs in the operator's order; none listed leaves those of the kind of peer.

@@ -6,7 +6,8 @@ use std::net::SocketAddr;
 
 use bytes::Bytes;
 use setu_model::{
-    CallFacts, CallId, Cause, Cdr, Direction, Ingress, LegId, MediaQuality, Pii, RecordingRef, Side, Wall,
+    CallFacts, CallId, Cause, Cdr, Direction, Ingress, LegId, MediaQuality, Pii, RecordingRef, Secret, Side,
+    Wall,
 };
 use setu_sdp::Negotiated;
 
@@ -404,6 +405,8 @@ pub struct MediaSetup {
     pub agreed: Negotiated,
     /// Where our stream to the peer begins. The same for every `Configure` of a leg.
     pub stream: StreamStart,
+    /// Random, for the connectivity checks of a leg with ICE. The same for every `Configure` of a leg.
+    pub ice_seed: Secret<[u8; 32]>,
 }
 
 /// Which media profile (timing, latching, comfort frames) a peer needs.
@@ -440,6 +443,13 @@ pub enum MediaEvent {
     },
     /// No port for a leg.
     OpenFailed {
+        /// The media leg.
+        leg: LegId,
+        /// Why, for the operator.
+        why: String,
+    },
+    /// There is no way to keys with a leg's peer: its handshake failed.
+    HandshakeFailed {
         /// The media leg.
         leg: LegId,
         /// Why, for the operator.

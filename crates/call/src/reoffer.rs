@@ -40,9 +40,9 @@ impl Call {
             return Ok(sdp);
         };
         let offer = Description::parse(offer).map_err(|why| why.status())?;
-        let (text, agreed) =
+        let (text, mut agreed) =
             setu_sdp::re_answer(&offer, agreed, policy, local).map_err(|why| why.status())?;
-        permitted(&agreed, ctx).map_err(|_| 488_u16)?;
+        permitted(&mut agreed, ctx).map_err(|_| 488_u16)?;
         self.renegotiated(index, agreed, ctx);
         Ok(text)
     }

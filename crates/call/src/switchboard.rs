@@ -294,6 +294,11 @@ impl Call {
                 let end = Termination::new(Cause::Fault, EndedBy::Bridge).with_status(503).with_detail(why);
                 self.end(end, Refusing::with(503), ctx);
             }
+            MediaEvent::HandshakeFailed { leg, why } => {
+                let by = self.leg_of_media(leg.index).map_or(EndedBy::Bridge, |index| self.party_of(index));
+                let end = Termination::new(Cause::IncompatibleMedia, by).with_status(488).with_detail(why);
+                self.end(end, Refusing::with(488), ctx);
+            }
             MediaEvent::FirstPacket { leg } => {
                 let at = self.leg_of_media(leg.index);
                 self.milestone(Milestone::FirstPacket, at, ctx.now);
@@ -345,6 +350,7 @@ const fn call_of(event: &MediaEvent) -> CallId {
     match event {
         MediaEvent::Opened { leg, .. }
         | MediaEvent::OpenFailed { leg, .. }
+        | MediaEvent::HandshakeFailed { leg, .. }
         | MediaEvent::FirstPacket { leg }
         | MediaEvent::Silent { leg }
         | MediaEvent::Played { leg }

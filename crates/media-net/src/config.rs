@@ -2,6 +2,8 @@ use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use setu_media::DtlsIdentity;
+
 /// How the media plane is set up.
 #[derive(Debug, Clone)]
 pub struct MediaNetConfig {
@@ -19,6 +21,8 @@ pub struct MediaNetConfig {
     /// How long a port rests before another call gets it, so that late packets of the old call, and whoever guessed
     /// the port, do not meet the new one.
     pub quarantine: Duration,
+    /// The certificate that DTLS peers are shown; without it their handshakes fail.
+    pub dtls: Option<DtlsIdentity>,
 }
 
 /// One face of the bridge.

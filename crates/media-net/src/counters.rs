@@ -2,7 +2,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use setu_media::{CodedTotals, Coders};
 
-/// What one packet thread has counted. Only that thread writes; anybody may read at any time.
+/// What one packet thread has counted. Only that thread writes, but for one; anybody may read at any time.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
     pub(crate) received: Counter,
@@ -14,6 +14,10 @@ pub(crate) struct Counters {
     pub(crate) busy_ports: Counter,
     pub(crate) receive_errors: Counter,
     pub(crate) uncoded: Counter,
+    /// Written by the packet thread.
+    pub(crate) lost_errands: Counter,
+    /// Written by the thread of the handshakes.
+    pub(crate) lost_returns: Counter,
     pub(crate) calls: Counter,
     pub(crate) legs: Counter,
 }
@@ -45,6 +49,8 @@ pub struct Totals {
     pub complexity: u8,
     /// What coders have counted.
     pub coded: CodedTotals,
+    /// Messages to and from the thread of the DTLS handshakes that found its queue full. They are sent again.
+    pub lost_handshakes: u64,
     /// Calls with media.
     pub calls: u64,
     /// Legs with a port.
@@ -62,6 +68,7 @@ impl Counters {
         totals.busy_ports += self.busy_ports.value();
         totals.receive_errors += self.receive_errors.value();
         totals.uncoded += self.uncoded.value();
+        totals.lost_handshakes += self.lost_errands.value() + self.lost_returns.value();
         totals.calls += self.calls.value();
         totals.legs += self.legs.value();
     }

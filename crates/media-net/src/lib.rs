@@ -4,12 +4,14 @@
 //! allocates for a packet.
 //!
 //! Each call belongs to one worker thread, which owns its relay, its sockets and a share of the ports. Commands come
-//! in through a bounded channel and an eventfd; events leave through a callback.
+//! in through a bounded channel and an eventfd; events leave through a callback. DTLS handshakes have a thread of their
+//! own, and come and go through bounded channels.
 
 mod calls;
 mod codec;
 mod config;
 mod counters;
+mod handshakes;
 mod outbox;
 mod plane;
 mod ports;

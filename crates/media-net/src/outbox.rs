@@ -1,12 +1,13 @@
 use std::net::SocketAddr;
 
 use crossbeam_channel::Sender;
-use setu_media::{Channel, Event, Job, Sink};
+use setu_media::{Channel, Event, HandshakeInput, Job, Sink};
 use setu_model::{LegId, TapFrame};
 
 use crate::calls::Legs;
 use crate::codec::Desk;
 use crate::counters::Counters;
+use crate::handshakes::Errand;
 use crate::sys::SendBatch;
 
 /// What leaves a worker: datagrams collected for the next system call, frames, and events for the end of the round.
@@ -14,12 +15,15 @@ pub(crate) struct Outbox {
     batch: SendBatch,
     tap: Sender<TapFrame>,
     codecs: Desk,
+    errands: Sender<Errand>,
+    /// The number of the worker.
+    number: usize,
     events: Vec<Event>,
 }
 
 impl Outbox {
-    pub(crate) fn new(tap: Sender<TapFrame>, codecs: Desk) -> Self {
-        Self { batch: SendBatch::new(), tap, codecs, events: Vec::new() }
+    pub(crate) fn new(number: usize, tap: Sender<TapFrame>, codecs: Desk, errands: Sender<Errand>) -> Self {
+        Self { batch: SendBatch::new(), tap, codecs, errands, number, events: Vec::new() }
     }
 
     /// Adds an event of the worker itself.
@@ -82,6 +86,13 @@ impl Sink for CallSink<'_> {
     fn tap(&mut self, frame: TapFrame) {
         if self.outbox.tap.try_send(frame).is_err() {
             self.counters.lost_frames.add(1);
+        }
+    }
+
+    fn handshake(&mut self, leg: LegId, input: HandshakeInput) {
+        let errand = Errand { from: self.outbox.number, leg, input };
+        if self.outbox.errands.try_send(errand).is_err() {
+            self.counters.lost_errands.add(1);
         }
     }
 

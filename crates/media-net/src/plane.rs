@@ -11,6 +11,7 @@ use setu_model::{CallId, Side, TapFrame};
 use crate::codec::{Back, Codecs};
 use crate::config::{MediaNetConfig, MediaSide};
 use crate::counters::{Counters, Totals};
+use crate::handshakes;
 use crate::ports::pairs;
 use crate::sockets::bind;
 use crate::sys::{Epoll, Waker};
@@ -20,6 +21,7 @@ use crate::worker::{READY_A_ROUND, Shared, Start, WAKE_UP, Worker};
 pub struct MediaPlane {
     workers: Vec<Handle>,
     codecs: Codecs,
+    handshakes: Option<JoinHandle<()>>,
 }
 
 struct Handle {
@@ -54,7 +56,9 @@ impl MediaPlane {
             queues.push(queue);
         }
         let codecs = Codecs::spawn(config.codec_threads, &back)?;
-        let mut plane = Self { workers: Vec::with_capacity(config.threads), codecs };
+        let (errands, work) = handshakes::errands();
+        let handshakes = Some(handshakes::spawn(config.dtls.clone(), work, back.clone())?);
+        let mut plane = Self { workers: Vec::with_capacity(config.threads), codecs, handshakes };
         for (number, (Back { shared, .. }, returns)) in back.into_iter().zip(queues).enumerate() {
             let (sender, commands) = bounded(COMMANDS);
             let epoll = Epoll::new(READY_A_ROUND)?;
@@ -67,6 +71,7 @@ impl MediaPlane {
                 commands,
                 returns,
                 codecs: plane.codecs.desk(number),
+                errands: errands.clone(),
                 tap: tap.clone(),
                 on_event: Arc::clone(&on_event),
             };
@@ -108,9 +113,10 @@ impl MediaPlane {
         totals
     }
 
-    /// Whether every packet and codec thread is running.
+    /// Whether every packet, codec and handshake thread is running.
     pub fn is_healthy(&self) -> bool {
-        self.workers.iter().all(Handle::is_running) && self.codecs.is_running()
+        let handshakes = self.handshakes.as_ref().is_some_and(|thread| !thread.is_finished());
+        handshakes && self.workers.iter().all(Handle::is_running) && self.codecs.is_running()
     }
 
     /// The worker of a call. The low bits of the id are random.
@@ -132,6 +138,10 @@ impl MediaPlane {
             }
         }
         self.codecs.stop();
+        // It ends with the last packet thread.
+        if self.handshakes.take().is_some_and(|thread| thread.join().is_err()) {
+            tracing::error!("the thread of the handshakes had panicked");
+        }
     }
 }
 

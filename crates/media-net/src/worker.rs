@@ -5,13 +5,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use crossbeam_channel::{Receiver, Sender};
-use setu_media::{Arrival, Channel, Command, Event, OpenFailure, Relay, SetupRefused};
+use setu_media::{Arrival, Channel, Command, Event, HandshakeOutput, OpenFailure, Relay, SetupRefused};
 use setu_model::{LegId, MediaQuality, Now, Side, TapFrame, Wall};
 
 use crate::calls::{Calls, Leg};
 use crate::codec::{Desk, Parcel};
 use crate::config::{MediaNetConfig, MediaSide};
 use crate::counters::Counters;
+use crate::handshakes::Errand;
 use crate::outbox::Outbox;
 use crate::ports::PortPool;
 use crate::schedule::Schedule;
@@ -34,14 +35,18 @@ pub(crate) struct Start {
     pub(crate) commands: Receiver<Command>,
     pub(crate) returns: Receiver<Return>,
     pub(crate) codecs: Desk,
+    pub(crate) errands: Sender<Errand>,
     pub(crate) tap: Sender<TapFrame>,
     pub(crate) on_event: Arc<dyn Fn(Event) + Send + Sync>,
 }
 
 /// What other workers have done for a packet thread.
+#[expect(clippy::large_enum_variant, reason = "nearly all are coded packets, which must not be allocated")]
 pub(crate) enum Return {
     /// A packet was coded.
     Coded(Parcel),
+    /// A handshake has something to send, or to tell.
+    Handshake(LegId, HandshakeOutput),
 }
 
 /// A packet thread: its calls, their sockets and its share of the ports.
@@ -50,6 +55,7 @@ pub(crate) struct Worker {
     shared: Arc<Shared>,
     epoll: Epoll,
     commands: Receiver<Command>,
+    /// What comes back from the threads that work for this one.
     returns: Receiver<Return>,
     on_event: Arc<dyn Fn(Event) + Send + Sync>,
     calls: Calls,
@@ -64,7 +70,8 @@ pub(crate) struct Worker {
 impl Worker {
     /// Runs a worker on the calling thread until it is told to stop.
     pub(crate) fn run(start: Start) {
-        let Start { number, config, shared, epoll, commands, returns, codecs, tap, on_event } = start;
+        let Start { number, config, shared, epoll, commands, returns, codecs, errands, tap, on_event } =
+            start;
         if config.pinned
             && let Err(error) = pin_thread(number)
         {
@@ -78,7 +85,7 @@ impl Worker {
             sockets: Sockets::default(),
             schedule: Schedule::default(),
             inbox: ReceiveBatch::new(),
-            outbox: Outbox::new(tap, codecs),
+            outbox: Outbox::new(number, tap, codecs, errands),
             config,
             shared,
             epoll,
@@ -110,8 +117,11 @@ impl Worker {
             self.command(command);
         }
         for _ in 0..RETURNS_A_ROUND {
-            let Ok(Return::Coded(parcel)) = self.returns.try_recv() else { break };
-            self.coded(&parcel);
+            match self.returns.try_recv() {
+                Ok(Return::Coded(parcel)) => self.coded(&parcel),
+                Ok(Return::Handshake(leg, output)) => self.take_handshake(leg, output),
+                Err(_) => break,
+            }
         }
         if !self.commands.is_empty() || !self.returns.is_empty() {
             self.shared.waker.wake();
@@ -232,6 +242,16 @@ impl Worker {
         let Some(call) = self.calls.at(number) else { return };
         let mut sink = self.outbox.of_call(&call.legs, &self.shared.counters);
         call.relay.command(command, Instant::now(), &mut sink);
+        let deadline = call.relay.poll_timeout();
+        self.schedule.note(number, &mut call.scheduled, deadline);
+    }
+
+    /// Hands what a handshake says to the leg it is for, if that is still there.
+    fn take_handshake(&mut self, leg: LegId, output: HandshakeOutput) {
+        let Some(number) = self.calls.number(leg.call) else { return };
+        let Some(call) = self.calls.at(number) else { return };
+        let mut sink = self.outbox.of_call(&call.legs, &self.shared.counters);
+        call.relay.handle_handshake(leg, output, Instant::now(), &mut sink);
         let deadline = call.relay.poll_timeout();
         self.schedule.note(number, &mut call.scheduled, deadline);
     }

@@ -2,7 +2,7 @@
 
 mod support;
 
-use std::net::UdpSocket;
+use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
 use setu_media::{Command, Event, OpenFailure};
@@ -17,7 +17,7 @@ fn each_leg_gets_an_even_port_of_its_side_and_peers_are_told_the_advertised_addr
     let fixture = Fixture::new(config);
     let meta = fixture.open(leg(1, 0), Side::Meta);
     let agent = fixture.open(leg(1, 1), Side::Agents);
-    assert_eq!(meta, "203.0.113.7:20002".parse().unwrap());
+    assert_eq!(meta, "203.0.113.7:20002".parse::<SocketAddr>().unwrap());
     assert_eq!((agent.ip(), agent.port()), (host(1, Side::Agents), 20_002));
     let bound = UdpSocket::bind((host(1, Side::Meta), meta.port()));
     assert!(bound.is_err(), "the port is ours, on the address bound");

@@ -11,6 +11,8 @@ pub(crate) struct Address {
     /// `None`: RTCP shares the RTP port.
     rtcp: Option<Peer>,
     rule: Rule,
+    /// As the SDP says, for ever.
+    signalled: SocketAddr,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,7 +48,7 @@ impl Address {
             Latch::Authenticated | Latch::Signalled => Rule::Signalled,
         };
         let peer = |at| Peer { at: canonical(at), state: State::Signalled };
-        Self { rtp: peer(rtp), rtcp: rtcp.map(peer), rule }
+        Self { rtp: peer(rtp), rtcp: rtcp.map(peer), rule, signalled: canonical(rtp) }
     }
 
     /// Returns whether a datagram from there is worth a look. Decides alone where nothing authenticates.
@@ -58,6 +60,11 @@ impl Address {
             (Rule::SameHost, State::Signalled) => from.ip() == peer.at.ip(),
             (Rule::SameHost, State::Locked) | (Rule::Signalled, _) => from == peer.at,
         }
+    }
+
+    /// Returns whether it is where the peer said its RTP comes from.
+    pub(crate) fn is_signalled(&self, from: SocketAddr) -> bool {
+        canonical(from) == self.signalled
     }
 
     /// Learns from a valid packet: one that authenticated where packets do. `newest` is whether it is newer than

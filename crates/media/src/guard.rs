@@ -10,6 +10,8 @@ pub(crate) enum Guard {
     /// The peer agreed to plain RTP, and its profile allows that. Contexts it had before are kept: should it come back
     /// to their keys, their indexes go on.
     Plain(Option<Box<Contexts>>),
+    /// Nothing passes: the keys are still to come.
+    Pending,
     /// Encrypted both ways.
     Srtp(Box<Contexts>),
 }
@@ -35,7 +37,11 @@ struct Keyed<C> {
 impl Guard {
     /// Makes contexts for a leg's keys.
     pub(crate) fn new(crypto: &Crypto) -> Result<Self, SetupRefused> {
-        let Crypto::Srtp { suite, send, receive } = crypto else { return Ok(Self::Plain(None)) };
+        let (suite, send, receive) = match crypto {
+            Crypto::Plain => return Ok(Self::Plain(None)),
+            Crypto::Dtls(_) => return Ok(Self::Pending),
+            Crypto::Srtp { suite, send, receive } => (suite, send, receive),
+        };
         Ok(Self::Srtp(Box::new(Contexts {
             send: Kept::new(Keyed::new(*suite, send, Sender::from_keying)?),
             receive: Kept::new(Keyed::new(*suite, receive, Receiver::from_keying)?),
@@ -44,11 +50,21 @@ impl Guard {
 
     /// Goes over to other keys; contexts whose key stays the same go on. Changes nothing on an error.
     pub(crate) fn rekey(&mut self, crypto: &Crypto) -> Result<(), SetupRefused> {
-        let Crypto::Srtp { suite, send, receive } = crypto else {
-            if let Self::Srtp(contexts) = std::mem::replace(self, Self::Plain(None)) {
-                *self = Self::Plain(Some(contexts));
+        let (suite, send, receive) = match crypto {
+            Crypto::Plain => {
+                if let Self::Srtp(contexts) = std::mem::replace(self, Self::Plain(None)) {
+                    *self = Self::Plain(Some(contexts));
+                }
+                return Ok(());
             }
-            return Ok(());
+            // The keys of the last handshake hold until the next one gives others; clear RTP ends at once.
+            Crypto::Dtls(_) => {
+                if matches!(self, Self::Plain(_)) {
+                    *self = Self::Pending;
+                }
+                return Ok(());
+            }
+            Crypto::Srtp { suite, send, receive } => (suite, send, receive),
         };
         let (Self::Srtp(contexts) | Self::Plain(Some(contexts))) = self else {
             *self = Self::new(crypto)?;
@@ -71,6 +87,7 @@ impl Guard {
     pub(crate) fn open_rtp(&mut self, packet: &mut [u8]) -> Result<usize, SrtpError> {
         match self {
             Self::Plain(_) => Ok(packet.len()),
+            Self::Pending => Err(SrtpError::NoKey),
             Self::Srtp(contexts) => contexts.receive.current.context.unprotect_rtp(packet),
         }
     }
@@ -79,6 +96,7 @@ impl Guard {
     pub(crate) fn open_rtcp(&mut self, packet: &mut [u8]) -> Result<usize, SrtpError> {
         match self {
             Self::Plain(_) => Ok(packet.len()),
+            Self::Pending => Err(SrtpError::NoKey),
             Self::Srtp(contexts) => contexts.receive.current.context.unprotect_rtcp(packet),
         }
     }
@@ -87,6 +105,7 @@ impl Guard {
     pub(crate) fn close_rtp(&mut self, buffer: &mut [u8], len: usize) -> Result<usize, SrtpError> {
         match self {
             Self::Plain(_) => Ok(len),
+            Self::Pending => Err(SrtpError::NoKey),
             Self::Srtp(contexts) => contexts.send.current.context.protect_rtp(buffer, len),
         }
     }
@@ -95,6 +114,7 @@ impl Guard {
     pub(crate) fn close_rtcp(&mut self, buffer: &mut [u8], len: usize) -> Result<usize, SrtpError> {
         match self {
             Self::Plain(_) => Ok(len),
+            Self::Pending => Err(SrtpError::NoKey),
             Self::Srtp(contexts) => contexts.send.current.context.protect_rtcp(buffer, len),
         }
     }

@@ -10,8 +10,8 @@ use setu_srtp::rtp::Header;
 use setu_srtp::{Sender, SrtpError, Suite};
 
 use crate::{
-    Arrival, AudioFormat, Channel, Clip, Command, Crypto, Dtmf, Event, Job, LegSetup, MediaProfile,
-    OpusTarget, Play, Relay, Sink,
+    Arrival, AudioFormat, Channel, Clip, Command, Crypto, Dtmf, Event, HandshakeInput, Job, LegSetup,
+    MediaProfile, OpusTarget, Play, Relay, Sink,
 };
 
 /// An answered call between two encrypted legs, and the agent who speaks in it: [`packet`](Self::packet) makes a
@@ -124,6 +124,8 @@ impl Sink for Sent {
 
     fn tap(&mut self, _: TapFrame) {}
 
+    fn handshake(&mut self, _: LegId, _: HandshakeInput) {}
+
     fn event(&mut self, _: Event) {}
 }
 
@@ -138,6 +140,7 @@ fn setup(leg: LegId, side: Side, profile: MediaProfile, suite: Suite) -> LegSetu
         side,
         remote: PEER,
         remote_rtcp: None,
+        ice: None,
         crypto,
         audio: AudioFormat::Opus { send_pt: PAYLOAD_TYPE, receive_pt: PAYLOAD_TYPE },
         dtmf: Some(Dtmf { send_pt: 126, receive_pt: 126, clock: 8_000 }),

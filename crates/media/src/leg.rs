@@ -15,6 +15,7 @@ use crate::guard::Guard;
 use crate::inbound::{Inbound, Meaning};
 use crate::keys::KeySender;
 use crate::outbound::{self, Outbound, Parting};
+use crate::path::Path;
 use crate::reception::Extended;
 use crate::telephone::{Clocks, Key, KeyNews};
 use crate::{
@@ -26,6 +27,9 @@ pub(crate) struct Leg {
     pub(crate) id: LegId,
     pub(crate) side: Side,
     pub(crate) direction: Direction,
+    /// When the stream to the peer was asked for.
+    pub(crate) asked: Option<Instant>,
+    /// Since when it runs: it waits for the path, where that has to be found.
     pub(crate) started: Option<Instant>,
     /// The index of the leg whose packets feed this one, and which this one feeds.
     pub(crate) partner: Option<u8>,
@@ -47,6 +51,8 @@ struct Playing {
 pub(crate) struct Agreed {
     pub(crate) setup: LegSetup,
     pub(crate) address: Address,
+    /// Where address and keys are not in the descriptions.
+    pub(crate) path: Option<Box<Path>>,
     pub(crate) guard: Guard,
     pub(crate) outbound: Outbound,
     /// How the partner's packets come to this leg; `None` until both are set up.
@@ -90,6 +96,7 @@ impl Leg {
             id,
             side,
             direction: Direction::default(),
+            asked: None,
             started: None,
             partner: None,
             inbound: Inbound::default(),
@@ -104,7 +111,7 @@ impl Leg {
         let encrypted = match setup.crypto {
             Crypto::Plain if !setup.profile.plain_rtp => return Err(SetupRefused::PlainForbidden),
             Crypto::Plain => false,
-            Crypto::Srtp { .. } => true,
+            Crypto::Srtp { .. } | Crypto::Dtls(_) => true,
         };
         if setup.dtmf.is_some_and(|dtmf| !(8_000..=48_000).contains(&dtmf.clock)) {
             return Err(SetupRefused::BadClock);
@@ -112,13 +119,11 @@ impl Leg {
         let fresh = || Address::new(setup.remote, setup.remote_rtcp, setup.profile.latch, encrypted);
         let Some(agreed) = &mut self.agreed else {
             let guard = Guard::new(&setup.crypto)?;
-            let (address, mut outbound) = (fresh(), Outbound::new(&setup));
-            if self.started.is_some() {
-                outbound.start(&setup.profile, now);
-            }
+            let (address, outbound, path) = (fresh(), Outbound::new(&setup), Path::new(&setup, now));
             self.side = setup.side;
-            let keys = Box::default();
-            self.agreed = Some(Agreed { setup, address, guard, outbound, feed: None, fed_ssrc: None, keys });
+            let (feed, fed_ssrc, keys) = (None, None, Box::default());
+            self.agreed = Some(Agreed { setup, address, path, guard, outbound, feed, fed_ssrc, keys });
+            self.begin(now);
             return Ok(true);
         };
         agreed.guard.rekey(&setup.crypto)?;
@@ -129,6 +134,7 @@ impl Leg {
         {
             agreed.address = fresh();
         }
+        Path::renew(&mut agreed.path, before, &setup, now);
         agreed.outbound.stream.set_step(setup.audio.step());
         let before = std::mem::replace(&mut agreed.setup, setup);
         let what = |setup: &LegSetup| (setup.audio, setup.opus, setup.comfort_noise, setup.profile);
@@ -180,14 +186,24 @@ impl Leg {
         }
     }
 
-    /// Begins the leg's stream.
+    /// Begins the leg's stream, as soon as there is a way to the peer.
     pub(crate) fn start(&mut self, now: Instant) {
-        if self.started.is_some() {
+        if self.asked.is_some() {
             return;
         }
-        self.started = Some(now);
+        self.asked = Some(now);
         self.inbound.watch(self.direction, now);
-        if let Some(agreed) = &mut self.agreed {
+        if let Some(path) = self.agreed.as_mut().and_then(|agreed| agreed.path.as_mut()) {
+            path.hurry(now);
+        }
+        self.begin(now);
+    }
+
+    pub(crate) fn begin(&mut self, now: Instant) {
+        let ready = |agreed: &&mut Agreed| agreed.path.as_ref().is_none_or(|path| path.is_ready());
+        let Some(agreed) = self.agreed.as_mut().filter(ready) else { return };
+        if self.asked.is_some() && self.started.is_none() {
+            self.started = Some(now);
             agreed.outbound.start(&agreed.setup.profile, now);
         }
     }
@@ -195,7 +211,7 @@ impl Leg {
     pub(crate) fn direct(&mut self, direction: Direction, now: Instant) {
         let resumes = direction.sends() && !self.direction.sends();
         self.direction = direction;
-        if self.started.is_none() {
+        if self.asked.is_none() {
             return;
         }
         self.inbound.watch(direction, now);
@@ -401,19 +417,17 @@ impl Leg {
 
     /// Returns when [`handle_timeout`](Self::handle_timeout) is due.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
-        self.started?;
         let agreed = self.agreed.as_ref()?;
-        let profile = &agreed.setup.profile;
-        [
-            self.comfort_due(),
-            self.key_due(),
-            self.inbound.keys.due(),
-            agreed.outbound.report_due(),
-            self.inbound.silent_at(profile.silence),
-        ]
-        .into_iter()
-        .flatten()
-        .min()
+        let silent = self.inbound.silent_at(agreed.setup.profile.silence);
+        let path = agreed.path.as_ref().and_then(|path| path.poll_timeout());
+        let waiting = [silent, path].into_iter().flatten().min();
+        if self.started.is_none() {
+            return waiting;
+        }
+        [waiting, self.comfort_due(), self.key_due(), self.inbound.keys.due(), agreed.outbound.report_due()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Returns when a frame of our own is due: not while a key sounds, whose packets keep the stream going.
@@ -429,7 +443,7 @@ impl Leg {
         now: Instant,
         sink: &mut impl Sink,
     ) -> Option<Parting> {
-        self.started?;
+        self.run_path(now, sink);
         let agreed = self.agreed.as_mut()?;
         let profile = agreed.setup.profile;
         let due = |at: Option<Instant>| at.filter(|at| *at <= now);
@@ -437,6 +451,7 @@ impl Leg {
             self.inbound.told_silent();
             sink.event(Event::Silent { leg: self.id });
         }
+        self.started?;
         if due(agreed.outbound.report_due()).is_some() {
             self.report(false, clock, now, sink);
         }
@@ -459,8 +474,9 @@ impl Leg {
         else {
             return;
         };
-        if let Ok(len) = agreed.guard.close_rtcp(&mut buffer, len) {
-            let (channel, to) = agreed.address.target(Channel::Rtcp);
+        if let Ok(len) = agreed.guard.close_rtcp(&mut buffer, len)
+            && let Some((channel, to)) = agreed.target(Channel::Rtcp)
+        {
             sink.transmit(self.id, channel, to, buffer.get(..len).unwrap_or_default());
         }
     }
@@ -475,8 +491,9 @@ impl Leg {
         now: Instant,
         sink: &mut impl Sink,
     ) {
-        let Some(Agreed { outbound, guard, address, .. }) = &mut self.agreed else { return };
-        let (channel, to) = address.target(Channel::Rtp);
+        let Some(agreed) = &mut self.agreed else { return };
+        let Some((channel, to)) = agreed.target(Channel::Rtp) else { return };
+        let Agreed { outbound, guard, .. } = agreed;
         if let Some(datagram) = outbound.finish(guard, packet, buffer, at, len, now) {
             sink.transmit(self.id, channel, to, datagram);
         }
@@ -485,7 +502,7 @@ impl Leg {
     /// Returns the leg's counters.
     pub(crate) fn quality(&self) -> MediaQuality {
         let since_start = |at: Option<Instant>| {
-            let passed = at?.saturating_duration_since(self.started?);
+            let passed = at?.saturating_duration_since(self.asked?);
             u64::try_from(passed.as_millis()).ok()
         };
         let outbound = self.agreed.as_ref().map(|agreed| &agreed.outbound);

@@ -8,14 +8,17 @@
 mod address;
 mod clip;
 mod codec;
+mod dtls;
 mod feed;
 mod guard;
 mod hop;
+mod ice;
 mod inbound;
 mod keys;
 mod leg;
 mod opus;
 mod outbound;
+mod path;
 mod port;
 mod profile;
 mod reception;
@@ -27,7 +30,11 @@ mod telephone;
 
 pub use clip::{Cadence, Clip, ClipError};
 pub use codec::{CodedTotals, Coders, Job, Kind, Packet, Plan, Way};
+pub use dtls::{
+    DtlsFault, DtlsIdentity, DtlsSetup, Handshake, HandshakeFailed, HandshakeInput, HandshakeOutput, SrtpKeys,
+};
 pub use hop::{Datagram, RelayHop, Sent};
+pub use ice::IceSetup;
 pub use port::{Arrival, Channel, Command, Direction, Event, OpenFailure, Play, Sink};
 pub use profile::{Comfort, Latch, MediaProfile, Packetisation};
 pub use relay::Relay;

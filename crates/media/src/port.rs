@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use setu_model::{CallId, LegId, MediaQuality, Side, TapFrame};
 
-use crate::{Clip, Job, LegSetup, SetupRefused};
+use crate::{Clip, HandshakeFailed, HandshakeInput, Job, LegSetup, SetupRefused};
 
 /// What the call tells the media plane.
 #[derive(Debug, Clone)]
@@ -129,6 +129,13 @@ pub enum Event {
         leg: LegId,
         /// Why.
         why: SetupRefused,
+    },
+    /// The leg's handshake gave no keys: nothing will pass.
+    HandshakeFailed {
+        /// The leg.
+        leg: LegId,
+        /// Why.
+        why: HandshakeFailed,
     },
     /// The first packet was taken from the leg, after authentication: its media path works.
     FirstPacket {
@@ -255,6 +262,9 @@ pub trait Sink {
 
     /// Takes a frame of the tapped Meta leg. Must not wait.
     fn tap(&mut self, frame: TapFrame);
+
+    /// Takes what is for the leg's handshake, which runs elsewhere. Must not wait.
+    fn handshake(&mut self, leg: LegId, input: HandshakeInput);
 
     /// Takes an event.
     fn event(&mut self, event: Event);

@@ -17,8 +17,8 @@ use crate::outbound::Parting;
 use crate::stream::{Arrived, Source, Stamp};
 use crate::telephone::{Key, KeyNews};
 use crate::{
-    Arrival, Channel, Clip, Command, Direction, Event, Job, Kind as Coded, LegSetup, OpenFailure, Packet,
-    Play, SetupRefused, Sink, Way,
+    Arrival, Channel, Clip, Command, Direction, Event, HandshakeOutput, Job, Kind as Coded, LegSetup,
+    OpenFailure, Packet, Play, SetupRefused, Sink, Way,
 };
 
 /// The media of one call. Owned by one worker; **handle, then wait**: every method that can produce something is
@@ -78,12 +78,28 @@ impl Relay {
                 for leg in &mut self.legs {
                     leg.unfeed(sink);
                     leg.report(true, self.clock, now, sink);
+                    leg.end_handshake(sink);
                 }
                 let quality = self.legs.drain(..).map(|leg| (leg.id, leg.quality())).collect();
                 self.tap = None;
                 sink.event(Event::Closed { call, quality });
             }
         }
+    }
+
+    /// Takes what a leg's handshake has to say, wherever it runs.
+    pub fn handle_handshake(
+        &mut self,
+        leg: LegId,
+        output: HandshakeOutput,
+        now: Instant,
+        sink: &mut impl Sink,
+    ) {
+        if let Some(leg) = self.leg_mut(leg) {
+            leg.take_handshake(output, now, sink);
+        }
+        // The first packet leaves with the keys.
+        self.handle_timeout(now, sink);
     }
 
     /// Takes the datagram in the first `len` bytes of `buffer`. The buffer should have [`Relay::ROOM`] more bytes than
@@ -122,7 +138,13 @@ impl Relay {
                 leg.take_rtcp(arrival.from, channel, buffer.get_mut(..len).unwrap_or_default(), clock, now);
                 leg.pass_loss(sink);
             }
-            // Neither STUN nor DTLS was agreed on a leg with SDES keys.
+            (Kind::Stun, Channel::Rtp) => {
+                leg.take_stun(arrival.from, buffer.get(..len).unwrap_or_default(), now, sink);
+                self.handle_timeout(now, sink);
+            }
+            (Kind::Dtls, Channel::Rtp) => {
+                leg.take_dtls(arrival.from, buffer.get(..len).unwrap_or_default(), sink);
+            }
             (Kind::Rtp | Kind::Stun | Kind::Dtls | Kind::Other, _) => leg.inbound.rejected += 1,
         }
     }
@@ -240,6 +262,7 @@ impl Relay {
         self.part(id.index, sink);
         let mut leg = self.legs.remove(at);
         leg.report(true, self.clock, now, sink);
+        leg.end_handshake(sink);
         sink.event(Event::LegClosed { leg: id, quality: leg.quality() });
     }
 

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use setu_model::{LegId, Secret, Side};
 use setu_srtp::Suite;
 
-use crate::MediaProfile;
+use crate::{DtlsSetup, IceSetup, MediaProfile};
 
 /// Everything the relay must know of a leg.
 #[derive(Debug, Clone)]
@@ -18,6 +18,8 @@ pub struct LegSetup {
     pub remote: SocketAddr,
     /// Where the peer wants RTCP; `None` for one port for both (RFC 5761).
     pub remote_rtcp: Option<SocketAddr>,
+    /// How the peer is found, where `remote` is but a hint.
+    pub ice: Option<Box<IceSetup>>,
     /// How packets are protected.
     pub crypto: Crypto,
     /// The agreed audio format.
@@ -53,6 +55,8 @@ pub enum Crypto {
         /// Master key and salt of what the peer sends.
         receive: Secret<Box<[u8]>>,
     },
+    /// SRTP with keys from a handshake (RFC 5764); nothing passes before it is done.
+    Dtls(Box<DtlsSetup>),
 }
 
 /// A leg's audio format with its payload types, each 0 to 127.

@@ -17,7 +17,7 @@ pub fn accept(offer: &Offer, answer: &Description) -> Result<Negotiated, Refusal
     let secured = agree_crypto(answer, media, &offer.policy, &suites, Setup::Answered)?;
     let dtls = secured.dtls();
     let ice = offer.policy.keying.dtls().filter(|_| dtls.is_some());
-    let ice = ice.and_then(|policy| agree_ice(answer, media, policy, &offer.ice, true));
+    let ice = ice.and_then(|policy| agree_ice(answer, media, policy, (&offer.ice, offer.address), true));
     let srtp = keys(offer, secured)?;
     let payloads = media.payloads();
     let audio = audio(offer, media, &payloads).ok_or(Refusal::NoCommonCodec)?;

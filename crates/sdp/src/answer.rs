@@ -80,7 +80,9 @@ impl Answerer<'_> {
         let secured = agree_crypto(self.offer, media, policy, policy.suites(), Setup::Offered(self.role))?;
         let dtls = secured.dtls();
         let ice = policy.keying.dtls().filter(|_| dtls.is_some());
-        let ice = ice.and_then(|policy| agree_ice(self.offer, media, policy, &self.local.ice, false));
+        let ice = ice.and_then(|policy| {
+            agree_ice(self.offer, media, policy, (&self.local.ice, self.local.address), false)
+        });
         let payloads = media.payloads();
         let (codec, chosen) = self
             .codecs

@@ -53,6 +53,7 @@ pub struct Offer {
     pub(crate) events: Vec<(u32, u8)>,
     pub(crate) crypto: Vec<CryptoLine>,
     pub(crate) ice: IceCredentials,
+    pub(crate) address: IpAddr,
     pub(crate) version: u64,
     /// Where the peer was before a re-offer.
     pub(crate) known: Option<IpAddr>,
@@ -146,8 +147,21 @@ fn make(policy: &Policy, local: &Local, draft: Draft) -> Offer {
         mid: (policy.bundle || dtls.is_some()).then_some("audio"),
     };
     let sdp = ours.print(&[None]);
+    // An answer may take what was offered and nothing else.
+    let keying = dtls.map_or(Keying::Sdes, |dtls| Keying::Dtls(*dtls));
+    let policy = policy.clone().with_keying(keying);
     let Ours { audio, events, crypto, .. } = ours;
-    Offer { sdp, policy: policy.clone(), audio, events, crypto, ice: local.ice.clone(), version, known }
+    Offer {
+        sdp,
+        policy,
+        audio,
+        events,
+        crypto,
+        ice: local.ice.clone(),
+        address: local.address,
+        version,
+        known,
+    }
 }
 
 /// The version of a leg's first description.

@@ -33,7 +33,7 @@ pub struct IceTerms {
     pub local: IceCredentials,
     /// What our checks name.
     pub remote: IceCredentials,
-    /// Where the peer says it can be reached, at most [`MOST_CANDIDATES`](Self::MOST_CANDIDATES).
+    /// Where the peer says it can be reached from an address of our family, at most [`MOST_CANDIDATES`](Self::MOST_CANDIDATES).
     pub candidates: Vec<Candidate>,
 }
 
@@ -221,7 +221,7 @@ pub(crate) fn agree_ice(
     description: &Description,
     media: &Media,
     policy: &DtlsPolicy,
-    local: &IceCredentials,
+    (local, address): (&IceCredentials, IpAddr),
     we_offered: bool,
 ) -> Option<IceTerms> {
     let remote = IceCredentials::of(description, media)?;
@@ -233,6 +233,7 @@ pub(crate) fn agree_ice(
         IceMode::Lite => false,
     };
     let candidates = attributes(media.lines(), "candidate").filter_map(Candidate::parse);
-    let candidates = candidates.take(IceTerms::MOST_CANDIDATES).collect();
+    let reachable = candidates.filter(|candidate| candidate.address.is_ipv4() == address.is_ipv4());
+    let candidates = reachable.take(IceTerms::MOST_CANDIDATES).collect();
     Some(IceTerms { mode, controlling, local: local.clone(), remote, candidates })
 }

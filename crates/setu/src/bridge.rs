@@ -9,10 +9,11 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use setu_call::{RecordCommand, RecordEvent};
 use setu_control::{Control, Metrics};
-use setu_media::{Command, Event, OpenFailure};
+use setu_media::{Command, DtlsIdentity, Event, OpenFailure};
 use setu_media_net::{MediaPlane, SendError};
 use setu_model::{Cdr, Entropy, Now, Side, Wall};
 use setu_recording::{Recorder, RecorderEvent};
+use setu_sdp::Fingerprint;
 use setu_sip::Transport;
 use setu_sip_net::{NetEvent, SipNet};
 use tokio::sync::{broadcast, mpsc, oneshot};
@@ -31,6 +32,8 @@ pub struct Bridge {
     inputs: mpsc::Sender<Input>,
     cdrs: broadcast::Sender<Arc<Cdr>>,
     state: Arc<Shared>,
+    /// Of the certificate of this process, for DTLS peers.
+    fingerprint: Fingerprint,
     net: Option<Arc<SipNet>>,
     control: Option<Control>,
     driver: Option<JoinHandle<()>>,
@@ -56,6 +59,9 @@ pub enum StartError {
     /// The media threads cannot start.
     #[error("media: {0}")]
     Media(#[from] setu_media_net::SpawnError),
+    /// No certificate for DTLS can be made.
+    #[error(transparent)]
+    Dtls(#[from] setu_media::DtlsFault),
     /// The recorder cannot start.
     #[error("recording.folder: {0}")]
     Recording(#[from] setu_recording::StartError),
@@ -81,7 +87,10 @@ impl Bridge {
     /// # Errors
     /// Says what cannot start and how to mend it; nothing is left half started.
     pub async fn start(config: Config) -> Result<Self, StartError> {
-        let shard_settings = settings::shard(&config)?;
+        let mut shard_settings = settings::shard(&config)?;
+        let identity = DtlsIdentity::generate()?;
+        let fingerprint = Fingerprint(identity.fingerprint());
+        shard_settings.calls.dtls = Some(fingerprint);
         let metrics = Arc::new(Metrics::new());
         let (inputs, queue) = mpsc::channel(INPUT_QUEUE);
         let (cdrs, _) = broadcast::channel(CDR_SUBSCRIBERS_LAG);
@@ -94,7 +103,7 @@ impl Bridge {
         let recorder = start_recorder(&config, &metrics, inputs.clone())?;
         let tap = recorder.as_ref().map_or_else(|| crossbeam_channel::bounded(1).0, Recorder::frames);
         let on_media = forward(inputs.clone(), Input::Media);
-        let media = Arc::new(MediaPlane::spawn(settings::media_net(&config), tap, on_media)?);
+        let media = Arc::new(MediaPlane::spawn(settings::media_net(&config, identity), tap, on_media)?);
         health::show(&metrics, &net, &media);
         let cdr_log = open_cdr_log(&config, &metrics)?;
 
@@ -116,6 +125,7 @@ impl Bridge {
             inputs,
             cdrs,
             state,
+            fingerprint,
             net: Some(net),
             control: Some(control),
             driver: Some(driver),
@@ -149,7 +159,8 @@ impl Bridge {
     /// # Errors
     /// A password or a certificate cannot be read; the old ones stay in force.
     pub async fn reload(&self, config: &Config) -> Result<(), StartError> {
-        let settings = settings::shard(config)?;
+        let mut settings = settings::shard(config)?;
+        settings.calls.dtls = Some(self.fingerprint);
         if let Some(net) = &self.net {
             net.reload_certificates()?;
         }

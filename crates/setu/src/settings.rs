@@ -9,7 +9,7 @@ use setu_call::{
     AgentConfig, Answers, CallConfig, CallLimits, DialPlan, Keys, NumberConfig, NumberRoute, Srtp, Timers,
     TrunkConfig,
 };
-use setu_media::{Cadence, Clip, ClipError};
+use setu_media::{Cadence, Clip, ClipError, DtlsIdentity};
 use setu_media_net::{MediaNetConfig, MediaSide};
 use setu_model::{CallFacts, CallId, Direction, EgressPolicy, Secret, Side, Wall};
 use setu_recording::{RecorderConfig, Tags};
@@ -22,8 +22,8 @@ use setu_sip::{Hop, Transport};
 use setu_sip_net::{CertificateFiles, ListenerConfig, PinnedHosts, SipNetConfig, TlsConfig, Trust};
 
 use crate::config::{
-    Account, Codec, Config, DigestHash, DtmfBy, DtmfRecord, MediaAddresses, Number, SoundFrom, SrtpUse,
-    Trunk, TrunkTransport,
+    Account, Codec, Config, DigestHash, DtmfBy, DtmfRecord, MediaAddresses, MetaSrtp, Number, SoundFrom,
+    SrtpUse, Trunk, TrunkTransport,
 };
 use crate::driver::{MetaPeer, ShardSettings, Sounds, TrunkPeer};
 
@@ -193,6 +193,10 @@ fn calls(config: &Config) -> CallConfig {
             let number = NumberConfig {
                 answers,
                 announces: n.announcement.is_some(),
+                srtp: match n.srtp {
+                    MetaSrtp::Sdes => setu_call::MetaSrtp::Sdes,
+                    MetaSrtp::Dtls => setu_call::MetaSrtp::Dtls,
+                },
                 ..NumberConfig::new(route, config.recording.enabled)
             };
             (n.number.clone(), number)
@@ -271,6 +275,7 @@ const fn srtp(use_: SrtpUse) -> Srtp {
         SrtpUse::Off => Srtp::Off,
         SrtpUse::Optional => Srtp::Optional,
         SrtpUse::Sdes => Srtp::Required,
+        SrtpUse::Dtls => Srtp::Dtls,
     }
 }
 
@@ -326,7 +331,7 @@ pub(crate) fn sip_net(config: &Config) -> SipNetConfig {
 }
 
 /// Where media goes in and out.
-pub(crate) fn media_net(config: &Config) -> MediaNetConfig {
+pub(crate) fn media_net(config: &Config, dtls: DtlsIdentity) -> MediaNetConfig {
     let side = |media: &MediaAddresses| MediaSide {
         bind: media.bind,
         advertised: media.advertised(),
@@ -339,6 +344,7 @@ pub(crate) fn media_net(config: &Config) -> MediaNetConfig {
         codec_threads: codec_threads(),
         pinned: config.limits.media_threads > 1,
         quarantine: Duration::from_secs(config.limits.port_rest_s),
+        dtls: Some(dtls),
     }
 }
 

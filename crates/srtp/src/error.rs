@@ -27,6 +27,9 @@ pub enum SrtpError {
     /// Ours: key or salt is not as long as the suite wants.
     #[error("key or salt of the wrong length")]
     KeyLength,
+    /// Ours: there are no keys yet.
+    #[error("no key yet")]
+    NoKey,
     /// Ours: the buffer has no room for the tag, or holds no packet of the length given.
     #[error("no room for the tag")]
     NoRoom,

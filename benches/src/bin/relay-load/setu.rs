@@ -112,6 +112,7 @@ pub(crate) fn serve(sessions: u16, threads: usize) -> anyhow::Result<()> {
         codec_threads: 1,
         pinned: false,
         quarantine: MediaNetConfig::QUARANTINE,
+        dtls: None,
     };
     let (tap, _frames) = crossbeam_channel::bounded(1);
     let (sender, events) = mpsc::channel();
@@ -153,6 +154,7 @@ fn open(plane: &MediaPlane, events: &mpsc::Receiver<Event>, session: u16) -> any
                 Event::OpenFailed { why, .. } => bail!("{why}"),
                 Event::SetupFailed { why, .. } => bail!("{why}"),
                 Event::Opened { .. }
+                | Event::HandshakeFailed { .. }
                 | Event::FirstPacket { .. }
                 | Event::Silent { .. }
                 | Event::Dtmf { .. }
@@ -186,6 +188,7 @@ fn setup(leg: LegId, side: Side, session: u16) -> LegSetup {
         side,
         remote: remote.into(),
         remote_rtcp: None,
+        ice: None,
         crypto,
         audio: AudioFormat::Opus { send_pt: PAYLOAD_TYPE, receive_pt: PAYLOAD_TYPE },
         dtmf: None,

@@ -29,7 +29,15 @@ pub(crate) fn config(test: u8, ports: RangeInclusive<u16>) -> MediaNetConfig {
     let side =
         |side| MediaSide { bind: host(test, side), advertised: host(test, side), ports: ports.clone() };
     let (meta, agents) = (side(Side::Meta), side(Side::Agents));
-    MediaNetConfig { meta, agents, threads: 1, codec_threads: 1, pinned: false, quarantine: Duration::ZERO }
+    MediaNetConfig {
+        meta,
+        agents,
+        threads: 1,
+        codec_threads: 1,
+        pinned: false,
+        quarantine: Duration::ZERO,
+        dtls: None,
+    }
 }
 
 /// A running plane.

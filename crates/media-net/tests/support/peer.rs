@@ -55,6 +55,7 @@ impl Peer {
             side,
             remote: self.address(),
             remote_rtcp: None,
+            ice: None,
             crypto,
             audio: AudioFormat::Opus { send_pt: 111, receive_pt: 111 },
             dtmf: None,

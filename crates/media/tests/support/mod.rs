@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use rtc_srtp::context::Context;
 use rtc_srtp::protection_profile::ProtectionProfile;
 use setu_media::{
-    Arrival, AudioFormat, Channel, Coders, Command, Crypto, Dtmf, Event, Job, LegSetup, MediaProfile,
-    OpusTarget, Packet, Relay, Sink, Way,
+    Arrival, AudioFormat, Channel, Coders, Command, Crypto, Dtmf, Event, HandshakeInput, Job, LegSetup,
+    MediaProfile, OpusTarget, Packet, Relay, Sink, Way,
 };
 use setu_model::{CallId, LegId, MediaQuality, Now, Secret, Side, TapChannel, TapFrame, Wall};
 use setu_srtp::Suite;
@@ -113,6 +113,8 @@ impl Sink for Outbox {
         self.taps.push(frame);
     }
 
+    fn handshake(&mut self, _: LegId, _: HandshakeInput) {}
+
     fn event(&mut self, event: Event) {
         self.events.push(event);
     }
@@ -143,6 +145,7 @@ pub(crate) fn meta_setup() -> LegSetup {
         side: Side::Meta,
         remote: "57.144.43.49:3480".parse().unwrap(),
         remote_rtcp: None,
+        ice: None,
         crypto: srtp(Suite::AesCm128HmacSha1_80, 1),
         audio: OPUS_META,
         dtmf: Some(DTMF_META),
@@ -161,6 +164,7 @@ pub(crate) fn agent_setup() -> LegSetup {
         side: Side::Agents,
         remote: "10.0.0.5:4000".parse().unwrap(),
         remote_rtcp: Some("10.0.0.5:4001".parse().unwrap()),
+        ice: None,
         crypto: Crypto::Plain,
         audio: OPUS_AGENT,
         dtmf: Some(DTMF_48),
@@ -176,7 +180,7 @@ pub(crate) fn agent_setup() -> LegSetup {
 impl Peer {
     fn new(setup: &LegSetup, ssrc: u32) -> Self {
         let (seal, open) = match &setup.crypto {
-            Crypto::Plain => (None, None),
+            Crypto::Plain | Crypto::Dtls(_) => (None, None),
             Crypto::Srtp { suite, send, receive } => {
                 (Some(context(*suite, receive)), Some(context(*suite, send)))
             }

@@ -241,6 +241,21 @@ pub struct Number {
     pub answer_at_once: bool,
     /// What every customer hears before talking to the agent: an Ogg Opus file as `media.music_on_hold`, at most 60 s.
     pub announcement: Option<PathBuf>,
+    /// How keys are exchanged in calls to customers, as configured with Meta for the number. Calls from customers come
+    /// as Meta offers them.
+    #[serde(default)]
+    pub srtp: MetaSrtp,
+}
+
+/// How keys are exchanged with Meta (its `srtp_key_exchange_protocol`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MetaSrtp {
+    /// SDES: nothing to wait for after the answer.
+    #[default]
+    Sdes,
+    /// DTLS and ICE: Meta's default.
+    Dtls,
 }
 
 /// Whether SRTP is used on a private leg.
@@ -254,6 +269,8 @@ pub enum SrtpUse {
     Off,
     /// SRTP keyed by SDES; calls without it are refused.
     Sdes,
+    /// SRTP keyed by DTLS, over ICE where the peer does it (browsers do); calls without it are refused.
+    Dtls,
     /// SRTP where the phone offers or accepts it.
     Optional,
 }

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use setu_call::{CALLED_MEDIA, MediaCommand, MediaEvent, MediaSetup, PeerKind, Sound};
 use setu_media::{
-    AudioFormat, Command, Crypto, Direction, Dtmf, Event, LegSetup, MediaProfile, OpusTarget, Play,
+    AudioFormat, Command, Crypto, Direction, DtlsSetup, Dtmf, Event, IceSetup, LegSetup, MediaProfile,
+    OpusTarget, Play,
 };
-use setu_model::LegId;
-use setu_sdp::{AudioCodec, Negotiated, OpusParameters, SrtpSuite};
+use setu_model::{LegId, Secret};
+use setu_sdp::{AudioCodec, DtlsRole, IceMode, IceTerms, Negotiated, OpusParameters, SrtpSuite};
 use setu_srtp::Suite;
 
 use super::ShardSettings;
@@ -54,6 +55,7 @@ pub(super) fn event(event: Event) -> Option<MediaEvent> {
         Event::Opened { leg, local } => MediaEvent::Opened { leg, local },
         Event::OpenFailed { leg, why } => MediaEvent::OpenFailed { leg, why: why.to_string() },
         Event::SetupFailed { leg, why } => MediaEvent::OpenFailed { leg, why: why.to_string() },
+        Event::HandshakeFailed { leg, why } => MediaEvent::HandshakeFailed { leg, why: why.to_string() },
         Event::FirstPacket { leg } => MediaEvent::FirstPacket { leg },
         Event::Silent { leg } => MediaEvent::Silent { leg },
         Event::Dtmf { leg, digit, duration_ms } => MediaEvent::Key { leg, digit: digit.into(), duration_ms },
@@ -64,8 +66,8 @@ pub(super) fn event(event: Event) -> Option<MediaEvent> {
 }
 
 fn leg_setup(setup: MediaSetup, silence: Duration) -> LegSetup {
-    let MediaSetup { leg, side, peer, agreed, stream } = setup;
-    let Negotiated { remote, remote_rtcp, audio, dtmf, srtp, .. } = agreed;
+    let MediaSetup { leg, side, peer, agreed, stream, ice_seed } = setup;
+    let Negotiated { remote, remote_rtcp, audio, dtmf, srtp, dtls, ice, .. } = agreed;
     let (send_pt, receive_pt) = (audio.send_pt, audio.receive_pt);
     let profile = match peer {
         PeerKind::Meta => MediaProfile::meta(),
@@ -77,9 +79,17 @@ fn leg_setup(setup: MediaSetup, silence: Duration) -> LegSetup {
         side,
         remote,
         remote_rtcp,
-        crypto: match srtp {
-            None => Crypto::Plain,
-            Some(keys) => Crypto::Srtp { suite: suite(keys.suite), send: keys.send, receive: keys.receive },
+        ice: ice.map(|ice| Box::new(ice_setup(ice, ice_seed))),
+        crypto: match (srtp, dtls) {
+            (None, None) => Crypto::Plain,
+            (_, Some(dtls)) => Crypto::Dtls(Box::new(DtlsSetup {
+                active: dtls.role == DtlsRole::Active,
+                fingerprints: dtls.fingerprints.iter().map(|fingerprint| fingerprint.0).collect(),
+                suites: dtls.suites.iter().copied().map(suite).collect(),
+            })),
+            (Some(keys), None) => {
+                Crypto::Srtp { suite: suite(keys.suite), send: keys.send, receive: keys.receive }
+            }
         },
         audio: match audio.codec {
             AudioCodec::Opus => AudioFormat::Opus { send_pt, receive_pt },
@@ -108,6 +118,19 @@ fn opus_target(asked: &OpusParameters) -> OpusTarget {
 
 /// What speech of 16 kHz needs at most, in bit/s (RFC 7587 section 3.1.1).
 const UNASKED_BITRATE: u32 = 32_000;
+
+fn ice_setup(ice: IceTerms, seed: Secret<[u8; 32]>) -> IceSetup {
+    IceSetup {
+        lite: ice.mode == IceMode::Lite,
+        controlling: ice.controlling,
+        local_ufrag: ice.local.ufrag,
+        local_pwd: ice.local.pwd,
+        remote_ufrag: ice.remote.ufrag,
+        remote_pwd: ice.remote.pwd,
+        candidates: ice.candidates.iter().map(|candidate| (candidate.address, candidate.priority)).collect(),
+        seed,
+    }
+}
 
 const fn suite(suite: SrtpSuite) -> Suite {
     match suite {

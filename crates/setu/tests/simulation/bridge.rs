@@ -8,6 +8,7 @@ use setu::driver::{Input, Output as Wanted, Shard, ShardSettings};
 use setu_call::{RecordCommand, RecordEvent};
 use setu_model::{CallId, Cdr, Entropy as _, Now, RecordingRef, SeededEntropy};
 use setu_recording::{Muxer, Tags};
+use setu_sdp::Fingerprint;
 use setu_twin::{Closed, ConnId, Output, Party, StreamFacts, Transport};
 
 use crate::media_plane::MediaPlane;
@@ -35,14 +36,16 @@ pub(crate) const PUBLIC: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(203, 0, 113
 pub(crate) const PRIVATE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 1, 0, 10));
 
 impl Bridge {
-    pub(crate) fn new(settings: ShardSettings, seed: u64, pairs: u16, disk_full: bool, now: Now) -> Self {
+    pub(crate) fn new(mut settings: ShardSettings, seed: u64, pairs: u16, disk_full: bool, now: Now) -> Self {
         let mut seeds = SeededEntropy::new(seed);
+        let media = MediaPlane::new(PUBLIC, PRIVATE, pairs);
+        settings.calls.dtls = Some(Fingerprint(media.identity.fingerprint()));
         let shard = Shard::new(settings, || Box::new(SeededEntropy::new(seeds.next_u64())), now);
         let sip_udp = SocketAddr::new(PRIVATE, 5_060);
         let listen = |ip, port, transport| Output::Listen { local: SocketAddr::new(ip, port), transport };
         Self {
             shard,
-            media: MediaPlane::new(PUBLIC, PRIVATE, pairs),
+            media,
             cdrs: Vec::new(),
             drained: false,
             recordings: 0,

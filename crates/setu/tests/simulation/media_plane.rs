@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use setu_media::{
-    Arrival, Channel, Coders, Command, Crypto, Event, Job, OpenFailure, Packet, Relay, SetupRefused, Sink,
-    Way,
+    Arrival, Channel, Coders, Command, Crypto, DtlsIdentity, Event, Handshake, HandshakeInput,
+    HandshakeOutput, Job, OpenFailure, Packet, Relay, SetupRefused, Sink, Way,
 };
 use setu_model::{CallId, LegId, MediaQuality, Now, Side, TapFrame};
 use setu_srtp::Suite;
@@ -24,6 +24,8 @@ pub(crate) struct MediaPlane {
     /// Which leg a bound port belongs to.
     owners: BTreeMap<SocketAddr, (LegId, Channel)>,
     keys: BTreeMap<LegId, (Suite, Vec<u8>)>,
+    pub(crate) identity: DtlsIdentity,
+    handshakes: BTreeMap<LegId, Handshake>,
     pub(crate) witness: IndexWitness,
     pub(crate) events: VecDeque<Event>,
     pub(crate) frames: VecDeque<TapFrame>,
@@ -59,6 +61,8 @@ impl MediaPlane {
             coders: Coders::new(10_000),
             owners: BTreeMap::new(),
             keys: BTreeMap::new(),
+            identity: DtlsIdentity::generate().unwrap(),
+            handshakes: BTreeMap::new(),
             witness: IndexWitness::default(),
             events: VecDeque::new(),
             frames: VecDeque::new(),
@@ -127,11 +131,51 @@ impl MediaPlane {
         for call in due {
             self.with(call, now, |relay, sink| relay.handle_timeout(now.mono, sink));
         }
+        let due = |handshake: &Handshake| handshake.poll_timeout().is_none_or(|at| at <= now.mono);
+        let due: Vec<LegId> = self.handshakes.iter().filter(|(_, h)| due(h)).map(|(leg, _)| *leg).collect();
+        for leg in due {
+            let Some(handshake) = self.handshakes.get_mut(&leg) else { continue };
+            handshake.handle_timeout(now.mono);
+            let over = handshake.poll_timeout().is_none();
+            self.drain_handshake(leg, now);
+            if over {
+                self.handshakes.remove(&leg);
+            }
+        }
+    }
+
+    /// What the thread of the handshakes does, without the thread.
+    fn errand(&mut self, leg: LegId, input: HandshakeInput, now: Now) {
+        match input {
+            HandshakeInput::Begin(setup) => {
+                let handshake = Handshake::new(&self.identity, *setup, now.mono).unwrap();
+                self.handshakes.insert(leg, handshake);
+            }
+            HandshakeInput::Datagram(datagram) => {
+                if let Some(handshake) = self.handshakes.get_mut(&leg) {
+                    handshake.handle(&datagram, now.mono);
+                }
+            }
+            HandshakeInput::End => {
+                self.handshakes.remove(&leg);
+            }
+        }
+        self.drain_handshake(leg, now);
+    }
+
+    fn drain_handshake(&mut self, leg: LegId, now: Now) {
+        while let Some(output) = self.handshakes.get_mut(&leg).and_then(Handshake::poll_output) {
+            if let HandshakeOutput::Keys(keys) = &output {
+                self.keys.insert(leg, (keys.suite, keys.send.reveal().to_vec()));
+            }
+            self.with(leg.call, now, |relay, sink| relay.handle_handshake(leg, output, now.mono, sink));
+        }
     }
 
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
-        let relays = self.calls.values().filter_map(|call| call.relay.poll_timeout()).min();
-        [relays, self.coders.poll_timeout()].into_iter().flatten().min()
+        let relays = self.calls.values().filter_map(|call| call.relay.poll_timeout());
+        let handshakes = self.handshakes.values().filter_map(Handshake::poll_timeout);
+        relays.chain(handshakes).chain(self.coders.poll_timeout()).min()
     }
 
     /// Says what is still taken.
@@ -147,6 +191,7 @@ impl MediaPlane {
                 left.push(format!("{} of {} media ports came back to {}", back, pool.total, pool.ip));
             }
         }
+        left.extend(self.handshakes.keys().map(|leg| format!("{leg} still has a handshake")));
         left.extend(self.owners.keys().map(|port| format!("{port} still has an owner")));
         left
     }
@@ -154,7 +199,12 @@ impl MediaPlane {
     fn with(&mut self, call: CallId, now: Now, run: impl FnOnce(&mut Relay, &mut Outlet<'_>)) {
         let Self { calls, coders, keys, witness, events, frames, outputs, .. } = self;
         let Some(Call { relay, legs }) = calls.get_mut(&call) else { return };
-        run(relay, &mut Outlet { legs, coders, now, keys, witness, events, frames, outputs });
+        let mut errands = Vec::new();
+        let to = &mut errands;
+        run(relay, &mut Outlet { legs, coders, now, keys, witness, events, frames, outputs, errands: to });
+        for (leg, input) in errands {
+            self.errand(leg, input, now);
+        }
     }
 
     fn open(&mut self, leg: LegId, side: Side, now: Now) {
@@ -247,6 +297,7 @@ struct Outlet<'p> {
     events: &'p mut VecDeque<Event>,
     frames: &'p mut VecDeque<TapFrame>,
     outputs: &'p mut VecDeque<Output>,
+    errands: &'p mut Vec<(LegId, HandshakeInput)>,
 }
 
 impl Sink for Outlet<'_> {
@@ -265,6 +316,10 @@ impl Sink for Outlet<'_> {
 
     fn tap(&mut self, frame: TapFrame) {
         self.frames.push_back(frame);
+    }
+
+    fn handshake(&mut self, leg: LegId, input: HandshakeInput) {
+        self.errands.push((leg, input));
     }
 
     fn event(&mut self, event: Event) {

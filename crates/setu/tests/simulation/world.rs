@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use setu::driver::Input;
 use setu::{Config, settings};
 use setu_model::{Now, SeededEntropy, Wall};
+use setu_sdp::Fingerprint;
 use setu_twin::agent::{PhoneConfig, PhoneEvent, PhoneReport, Softphone};
 use setu_twin::meta::{BusinessNumber, CallReport, Edge, EdgeConfig, Event, KeyExchange, Violation};
 use setu_twin::net::{Link, Network, NodeId};
@@ -196,7 +197,9 @@ impl World {
     pub(crate) fn settle(&mut self) {
         let now = self.net.now();
         let config = Config::parse(&CONFIG.replace("# probe_s", "probe_s"), Path::new("/")).unwrap();
-        self.bridge.command(Input::Reload(Box::new(settings::shard(&config).unwrap())), now);
+        let mut settings = settings::shard(&config).unwrap();
+        settings.calls.dtls = Some(Fingerprint(self.bridge.media.identity.fingerprint()));
+        self.bridge.command(Input::Reload(Box::new(settings)), now);
         self.phones.iter_mut().take(REGISTERED).for_each(|phone| phone.unregister(now));
     }
 
