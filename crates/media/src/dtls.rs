@@ -178,6 +178,8 @@ impl Handshake {
         let events = self.endpoint.read(now, PEER, None, datagram.into());
         match events {
             Ok(events) => {
+                // The last flight goes before the keys: a packet that overtook it would find none at the peer.
+                self.settle(FIRST_WAIT, now);
                 if events.iter().any(|event| matches!(event, EndpointEvent::HandshakeComplete)) {
                     self.complete(now);
                 }

@@ -34,6 +34,8 @@ pub(crate) struct Leg {
     /// The index of the leg whose packets feed this one, and which this one feeds.
     pub(crate) partner: Option<u8>,
     pub(crate) inbound: Inbound,
+    /// A ClientHello that overtook the description of its sender.
+    pub(crate) early_hello: Option<(SocketAddr, Box<[u8]>)>,
     pub(crate) agreed: Option<Agreed>,
     /// What the peer hears in place of comfort frames, or of all else.
     playing: Option<Box<Playing>>,
@@ -100,6 +102,7 @@ impl Leg {
             started: None,
             partner: None,
             inbound: Inbound::default(),
+            early_hello: None,
             agreed: None,
             playing: None,
         }

@@ -106,6 +106,10 @@ impl Leg {
         if self.agreed.as_ref().is_some_and(|agreed| agreed.hears_dtls(from)) {
             sink.handshake(self.id, HandshakeInput::Datagram(datagram.into()));
         } else {
+            // The newest one, whoever sent it: it is looked at when it is known who may.
+            if self.agreed.is_none() {
+                self.early_hello = Some((from, datagram.into()));
+            }
             self.inbound.rejected += 1;
         }
     }
@@ -151,6 +155,11 @@ impl Leg {
         {
             sink.handshake(id, HandshakeInput::Begin(setup.clone()));
             path.handshake = Some(Handshaking::Running);
+            let early = self.early_hello.take();
+            let hears = |from| self.agreed.as_ref().is_some_and(|agreed| agreed.hears_dtls(from));
+            if let Some((_, hello)) = early.filter(|(from, _)| hears(*from)) {
+                sink.handshake(id, HandshakeInput::Datagram(hello));
+            }
         }
         if lost {
             self.started = None;

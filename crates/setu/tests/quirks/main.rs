@@ -6,6 +6,7 @@
 mod agents;
 mod before_the_answer;
 mod dialogs;
+mod dtls;
 mod every_switch;
 mod lab;
 mod media;
