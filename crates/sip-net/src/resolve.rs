@@ -1,4 +1,4 @@
-//! From a hop to addresses (RFC 3263 section 4.2): pinned names, then SRV, then A and AAAA.
+//! From a hop to addresses (RFC 3263 section 4): pinned names, then NAPTR, SRV, A and AAAA.
 
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use hickory_resolver::TokioResolver;
 use hickory_resolver::config::LookupIpStrategy;
-use hickory_resolver::proto::rr::RData;
+use hickory_resolver::proto::rr::{RData, RecordType};
 use setu_model::Entropy;
 use setu_sip::{Hop, Transport};
 use tokio::time::timeout;
@@ -102,10 +102,20 @@ fn ends_in_a_number(host: &str) -> bool {
         || hex.is_some_and(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }
 
-/// The two questions RFC 3263 asks of DNS once the transport is known.
+/// The questions RFC 3263 asks of DNS.
 trait Dns {
+    fn rules(&self, name: &str) -> impl Future<Output = Result<Vec<Rule>, ResolveError>> + Send;
     fn services(&self, name: &str) -> impl Future<Output = Result<Vec<Service>, ResolveError>> + Send;
     fn addresses(&self, name: &str) -> impl Future<Output = Result<Vec<IpAddr>, ResolveError>> + Send;
+}
+
+/// A NAPTR record that names a service, with the flag `s` (RFC 3403).
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Rule {
+    order: u16,
+    preference: u16,
+    service: String,
+    replacement: String,
 }
 
 /// An SRV record (RFC 2782).
@@ -126,7 +136,7 @@ async fn ask(
     if let Some(port) = hop.port {
         return at_port(dns, &host, port).await;
     }
-    let services = dns.services(&format!("{}.{host}", service_label(hop.transport))).await?;
+    let services = services_of(dns, &host, hop.transport).await?;
     if services.is_empty() {
         return at_port(dns, &host, hop.transport.default_port()).await;
     }
@@ -142,6 +152,26 @@ async fn ask(
     if addresses.is_empty() { Err(last) } else { Ok(addresses) }
 }
 
+/// The services of a transport: those that the name's rules point to, or else those under the usual label (RFC 3263
+/// section 4.1). The transport is chosen before DNS is asked, so rules for another one say nothing.
+async fn services_of(
+    dns: &(impl Dns + Sync),
+    host: &str,
+    transport: Transport,
+) -> Result<Vec<Service>, ResolveError> {
+    // Many servers of small networks know no NAPTR and answer with a fault: no reason not to ask on.
+    let mut rules = dns.rules(host).await.unwrap_or_default();
+    rules.retain(|rule| rule.service.eq_ignore_ascii_case(service_field(transport)));
+    rules.sort_by_key(|rule| (rule.order, rule.preference));
+    for rule in rules.iter().take(MOST_RULES) {
+        let services = dns.services(&rule.replacement).await?;
+        if !services.is_empty() {
+            return Ok(services);
+        }
+    }
+    dns.services(&format!("{}.{host}", service_label(transport))).await
+}
+
 async fn at_port(dns: &(impl Dns + Sync), host: &str, port: u16) -> Result<Vec<SocketAddr>, ResolveError> {
     let found = dns.addresses(host).await?;
     Ok(found.into_iter().map(|ip| SocketAddr::new(ip, port)).collect())
@@ -155,6 +185,18 @@ const fn service_label(transport: Transport) -> &'static str {
         Transport::Tls => "_sips._tcp",
     }
 }
+
+/// The service of a transport in NAPTR records (RFC 3263 section 8.1).
+const fn service_field(transport: Transport) -> &'static str {
+    match transport {
+        Transport::Udp => "SIP+D2U",
+        Transport::Tcp => "SIP+D2T",
+        Transport::Tls => "SIPS+D2T",
+    }
+}
+
+/// As many rules of one name as are followed: whoever owns a name must not make the bridge ask without end.
+const MOST_RULES: usize = 4;
 
 /// Orders services by priority, and within one by weighted chance (RFC 2782). The target `.` means there is none.
 fn in_order(mut services: Vec<Service>, entropy: &mut dyn Entropy) -> Vec<Service> {
@@ -181,6 +223,21 @@ fn in_order(mut services: Vec<Service>, entropy: &mut dyn Entropy) -> Vec<Servic
 }
 
 impl Dns for TokioResolver {
+    async fn rules(&self, name: &str) -> Result<Vec<Rule>, ResolveError> {
+        let found = self.lookup(format!("{name}."), RecordType::NAPTR).await;
+        let lookup = found.map_err(|fault| ResolveError::Dns(fault.to_string()))?;
+        let rules = lookup.answers().iter().filter_map(|record| {
+            let RData::NAPTR(naptr) = &record.data else { return None };
+            naptr.flags.eq_ignore_ascii_case(b"s").then(|| Rule {
+                order: naptr.order,
+                preference: naptr.preference,
+                service: String::from_utf8_lossy(&naptr.services).into_owned(),
+                replacement: canonical_name(&naptr.replacement.to_ascii()),
+            })
+        });
+        Ok(rules.collect())
+    }
+
     async fn services(&self, name: &str) -> Result<Vec<Service>, ResolveError> {
         match self.srv_lookup(format!("{name}.")).await {
             Ok(lookup) => Ok(lookup
@@ -232,11 +289,16 @@ mod tests {
 
     #[derive(Default)]
     struct Zone {
+        rules: BTreeMap<&'static str, Vec<Rule>>,
         services: BTreeMap<&'static str, Vec<Service>>,
         addresses: BTreeMap<&'static str, Vec<IpAddr>>,
     }
 
     impl Dns for Zone {
+        async fn rules(&self, name: &str) -> Result<Vec<Rule>, ResolveError> {
+            self.rules.get(name).cloned().ok_or(ResolveError::Dns("not implemented".to_owned()))
+        }
+
         async fn services(&self, name: &str) -> Result<Vec<Service>, ResolveError> {
             Ok(self.services.get(name).cloned().unwrap_or_default())
         }
@@ -272,6 +334,7 @@ mod tests {
         let zone = Zone {
             services: [("_sips._tcp.wa.meta.vc", vec![service(1, 1, 9, "other.example")])].into(),
             addresses: [("wa.meta.vc", vec!["192.0.2.1".parse().unwrap()])].into(),
+            ..Zone::default()
         };
         let found = texts(&zone, &hop(Transport::Tls, "WA.meta.vc.", Some(5061))).await;
         assert_eq!(found, Ok(vec!["192.0.2.1:5061".to_owned()]));
@@ -293,6 +356,7 @@ mod tests {
                 ("late.example", vec!["192.0.2.2".parse().unwrap()]),
             ]
             .into(),
+            ..Zone::default()
         };
         let found = texts(&zone, &hop(Transport::Udp, "pbx.example", None)).await.unwrap();
         assert_eq!(found, ["192.0.2.1:5070", "[2001:db8::1]:5070", "192.0.2.2:5080"]);
@@ -311,6 +375,40 @@ mod tests {
             let found = texts(&zone, &hop(transport, "pbx.example", None)).await.unwrap();
             assert_eq!(found, [format!("192.0.2.1:{port}")]);
         }
+    }
+
+    #[tokio::test]
+    async fn rules_of_the_transport_say_where_its_services_are() {
+        let rule = |order, preference, service: &str, replacement: &str| Rule {
+            order,
+            preference,
+            service: service.to_owned(),
+            replacement: replacement.to_owned(),
+        };
+        let zone = Zone {
+            rules: [(
+                "pbx.example",
+                vec![
+                    rule(1, 1, "SIPS+D2T", "tls.elsewhere.example"),
+                    rule(3, 1, "sip+d2u", "last.elsewhere.example"),
+                    rule(2, 9, "SIP+D2U", "udp.elsewhere.example"),
+                    rule(2, 1, "SIP+D2U", "empty.elsewhere.example"),
+                ],
+            )]
+            .into(),
+            services: [
+                ("udp.elsewhere.example", vec![service(1, 1, 5070, "a.example")]),
+                ("last.elsewhere.example", vec![service(1, 1, 5080, "a.example")]),
+                ("_sip._udp.pbx.example", vec![service(1, 1, 5090, "a.example")]),
+                ("_sip._tcp.pbx.example", vec![service(1, 1, 5091, "a.example")]),
+            ]
+            .into(),
+            addresses: [("a.example", vec!["192.0.2.1".parse().unwrap()])].into(),
+        };
+        let found = texts(&zone, &hop(Transport::Udp, "pbx.example", None)).await;
+        assert_eq!(found, Ok(vec!["192.0.2.1:5070".to_owned()]));
+        let found = texts(&zone, &hop(Transport::Tcp, "pbx.example", None)).await;
+        assert_eq!(found, Ok(vec!["192.0.2.1:5091".to_owned()]), "no rule is for TCP");
     }
 
     #[tokio::test]
