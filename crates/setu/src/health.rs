@@ -69,7 +69,7 @@ fn sip(net: &SipNet, metrics: &Metrics) {
     let counters = net.counters();
     for side in [Side::Meta, Side::Agents] {
         let mut malformed = 0;
-        for transport in [Transport::Udp, Transport::Tcp, Transport::Tls] {
+        for transport in [Transport::Udp, Transport::Tcp, Transport::Tls, Transport::Ws, Transport::Wss] {
             let traffic = counters.traffic(side, transport);
             metrics.sip_messages(side, label(transport), Bound::In, traffic.received.total());
             metrics.sip_messages(side, label(transport), Bound::Out, traffic.sent.total());
@@ -100,5 +100,7 @@ const fn label(transport: Transport) -> setu_control::Transport {
         Transport::Udp => setu_control::Transport::Udp,
         Transport::Tcp => setu_control::Transport::Tcp,
         Transport::Tls => setu_control::Transport::Tls,
+        Transport::Ws => setu_control::Transport::Ws,
+        Transport::Wss => setu_control::Transport::Wss,
     }
 }

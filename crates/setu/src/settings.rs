@@ -19,7 +19,9 @@ use setu_sip::{Access, AccountAccess, NumberAccess, TrunkAccess};
 use setu_sip::{EndpointConfig, Limits, SideConfig};
 use setu_sip::{Hop, Transport};
 
-use setu_sip_net::{CertificateFiles, ListenerConfig, PinnedHosts, SipNetConfig, TlsConfig, Trust};
+use setu_sip_net::{
+    CertificateFiles, ListenerConfig, PinnedHosts, SipNetConfig, TlsConfig, Trust, WebSocketConfig,
+};
 
 use crate::config::{
     Account, Codec, Config, DigestHash, DtmfBy, DtmfRecord, MediaAddresses, MetaSrtp, Number, SoundFrom,
@@ -117,6 +119,8 @@ fn endpoint(config: &Config) -> Result<EndpointConfig, SettingsError> {
             udp: None,
             tcp: None,
             tls: Some(config.meta.advertised_port.unwrap_or(config.meta.bind.port())),
+            ws: None,
+            wss: None,
             realm: config.meta.hostname.clone(),
             // Meta's samples show MD5, a field trace SHA-256.
             digest: vec![Algorithm::Sha256, Algorithm::Md5],
@@ -126,6 +130,8 @@ fn endpoint(config: &Config) -> Result<EndpointConfig, SettingsError> {
             udp: agents.udp.map(|a| a.port()),
             tcp: agents.tcp.map(|a| a.port()),
             tls: agents.tls.map(|a| a.port()),
+            ws: agents.ws.map(|a| a.port()),
+            wss: agents.wss.map(|a| a.port()),
             realm: agents.realm.clone(),
             digest: agents
                 .digest
@@ -287,9 +293,13 @@ pub(crate) fn sip_net(config: &Config) -> SipNetConfig {
         advertised_port: meta.advertised_port,
         ..ListenerConfig::new(Side::Meta, Transport::Tls, meta.bind)
     }];
-    for (transport, bind) in
-        [(Transport::Udp, agents.udp), (Transport::Tcp, agents.tcp), (Transport::Tls, agents.tls)]
-    {
+    for (transport, bind) in [
+        (Transport::Udp, agents.udp),
+        (Transport::Tcp, agents.tcp),
+        (Transport::Tls, agents.tls),
+        (Transport::Ws, agents.ws),
+        (Transport::Wss, agents.wss),
+    ] {
         listeners.extend(bind.map(|bind| ListenerConfig {
             advertised_host: Some(agents.hostname.clone()),
             ..ListenerConfig::new(Side::Agents, transport, bind)
@@ -322,6 +332,7 @@ pub(crate) fn sip_net(config: &Config) -> SipNetConfig {
         tls: [(Side::Meta, meta_tls), (Side::Agents, agents_tls)].into(),
         pinned,
         egress: EgressPolicy::new(config.egress.allow.clone()),
+        websocket: WebSocketConfig { origins: agents.websocket_origins.clone() },
         limits: setu_sip_net::Limits {
             connections: config.limits.connections,
             ..setu_sip_net::Limits::default()

@@ -17,6 +17,8 @@ pub struct SipNetConfig {
     pub tls: BTreeMap<Side, TlsConfig>,
     /// Names that are not asked of DNS.
     pub pinned: PinnedHosts,
+    /// Who may open a WebSocket.
+    pub websocket: WebSocketConfig,
     /// Which addresses may be contacted.
     pub egress: EgressPolicy,
     /// Bounds.
@@ -48,6 +50,14 @@ impl ListenerConfig {
     pub const fn new(side: Side, transport: Transport, bind: SocketAddr) -> Self {
         Self { side, transport, bind, advertised_host: None, advertised_port: None }
     }
+}
+
+/// WebSocket listeners (RFC 7118).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct WebSocketConfig {
+    /// The origins of pages that may connect, such as `https://agents.example.com`; none lets every page in. A client
+    /// that sends no `Origin` is no browser, and is let in: what it may do is decided by its digest.
+    pub origins: Vec<String>,
 }
 
 /// Certificates and trust of one side. The files are read at start and by each reload.
@@ -196,6 +206,9 @@ pub struct Timeouts {
     pub idle: Duration,
     /// Between CRLF pings on connections the bridge opened (RFC 5626 section 3.5.1); none for no pings.
     pub keepalive: Option<Duration>,
+    /// Between pings on WebSockets. Proxies close what is silent for a minute; a browser that answers none for as long
+    /// again is gone.
+    pub websocket_ping: Duration,
     /// How long a connection stays open for the answer to what could not be read on it.
     pub linger: Duration,
     /// How long connections may take to send what waits at shutdown.
@@ -214,6 +227,7 @@ impl Default for Timeouts {
             write: Duration::from_secs(10),
             idle: Duration::from_secs(4_200),
             keepalive: Some(Duration::from_secs(90)),
+            websocket_ping: Duration::from_secs(25),
             linger: Duration::from_secs(1),
             drain: Duration::from_secs(2),
         }

@@ -85,6 +85,10 @@ where
 }
 
 async fn try_open(shared: &Shared, hop: &Hop) -> Result<Opened, SendFailure> {
+    if hop.transport.is_websocket() {
+        // Its own connection is the only way to a browser, and that is gone.
+        return Err(SendFailure::NoFlow);
+    }
     let addresses = shared.resolver.resolve(hop).await.map_err(|fault| {
         shared.counters.unresolved.add();
         SendFailure::Unresolved(fault.to_string())

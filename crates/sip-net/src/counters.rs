@@ -9,9 +9,13 @@ pub struct Counters {
     meta_udp: Traffic,
     meta_tcp: Traffic,
     meta_tls: Traffic,
+    meta_ws: Traffic,
+    meta_wss: Traffic,
     agents_udp: Traffic,
     agents_tcp: Traffic,
     agents_tls: Traffic,
+    agents_ws: Traffic,
+    agents_wss: Traffic,
     /// Connections that are open. The only count that goes down.
     pub open_connections: Count,
     /// Connections closed at once because too many were open, in all or from one address.
@@ -44,6 +48,8 @@ pub struct Counters {
     pub writes_timed_out: Count,
     /// Datagrams the system did not take.
     pub datagrams_unsent: Count,
+    /// WebSocket handshakes that were refused: no `sip` subprotocol, or a page of a foreign origin.
+    pub websockets_refused: Count,
     /// Keepalives received: CRLF pings on streams, empty datagrams.
     pub keepalives: Count,
 }
@@ -55,19 +61,24 @@ impl Counters {
             (Side::Meta, Transport::Udp) => &self.meta_udp,
             (Side::Meta, Transport::Tcp) => &self.meta_tcp,
             (Side::Meta, Transport::Tls) => &self.meta_tls,
+            (Side::Meta, Transport::Ws) => &self.meta_ws,
+            (Side::Meta, Transport::Wss) => &self.meta_wss,
             (Side::Agents, Transport::Udp) => &self.agents_udp,
             (Side::Agents, Transport::Tcp) => &self.agents_tcp,
             (Side::Agents, Transport::Tls) => &self.agents_tls,
+            (Side::Agents, Transport::Ws) => &self.agents_ws,
+            (Side::Agents, Transport::Wss) => &self.agents_wss,
         }
     }
 
     /// Every count of something that went wrong or is worth knowing, under the word for a metric's label.
-    pub fn events(&self) -> [(&'static str, u64); 16] {
+    pub fn events(&self) -> [(&'static str, u64); 17] {
         [
             ("connection_refused", self.connections_refused.total()),
             ("handshake_failed", self.handshakes_failed.total()),
             ("handshake_timed_out", self.handshakes_timed_out.total()),
             ("not_tls", self.not_tls.total()),
+            ("websocket_refused", self.websockets_refused.total()),
             ("certificate_refused_by_peer", self.certificate_refused_by_peer.total()),
             ("server_unverified", self.servers_unverified.total()),
             ("egress_refused", self.egress_refused.total()),

@@ -1,4 +1,4 @@
-//! SIP transports: UDP, TCP and TLS with their certificates, name resolution, connection reuse and limits.
+//! SIP transports: UDP, TCP, TLS and WebSocket with their certificates, name resolution, connection reuse and limits.
 //!
 //! They never decide anything about a message: what comes in is handed on with how it came, what goes out goes
 //! where its target says, within the egress policy.
@@ -20,11 +20,12 @@ mod tasks;
 mod tls;
 mod trace;
 mod udp;
+mod websocket;
 
 pub use certificate::{CertificateError, CertificateStatus, verify_as_peer};
 pub use config::{
     CertificateFiles, InvalidAddress, Limits, ListenerConfig, PinnedAddress, PinnedHosts, SipNetConfig,
-    Timeouts, TlsConfig, Trust,
+    Timeouts, TlsConfig, Trust, WebSocketConfig,
 };
 pub use counters::{Count, Counters, Traffic};
 pub use event::{NetEvent, SendFailure, StartError};

@@ -9,6 +9,7 @@ use rustls::AlertDescription;
 use setu_model::Side;
 use setu_sip::{Arrival, FlowId, Transport};
 use socket2::{Domain, Protocol, Socket, Type};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
@@ -23,6 +24,7 @@ use crate::net::{Phase, Shared};
 use crate::stream::{self, Opener};
 use crate::tls::TlsStore;
 use crate::udp::{MOST_LISTENERS, UdpListener};
+use crate::websocket;
 
 /// A bound listener.
 #[derive(Debug, Clone)]
@@ -75,9 +77,9 @@ pub(crate) fn bind_all(
                 sockets.datagrams.push(receiving);
                 bound
             }
-            Transport::Tcp | Transport::Tls => {
+            Transport::Tcp | Transport::Tls | Transport::Ws | Transport::Wss => {
                 let shown = tls.side(side).is_some_and(|tls| tls.server.is_some());
-                if transport == Transport::Tls && !shown {
+                if transport.is_secure() && !shown {
                     return Err(StartError::NoCertificate { side });
                 }
                 let listener = tcp_listener(bind).map_err(fault)?;
@@ -185,20 +187,39 @@ async fn welcome(shared: Arc<Shared>, newcomer: Newcomer) {
         verified: verified.into(),
     };
     match transport {
-        Transport::Tls => {
+        Transport::Tls | Transport::Wss => {
             let shaken = tokio::select! {
                 () = shared.reached(Phase::Draining) => return,
                 shaken = handshake(&shared, side, remote, tcp) => shaken,
             };
             let Some((tls, verified)) = shaken else { return };
+            if transport == Transport::Wss {
+                upgrade(shared, tls, arrival(Vec::new()), admitted).await;
+                return;
+            }
             let Some(ends) = shared.adopt(arrival(verified), None) else { return };
             stream::run(shared, tls, ends, Opener::Peer(admitted)).await;
         }
+        Transport::Ws => upgrade(shared, tcp, arrival(Vec::new()), admitted).await,
         Transport::Tcp | Transport::Udp => {
             let Some(ends) = shared.adopt(arrival(Vec::new()), None) else { return };
             stream::run(shared, tcp, ends, Opener::Peer(admitted)).await;
         }
     }
+}
+
+/// Carries SIP over a WebSocket, once its handshake is done.
+async fn upgrade<S>(shared: Arc<Shared>, io: S, arrival: Arrival, admitted: Admitted)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send,
+{
+    let upgraded = tokio::select! {
+        () = shared.reached(Phase::Draining) => return,
+        upgraded = websocket::accept(&shared, io, arrival.remote) => upgraded,
+    };
+    let Some(socket) = upgraded else { return };
+    let Some(ends) = shared.adopt(arrival, None) else { return };
+    stream::run(shared, socket, ends, Opener::Peer(admitted)).await;
 }
 
 /// Shakes hands as the TLS server. Returns the names that a client certificate proves.

@@ -10,7 +10,7 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use crate::certificate::{CertificateError, CertificateStatus};
-use crate::config::{Limits, SipNetConfig, Timeouts};
+use crate::config::{Limits, SipNetConfig, Timeouts, WebSocketConfig};
 use crate::connect;
 use crate::counters::Counters;
 use crate::event::{NetEvent, SendFailure, StartError};
@@ -53,6 +53,7 @@ impl SipNet {
         let shared = Arc::new(Shared {
             resolver: Resolver::new(config.pinned, config.timeouts.resolve, config.limits.candidates),
             egress: config.egress,
+            websocket: config.websocket,
             limits: config.limits,
             timeouts: config.timeouts,
             tls,
@@ -177,6 +178,7 @@ pub(crate) enum Phase {
 pub(crate) struct Shared {
     pub(crate) resolver: Resolver,
     pub(crate) egress: EgressPolicy,
+    pub(crate) websocket: WebSocketConfig,
     pub(crate) limits: Limits,
     pub(crate) timeouts: Timeouts,
     pub(crate) tls: TlsStore,

@@ -183,6 +183,9 @@ const fn service_label(transport: Transport) -> &'static str {
         Transport::Udp => "_sip._udp",
         Transport::Tcp => "_sip._tcp",
         Transport::Tls => "_sips._tcp",
+        // Never asked for: only browsers dial WebSockets.
+        Transport::Ws => "_sip._ws",
+        Transport::Wss => "_sips._ws",
     }
 }
 
@@ -192,6 +195,8 @@ const fn service_field(transport: Transport) -> &'static str {
         Transport::Udp => "SIP+D2U",
         Transport::Tcp => "SIP+D2T",
         Transport::Tls => "SIPS+D2T",
+        Transport::Ws => "SIP+D2W",
+        Transport::Wss => "SIPS+D2W",
     }
 }
 

@@ -31,7 +31,7 @@ async fn an_occupied_port_is_named_and_the_listeners_before_it_are_given_back() 
     for transport in [Transport::Tcp, Transport::Udp] {
         let address = match transport {
             Transport::Udp => first,
-            Transport::Tcp | Transport::Tls => taken.local_addr().unwrap(),
+            Transport::Tcp | Transport::Tls | Transport::Ws | Transport::Wss => taken.local_addr().unwrap(),
         };
         let holder = (transport == Transport::Udp).then(|| std::net::UdpSocket::bind(first).unwrap());
         let mut config = config(&[Transport::Tcp]);

@@ -294,7 +294,9 @@ async fn shutdown_sends_what_waits_closes_all_and_leaves_no_task() {
     for (_, transport, address) in addresses {
         match transport {
             Transport::Udp => drop(std::net::UdpSocket::bind(address).unwrap()),
-            Transport::Tcp | Transport::Tls => assert!(TcpStream::connect(address).await.is_err()),
+            Transport::Tcp | Transport::Tls | Transport::Ws | Transport::Wss => {
+                assert!(TcpStream::connect(address).await.is_err());
+            }
         }
     }
 }

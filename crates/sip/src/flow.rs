@@ -25,9 +25,23 @@ pub enum Transport {
     Tcp,
     /// A stream under TLS.
     Tls,
+    /// WebSocket (RFC 7118) in clear.
+    Ws,
+    /// WebSocket under TLS: what browsers speak.
+    Wss,
 }
 
 impl Transport {
+    /// Whether nobody on the way can read or change what it carries.
+    pub const fn is_secure(self) -> bool {
+        matches!(self, Self::Tls | Self::Wss)
+    }
+
+    /// Whether only the peer can open it: a browser listens nowhere.
+    pub const fn is_websocket(self) -> bool {
+        matches!(self, Self::Ws | Self::Wss)
+    }
+
     /// Whether the transport delivers or fails, so that transactions need not retransmit (RFC 3261 section 17).
     pub const fn is_reliable(self) -> bool {
         !matches!(self, Self::Udp)
@@ -38,26 +52,31 @@ impl Transport {
         match self {
             Self::Udp | Self::Tcp => 5060,
             Self::Tls => 5061,
+            Self::Ws => 80,
+            Self::Wss => 443,
         }
     }
 
-    /// The value of a URI's `transport` parameter.
+    /// The value of a URI's `transport` parameter; RFC 7118 section 5.2 has one for both kinds of WebSocket.
     pub const fn param(self) -> &'static str {
         match self {
             Self::Udp => "udp",
             Self::Tcp => "tcp",
             Self::Tls => "tls",
+            Self::Ws | Self::Wss => "ws",
         }
     }
 }
 
 impl fmt::Display for Transport {
-    /// Writes the token of a Via header: `UDP`, `TCP` or `TLS`.
+    /// Writes the token of a Via header: `UDP`, `TCP`, `TLS`, `WS` or `WSS`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Udp => "UDP",
             Self::Tcp => "TCP",
             Self::Tls => "TLS",
+            Self::Ws => "WS",
+            Self::Wss => "WSS",
         })
     }
 }
@@ -66,16 +85,21 @@ impl FromStr for Transport {
     type Err = UnknownTransport;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        [Self::Udp, Self::Tcp, Self::Tls]
-            .into_iter()
-            .find(|transport| transport.param().eq_ignore_ascii_case(text))
-            .ok_or(UnknownTransport)
+        let known = [
+            ("udp", Self::Udp),
+            ("tcp", Self::Tcp),
+            ("tls", Self::Tls),
+            ("ws", Self::Ws),
+            ("wss", Self::Wss),
+        ];
+        let found = known.into_iter().find(|(name, _)| name.eq_ignore_ascii_case(text));
+        found.map(|(_, transport)| transport).ok_or(UnknownTransport)
     }
 }
 
 /// A transport the bridge does not speak.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("not one of UDP, TCP and TLS")]
+#[error("not one of UDP, TCP, TLS, WS and WSS")]
 pub struct UnknownTransport;
 
 /// How a message came in.

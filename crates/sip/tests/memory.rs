@@ -60,6 +60,8 @@ impl Bench {
             udp: Some(5060),
             tcp: Some(5060),
             tls: Some(5061),
+            ws: None,
+            wss: None,
             realm: "setu".to_owned(),
             digest: vec![Algorithm::Sha256, Algorithm::Md5],
         };

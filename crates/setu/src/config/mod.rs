@@ -149,6 +149,13 @@ pub struct AgentsSide {
     pub tcp: Option<SocketAddr>,
     /// Where the TLS listener binds; none by default.
     pub tls: Option<SocketAddr>,
+    /// Where the WebSocket listener in clear binds (RFC 7118), for a proxy in front that does TLS; none by default.
+    pub ws: Option<SocketAddr>,
+    /// Where the WebSocket listener under TLS binds, with the certificate below; none by default.
+    pub wss: Option<SocketAddr>,
+    /// The origins of pages whose WebSockets are taken, such as `https://agents.example.com`; empty takes all.
+    #[serde(default)]
+    pub websocket_origins: Vec<String>,
     /// The host name or address that phones and PBXs reach this side by.
     pub hostname: String,
     /// The digest realm that phones are challenged with.

@@ -57,11 +57,18 @@ fn sides(config: &Config, found: &mut Findings) {
             "remove the line for the default, or list \"sha-256\" or \"md5\"",
         );
     }
-    if agents.udp.is_none() && agents.tcp.is_none() && agents.tls.is_none() {
-        found.add("agents", "no listener", "add udp, tcp or tls with an address such as \"0.0.0.0:5060\"");
+    let listens = [agents.udp, agents.tcp, agents.tls, agents.ws, agents.wss];
+    if listens.iter().all(Option::is_none) {
+        found.add(
+            "agents",
+            "no listener",
+            "add udp, tcp, tls, ws or wss with an address such as \"0.0.0.0:5060\"",
+        );
     }
-    if agents.tls.is_some() && (agents.certificate.is_none() || agents.private_key.is_none()) {
-        found.add("agents.tls", "TLS needs a certificate", "add agents.certificate and agents.private_key");
+    for (setting, bind) in [("agents.tls", agents.tls), ("agents.wss", agents.wss)] {
+        if bind.is_some() && (agents.certificate.is_none() || agents.private_key.is_none()) {
+            found.add(setting, "TLS needs a certificate", "add agents.certificate and agents.private_key");
+        }
     }
 }
 

@@ -232,7 +232,7 @@ impl Shard {
                     ContactId(self.next_contact)
                 });
                 let agent = binding.account.clone();
-                let secure = binding.hop.transport == Transport::Tls;
+                let secure = binding.hop.transport.is_secure();
                 self.contacts.insert(contact, binding);
                 DeskChange::ContactUp { agent, contact, secure }
             }
@@ -339,7 +339,9 @@ fn trunk_uri(extension: &str, hop: &Hop) -> String {
     let port = hop.port.map(|p| format!(":{p}")).unwrap_or_default();
     let transport = match hop.transport {
         Transport::Udp => String::new(),
-        Transport::Tcp | Transport::Tls => format!(";transport={}", hop.transport.param()),
+        Transport::Tcp | Transport::Tls | Transport::Ws | Transport::Wss => {
+            format!(";transport={}", hop.transport.param())
+        }
     };
     format!("sip:{extension}@{host}{port}{transport}")
 }

@@ -143,7 +143,8 @@ impl Transports {
                 let remote = SocketAddr::new(ip, hop.port.unwrap_or(hop.transport.default_port()));
                 Some(self.udp_flow(remote))
             }
-            (Transport::Udp, Err(_)) => {
+            // Nobody dials a browser.
+            (Transport::Udp, Err(_)) | (Transport::Ws | Transport::Wss, _) => {
                 return turn.inputs.push_back(Input::SendFailed(transmit.token));
             }
             (Transport::Tcp | Transport::Tls, _) => {

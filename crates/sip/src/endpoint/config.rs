@@ -45,6 +45,10 @@ pub struct SideConfig {
     pub tcp: Option<u16>,
     /// The advertised port of TLS, if the side listens there.
     pub tls: Option<u16>,
+    /// The advertised port of WebSocket in clear, if the side listens there.
+    pub ws: Option<u16>,
+    /// The advertised port of WebSocket under TLS, if the side listens there.
+    pub wss: Option<u16>,
     /// The realm of our digest challenges.
     pub realm: String,
     /// The hashes our challenges offer and our answers are taken in. Some phones give up at the sight of one they do
@@ -59,6 +63,8 @@ impl SideConfig {
             Transport::Udp => self.udp,
             Transport::Tcp => self.tcp,
             Transport::Tls => self.tls,
+            Transport::Ws => self.ws,
+            Transport::Wss => self.wss,
         }
         .unwrap_or(transport.default_port())
     }

@@ -53,7 +53,9 @@ impl Endpoint {
         let port = hop.port.map(|port| format!(":{port}")).unwrap_or_default();
         let transport = match hop.transport {
             Transport::Udp => String::new(),
-            Transport::Tcp | Transport::Tls => format!(";transport={}", hop.transport.param()),
+            Transport::Tcp | Transport::Tls | Transport::Ws | Transport::Wss => {
+                format!(";transport={}", hop.transport.param())
+            }
         };
         let uri = format!("sip:{host}{port}{transport}");
         let ours = self.layer.config.side(hop.side).uri_host();

@@ -12,7 +12,7 @@ impl Layer {
         let (host, port) = (ours.uri_host(), ours.port(transport));
         match transport {
             Transport::Udp => format!("<sip:{user}{host}:{port}>"),
-            Transport::Tcp | Transport::Tls => {
+            Transport::Tcp | Transport::Tls | Transport::Ws | Transport::Wss => {
                 format!("<sip:{user}{host}:{port};transport={}>", transport.param())
             }
         }

@@ -55,7 +55,9 @@ impl Origin {
             let host = match arrival.transport {
                 // A certificate proves a name, not an address.
                 Transport::Tls => bare_host(&via.host.to_string()).to_owned(),
-                Transport::Tcp | Transport::Udp => arrival.remote.ip().to_string(),
+                Transport::Tcp | Transport::Udp | Transport::Ws | Transport::Wss => {
+                    arrival.remote.ip().to_string()
+                }
             };
             let port = Some(via.port.unwrap_or(arrival.transport.default_port()));
             let hop = Hop { side: arrival.side, transport: arrival.transport, host, port };

@@ -36,7 +36,9 @@ fn certificates(config: &Config, report: &mut Report) {
     let (meta, agents) = (&config.meta, &config.agents);
     let files = CertificateFiles { chain: meta.certificate.clone(), key: meta.private_key.clone() };
     certificate("meta.certificate", Side::Meta, &files, meta.extra_roots.as_deref(), &meta.hostname, report);
-    if let (Some(_), Some(chain), Some(key)) = (agents.tls, &agents.certificate, &agents.private_key) {
+    if let (Some(_), Some(chain), Some(key)) =
+        (agents.tls.or(agents.wss), &agents.certificate, &agents.private_key)
+    {
         let files = CertificateFiles { chain: chain.clone(), key: key.clone() };
         let roots = agents.extra_roots.as_deref();
         certificate("agents.certificate", Side::Agents, &files, roots, &agents.hostname, report);
@@ -115,7 +117,13 @@ const EXPIRES_SOON_DAYS: i64 = 14;
 
 fn listeners(config: &Config, report: &mut Report) {
     let agents = &config.agents;
-    let tcp = [("meta.bind", Some(config.meta.bind)), ("agents.tcp", agents.tcp), ("agents.tls", agents.tls)];
+    let tcp = [
+        ("meta.bind", Some(config.meta.bind)),
+        ("agents.tcp", agents.tcp),
+        ("agents.tls", agents.tls),
+        ("agents.ws", agents.ws),
+        ("agents.wss", agents.wss),
+    ];
     for (setting, address) in tcp.into_iter().chain([("http.bind", Some(config.http.bind))]) {
         if let Some(address) = address {
             bound(setting, address, TcpListener::bind(address).map(drop), report);

@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use setu_model::Side;
 
-use super::peer::{Bench, arrival, config, response, text_of, trunk_invite};
+use super::peer::{Bench, SDP, arrival, config, invite_request, response, text_of, trunk_invite};
 use crate::digest::{Algorithm, Challenge};
 use crate::endpoint::Event;
-use crate::{Arrival, BindingChange, Hop, Identity, Message, Method, Target, Transport, Vanished};
+use crate::{
+    Arrival, BindingChange, Hop, Identity, InviteRequest, Message, Method, Target, Transport, Vanished,
+};
 
 fn phone() -> Arrival {
     arrival(60, Transport::Tls, Side::Agents, "203.0.113.60:40000")
@@ -68,6 +70,46 @@ fn a_phone_registers_with_its_digest_and_is_reached_on_its_connection() {
     assert!(matches!(binding.target(), Target::FlowOr(flow, _) if flow == phone().flow));
     assert_eq!(bench.endpoint.bindings("alice"), [binding]);
     assert_eq!(bench.endpoint.bindings("bob"), []);
+}
+
+/// RFC 7118 section 7: a browser's Contact names no host there is.
+#[test]
+fn a_browser_is_called_and_hung_up_on_over_the_websocket_it_registered_on() {
+    let contact = "<sip:kq1v8e2r@df7jal23ls0d.invalid;transport=ws>";
+    for transport in [Transport::Wss, Transport::Ws] {
+        let mut bench = Bench::new();
+        let browser = arrival(61, transport, Side::Agents, "203.0.113.61:51000");
+        registered(&mut bench, &browser, &format!("Contact: {contact}\r\n"), 1);
+        let BindingChange::Appeared(binding) = change(&mut bench) else { panic!() };
+        let request = InviteRequest {
+            target: binding.target(),
+            request_uri: binding.contact.clone(),
+            ..invite_request()
+        };
+        let session = bench.endpoint.invite(request, bench.now).unwrap();
+        bench.drain();
+        let on_its_socket =
+            |target: &Target| matches!(target, Target::FlowOr(flow, _) if *flow == browser.flow);
+        let transmit = bench.next_transmit();
+        assert!(on_its_socket(&transmit.target), "{:?}", transmit.target);
+        let invite = transmit.message;
+        assert!(
+            text_of(&invite).starts_with("INVITE sip:kq1v8e2r@df7jal23ls0d.invalid;transport=ws SIP/2.0")
+        );
+        let via = invite.header("Via").unwrap().into_owned();
+        assert!(via.starts_with(&format!("SIP/2.0/{transport} ")), "{via}");
+        assert!(invite.header("Contact").unwrap().contains(";transport=ws>"));
+        bench.receive_message(&browser, response(&invite, 200, "b", &[("Contact", contact)], SDP));
+        let ack = bench.next_transmit();
+        assert!(
+            text_of(&ack.message).starts_with("ACK sip:kq1v8e2r@df7jal23ls0d.invalid;transport=ws SIP/2.0")
+        );
+        assert!(on_its_socket(&ack.target), "{:?}", ack.target);
+        bench.endpoint.hang_up(session, &[], bench.now).unwrap();
+        bench.drain();
+        let bye = bench.next_transmit();
+        assert!(text_of(&bye.message).starts_with("BYE ") && on_its_socket(&bye.target), "{:?}", bye.target);
+    }
 }
 
 #[test]
