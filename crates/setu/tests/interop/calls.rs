@@ -24,6 +24,16 @@ async fn asterisk_answers_a_users_call_with_pcmu_only() {
     user_calls_asterisk("ulaw", "PCMU").await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn asterisk_answers_a_users_call_with_pcma_only() {
+    user_calls_asterisk("alaw", "PCMA").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn asterisk_answers_a_users_call_with_g722_only() {
+    user_calls_asterisk("g722", "G722").await;
+}
+
 async fn user_calls_asterisk(allow: &str, codec: &str) {
     let ports = Ports::pick();
     let asterisk = Asterisk::start(&AsteriskSpec {
@@ -33,7 +43,8 @@ async fn user_calls_asterisk(allow: &str, codec: &str) {
         dtmf_mode: "rfc4733",
         tone_hz: AGENT_HZ,
     });
-    let (house, _bridge) = House::start(ports, &trunk(asterisk.port));
+    let codecs = "codecs = [\"opus\", \"g722\", \"pcmu\", \"pcma\"]\n";
+    let (house, _bridge) = House::start(ports, &format!("{}{codecs}", trunk(asterisk.port)));
     let edge = house.edge().await;
     let spec = CallSpec {
         cta_payload: Some("order 4711".to_owned()),

@@ -292,7 +292,7 @@ const ASTERISK_MODULES: &str = "res_pjproject res_sorcery_config res_sorcery_mem
     res_pjsip_endpoint_identifier_ip res_pjsip_endpoint_identifier_user res_pjsip_session res_pjsip_sdp_rtp \
     res_pjsip_caller_id res_pjsip_nat res_pjsip_rfc3326 res_pjsip_logger res_pjsip_header_funcs \
     res_pjsip_registrar res_pjsip_dtmf_info res_pjsip_diversion res_pjsip_acl res_pjsip_pubsub chan_pjsip res_rtp_asterisk res_srtp \
-    codec_opus_open_source codec_ulaw codec_alaw codec_resample format_wav format_pcm pbx_config app_dial \
+    codec_opus_open_source codec_ulaw codec_alaw codec_g722 codec_resample format_wav format_pcm pbx_config app_dial \
     app_playtones app_chanspy func_cut func_groupcount func_uri func_logic func_periodic_hook app_mixmonitor \
     app_echo app_verbose app_senddtmf func_channel func_callerid bridge_simple bridge_builtin_features \
     res_clioriginate app_stack";
