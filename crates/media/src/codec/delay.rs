@@ -74,18 +74,23 @@ impl Delay {
         if both.least > margin + FRAME_US + FRAME_US / 4 {
             return Advice::ShortenInSilence;
         }
-        if both.least < margin / 4 && both.most < MOST_US - FRAME_US {
+        if both.least < margin - FRAME_US / 2 && both.most < MOST_US - FRAME_US {
             return Advice::LengthenInSilence;
         }
         Advice::Keep
     }
 
     /// Notes that the delay grew or shrank by some microseconds.
-    pub(crate) fn moved(&mut self, by: i64, now: Instant) {
+    pub(crate) fn moved(&mut self, by: i64) {
         for stretch in [&mut self.older, &mut self.newer].into_iter().flatten() {
             stretch.least += by;
             stretch.most += by;
         }
+    }
+
+    /// Notes that advice was followed: the next waits until its effect is seen.
+    pub(crate) fn followed(&mut self, by: i64, now: Instant) {
+        self.moved(by);
         self.changed = Some(now);
     }
 

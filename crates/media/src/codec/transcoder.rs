@@ -194,20 +194,22 @@ impl Transcoder {
         let (frame, ready) = (self.frame, self.ready.len());
         let ticks_in = self.ticks_in;
         let Clock::Runs(beat) = &mut self.clock else { return };
-        if ahead < 0 && (beat.pause != Pause::No || beat.held > 0) && self.buffer.is_empty() {
+        let goes_back = ahead < 0 && (beat.pause != Pause::No || beat.held > 0) && self.buffer.is_empty();
+        if goes_back {
             // Nothing of the source was played past it: the pause ends a bit earlier than was thought.
             beat.cursor = timestamp;
-        } else if ahead + ticks.cast_signed() <= 0 && what == What::Audio {
-            totals.late += 1;
-            return;
         }
-        let ahead = i64::from(timestamp.wrapping_sub(beat.cursor).cast_signed());
-        let waits = ahead * FRAME_US / i64::from(ticks_in)
+        let waits = i64::from(timestamp.wrapping_sub(beat.cursor).cast_signed()) * FRAME_US
+            / i64::from(ticks_in)
             + i64::try_from(ready).unwrap_or(0) * FRAME_US / i64::try_from(frame).unwrap_or(1);
         let until = i64::try_from(beat.next.saturating_duration_since(at).as_micros()).unwrap_or(0);
         let behind = i64::try_from(at.saturating_duration_since(beat.next).as_micros()).unwrap_or(0);
         if what == What::Audio {
             self.delay.arrived(until - behind + waits, at);
+        }
+        if !goes_back && ahead + ticks.cast_signed() <= 0 && what == What::Audio {
+            totals.late += 1;
+            return;
         }
         if !self.buffer.add((sequence, timestamp, ticks), what, payload) {
             totals.late += 1;
@@ -273,6 +275,10 @@ impl Transcoder {
                 let hidden = beat.held.min(gap.cast_unsigned());
                 beat.cursor = beat.cursor.wrapping_add(hidden);
                 beat.held = 0;
+                self.delay.moved(-i64::from(hidden) * FRAME_US / i64::from(self.ticks_in));
+                if !follows {
+                    self.delay.lost(now);
+                }
                 self.clock = Clock::Runs(beat);
                 continue;
             }
@@ -364,7 +370,7 @@ impl Transcoder {
                 }
                 beat.held += ticks;
                 totals.concealed += 1;
-                self.delay.moved(FRAME_US, now);
+                self.delay.moved(FRAME_US);
                 self.decoder.conceal(most, &mut self.pcm);
                 self.ready = 0..most;
                 Frame::Sound
@@ -381,7 +387,7 @@ impl Transcoder {
             Advice::Shorten => {}
             Advice::ShortenInSilence if silent() => {}
             Advice::LengthenInSilence if silent() => {
-                self.delay.moved(FRAME_US, now);
+                self.delay.followed(FRAME_US, now);
                 totals.stretched += 1;
                 if let Clock::Runs(beat) = &mut self.clock {
                     beat.next += TICK;
@@ -394,7 +400,7 @@ impl Transcoder {
         if self.buffer.is_empty() && self.ready.is_empty() {
             return Shape::Once;
         }
-        self.delay.moved(-FRAME_US, now);
+        self.delay.followed(-FRAME_US, now);
         totals.shortened += 1;
         Shape::LeftOut
     }

@@ -1,0 +1,223 @@
+//! What coders keep: levels, the peer's bit rate, what was lost, and their own memory. Another Opus codec
+//! (`opus-pure`) stands at the other end.
+#![allow(clippy::unwrap_used, reason = "a panic is a failed test")]
+#![allow(unsafe_code, reason = "counting memory takes a global allocator")]
+
+mod support;
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::time::{Duration, Instant};
+
+use opus_pure::{Application, OpusDecoder, OpusEncoder};
+use setu_media::{AudioFormat, Coders, Job, Kind, LegSetup, OpusTarget, Packet, Plan, Way};
+use support::{AGENT, Call, G722, META, OPUS_META, PCMA, PCMU, agent_setup, measure, meta_setup, tone};
+
+thread_local!(static HELD: Cell<(i64, u64)> = const { Cell::new((0, 0)) });
+
+struct Counting;
+
+// SAFETY: every call goes to the system's allocator as it came.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        HELD.with(|it| it.set((it.get().0 + layout.size() as i64, it.get().1 + 1)));
+        // SAFETY: the caller keeps the contract, which is the same.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        HELD.with(|it| it.set((it.get().0 - layout.size() as i64, it.get().1)));
+        // SAFETY: the caller keeps the contract, which is the same.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// Coders with one way; `feed` hands them packets, `run` lets 20 ms pass.
+struct Lab {
+    coders: Coders,
+    way: Way,
+    now: Instant,
+    heard: Vec<Vec<u8>>,
+    keep: bool,
+}
+
+impl Lab {
+    #[expect(clippy::disallowed_methods, reason = "a test owns its clock")]
+    fn new(from: AudioFormat, to: AudioFormat) -> Self {
+        let way = Way { leg: META, generation: 1 };
+        let mut coders = Coders::new(4);
+        let now = Instant::now();
+        let plan = Plan { from, to, opus: OpusTarget::META, comfort_noise: false };
+        coders.handle(&Job::Open { way, plan }, now);
+        Self { coders, way, now, heard: Vec::new(), keep: true }
+    }
+
+    fn feed(&mut self, n: u32, step: u32, payload: &[u8]) {
+        let (sequence, timestamp) = (n as u16, n.wrapping_mul(step));
+        let packet = Packet { kind: Kind::Audio, ssrc: 7, sequence, timestamp, payload };
+        self.coders.handle(&Job::Packet { way: self.way, packet }, self.now);
+    }
+
+    fn run(&mut self) {
+        let until = self.now + Duration::from_millis(20);
+        while let Some(at) = self.coders.poll_timeout().filter(|at| *at <= until) {
+            let (heard, keep) = (&mut self.heard, self.keep);
+            self.coders.handle_timeout(at, |_, packet| {
+                if keep {
+                    heard.push(packet.payload.to_vec());
+                }
+            });
+        }
+        self.now = until;
+    }
+}
+
+fn opus_tone(n: usize, encoder: &mut OpusEncoder) -> Vec<u8> {
+    let mut packet = vec![0; 400];
+    let length = encoder.encode(&tone(1_000.0, 16_000.0, n * 320, 320), 320, &mut packet).unwrap();
+    packet.truncate(length);
+    packet
+}
+
+#[test]
+fn a_tone_of_minus_10_dbfs_stays_within_half_a_decibel_through_every_codec_and_back() {
+    for format in [PCMU, PCMA, G722] {
+        let mut there = Lab::new(OPUS_META, format);
+        let mut back = Lab::new(format, OPUS_META);
+        let mut encoder = OpusEncoder::new(16_000, 1, Application::Voip).unwrap();
+        encoder.bitrate_bps = 20_000;
+        for n in 0..150 {
+            there.feed(n, 960, &opus_tone(n as usize, &mut encoder));
+            there.run();
+            if let Some(payload) = there.heard.get(n as usize) {
+                back.feed(n, 160, payload);
+            }
+            back.run();
+        }
+        let mut decoder = OpusDecoder::new(16_000, 1).unwrap();
+        let mut pcm = vec![0.0; 320];
+        let mut all = Vec::new();
+        for packet in &back.heard {
+            decoder.decode(packet, 320, &mut pcm).unwrap();
+            all.extend_from_slice(&pcm);
+        }
+        let (hz, level) = measure(&all[all.len() / 3..], 16_000.0);
+        assert!((hz - 1_000.0).abs() < 5.0, "{format:?}: {hz} Hz");
+        assert!((level + 10.0).abs() < 0.5, "{format:?}: {level} dBFS");
+    }
+}
+
+#[test]
+fn a_lost_packet_is_recovered_from_the_one_behind_it_once_loss_is_reckoned_with() {
+    let mut lab = Lab::new(OPUS_META, PCMU);
+    let mut encoder = OpusEncoder::new(16_000, 1, Application::Voip).unwrap();
+    (encoder.bitrate_bps, encoder.use_inband_fec, encoder.packet_loss_perc) = (24_000, true, 20);
+    // Syllables: the delay moves in the silence between them.
+    for n in 0..1_500_u32 {
+        let speaks = n % 25 < 18;
+        let pcm = if speaks { tone(400.0, 16_000.0, n as usize * 320, 320) } else { vec![0.0; 320] };
+        let mut packet = [0; 400];
+        let length = encoder.encode(&pcm, 320, &mut packet).unwrap();
+        if n % 10 != 7 {
+            lab.feed(n, 960, &packet[..length]);
+        }
+        lab.run();
+    }
+    let totals = lab.coders.totals();
+    assert!(totals.recovered >= 60, "{totals:?}");
+    assert!(lab.heard.len().abs_diff(1_500) <= 15, "{}", lab.heard.len());
+}
+
+#[test]
+fn opus_stays_below_the_average_bit_rate_that_was_asked_for() {
+    let mut lab = Lab::new(PCMU, OPUS_META);
+    // Noise and tones in turn, which take all the bits there are.
+    let mut seed = 1_u32;
+    for n in 0..1_500_u32 {
+        let payload: Vec<u8> = (0..160)
+            .map(|_| {
+                seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                (seed >> 24) as u8 | 0x10
+            })
+            .collect();
+        lab.feed(n, 160, &payload);
+        lab.run();
+    }
+    let bits: Vec<usize> = lab.heard.iter().map(|packet| packet.len() * 8).collect();
+    for (seconds, most) in [(1, 21_000), (5, 20_400)] {
+        for window in bits.windows(50 * seconds) {
+            let rate = window.iter().sum::<usize>() / seconds;
+            assert!(rate <= most, "{rate} bit/s over {seconds} s");
+        }
+    }
+}
+
+#[test]
+fn packets_that_come_late_lengthen_the_delay_and_it_shrinks_again() {
+    let mut lab = Lab::new(PCMA, PCMU);
+    let silence = [0xd5; 160];
+    let mut late = Vec::new();
+    for n in 0..1_000_u32 {
+        // For four seconds every fifth packet comes three packets late.
+        if n < 200 && n % 5 == 2 {
+            late.push(n)
+        } else {
+            lab.feed(n, 160, &silence)
+        }
+        if let Some(at) = late.iter().position(|it| it + 3 == n) {
+            lab.feed(late.remove(at), 160, &silence);
+        }
+        lab.run();
+    }
+    let totals = lab.coders.totals();
+    assert!(totals.stretched + totals.concealed > 0, "{totals:?}");
+    assert!(totals.shortened > 0, "{totals:?}");
+    assert!(lab.heard.len().abs_diff(1_000) <= 3, "{}", lab.heard.len());
+}
+
+#[test]
+fn a_transcoded_call_takes_less_than_350_kb_and_no_allocation_for_a_packet() {
+    let before = HELD.with(Cell::get).0;
+    let mut to_agent = Lab::new(OPUS_META, PCMU);
+    let mut to_meta = Lab::new(PCMU, OPUS_META);
+    (to_agent.keep, to_meta.keep) = (false, false);
+    let held = HELD.with(Cell::get).0 - before;
+    let mut encoder = OpusEncoder::new(16_000, 1, Application::Voip).unwrap();
+    encoder.bitrate_bps = 20_000;
+    let packets: Vec<_> = (0..50).map(|n| opus_tone(n, &mut encoder)).collect();
+    let mut talk = |from: u32, to: u32| {
+        for n in from..to {
+            to_agent.feed(n, 960, &packets[n as usize % 50]);
+            to_agent.run();
+            to_meta.feed(n, 160, &[0x2a ^ n as u8; 160]);
+            to_meta.run();
+        }
+    };
+    let warm = HELD.with(Cell::get).0;
+    talk(0, 100);
+    let grown = HELD.with(Cell::get).0 - warm;
+    println!("a transcoded call: {held} bytes, and {grown} with its first packets");
+    assert!(held + grown <= 350_000, "{held} and {grown} bytes");
+    let allocations = HELD.with(Cell::get).1;
+    talk(100, 600);
+    assert_eq!(HELD.with(Cell::get).1, allocations, "allocated for a packet");
+}
+
+#[test]
+fn mu_law_and_a_law_are_bridged() {
+    let mut call = Call::answered(
+        LegSetup { audio: PCMA, ..meta_setup() },
+        LegSetup { audio: PCMU, dtmf: None, ..agent_setup() },
+    );
+    call.pass_ms(3);
+    for n in 0..20_u16 {
+        call.agent_says(n, u32::from(n) * 160, &[0x80; 160]);
+        call.pass_ms(20);
+    }
+    let last = call.meta.heard.last().unwrap();
+    assert_eq!((last.pt, &last.payload[..]), (8, &[0xaa; 160][..]));
+    assert_eq!(call.agent.leg, AGENT);
+}
