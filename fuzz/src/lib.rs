@@ -94,8 +94,8 @@ pub fn rtp(data: &[u8]) {
             let _ = packet;
         }
     }
-    for suite in [Suite::AesCm128HmacSha1_80, Suite::AesCm128HmacSha1_32, Suite::AeadAes128Gcm] {
-        let keying = [7; 30];
+    for suite in Suite::ALL {
+        let keying = [7; 44];
         let keying = &keying[..suite.key_len() + suite.salt_len()];
         let (Ok(mut sender), Ok(mut receiver)) =
             (Sender::from_keying(suite, keying), Receiver::from_keying(suite, keying))

@@ -281,17 +281,12 @@ impl Handshake {
         let suites = self.setup.suites.iter().copied();
         let suite = suites.into_iter().find(|suite| profile(*suite) == state.srtp_protection_profile());
         let suite = suite.ok_or(HandshakeFailed::NoSuite)?;
-        let (key, salt) = (suite.key_len(), suite.salt_len());
-        let material = state
-            .export_keying_material("EXTRACTOR-dtls_srtp", &[], 2 * (key + salt))
+        let exported = state
+            .export_keying_material("EXTRACTOR-dtls_srtp", &[], suite.exported_len())
             .map_err(|_| HandshakeFailed::Broken)?;
-        // Client's key, server's key, client's salt, server's salt (RFC 5764 section 4.2).
-        let part = |at: usize, len: usize| material.as_ref().get(at..at + len);
-        let joined = |key_at, salt_at| -> Option<Secret<Box<[u8]>>> {
-            Some(Secret::new([part(key_at, key)?, part(salt_at, salt)?].concat().into()))
-        };
-        let client = joined(0, 2 * key).ok_or(HandshakeFailed::Broken)?;
-        let server = joined(key, 2 * key + salt).ok_or(HandshakeFailed::Broken)?;
+        let exported = suite.split_exported(exported.as_ref()).map_err(|_| HandshakeFailed::Broken)?;
+        let secret = |keying: &[u8]| Secret::new(keying.into());
+        let (client, server) = (secret(&exported.client), secret(&exported.server));
         let (send, receive) = if self.setup.active { (client, server) } else { (server, client) };
         Ok(SrtpKeys { suite, send, receive })
     }
@@ -337,13 +332,9 @@ fn fits(fingerprints: &[[u8; 32]], certificate: &[u8]) -> bool {
     fingerprints.contains(&hash)
 }
 
-/// The name of a suite in a handshake (RFC 5764 section 4.1.2, RFC 7714 section 14.2).
-const fn profile(suite: Suite) -> Profile {
-    match suite {
-        Suite::AesCm128HmacSha1_80 => Profile::Srtp_Aes128_Cm_Hmac_Sha1_80,
-        Suite::AesCm128HmacSha1_32 => Profile::Srtp_Aes128_Cm_Hmac_Sha1_32,
-        Suite::AeadAes128Gcm => Profile::Srtp_Aead_Aes_128_Gcm,
-    }
+/// The library's word for a suite's protection profile.
+fn profile(suite: Suite) -> Profile {
+    Profile::from(suite.dtls_profile())
 }
 
 /// An alert before there are keys: anybody may have sent it, so nobody is believed (RFC 6347 section 4.1.2.7).

@@ -1,11 +1,11 @@
 //! AES in Galois/counter mode (RFC 7714).
 
-use ring::aead::{AES_128_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
+use ring::aead::{AES_128_GCM, AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use zeroize::Zeroizing;
 
 use crate::aes_cm::{INDEX, RTCP_CLEAR};
 use crate::key_derivation::{Label, Master};
-use crate::{SrtpError, bytes};
+use crate::{SrtpError, Suite, bytes};
 
 /// Length of the tag, in bytes.
 const TAG: usize = 16;
@@ -17,10 +17,10 @@ pub(crate) struct Gcm {
 }
 
 impl Gcm {
-    pub(crate) fn new(master: &Master) -> Result<Self, SrtpError> {
+    pub(crate) fn new(suite: Suite, master: &Master) -> Result<Self, SrtpError> {
         Ok(Self {
-            rtp: Keys::new(master, Label::RtpEncryption, Label::RtpSalt)?,
-            rtcp: Keys::new(master, Label::RtcpEncryption, Label::RtcpSalt)?,
+            rtp: Keys::new(suite, master, Label::RtpEncryption, Label::RtpSalt)?,
+            rtcp: Keys::new(suite, master, Label::RtcpEncryption, Label::RtcpSalt)?,
         })
     }
 
@@ -107,9 +107,12 @@ struct Keys {
 }
 
 impl Keys {
-    fn new(master: &Master, encryption: Label, salt: Label) -> Result<Self, SrtpError> {
-        let key = UnboundKey::new(&AES_128_GCM, &*master.derive::<16>(encryption))
-            .map_err(|_| SrtpError::KeyLength)?;
+    fn new(suite: Suite, master: &Master, encryption: Label, salt: Label) -> Result<Self, SrtpError> {
+        // As long as the master key; 32 bytes of key stream begin with what the shorter key is.
+        let key = master.derive::<32>(encryption);
+        let key = key.get(..suite.key_len()).ok_or(SrtpError::KeyLength)?;
+        let algorithm = if suite == Suite::AeadAes256Gcm { &AES_256_GCM } else { &AES_128_GCM };
+        let key = UnboundKey::new(algorithm, key).map_err(|_| SrtpError::KeyLength)?;
         Ok(Self { key: LessSafeKey::new(key), salt: master.derive(salt) })
     }
 
@@ -144,6 +147,7 @@ impl Keys {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ring::aead::Algorithm;
 
     fn hex(text: &str) -> Vec<u8> {
         let digits: Vec<u8> =
@@ -151,41 +155,72 @@ mod tests {
         digits.chunks(2).map(|pair| pair[0] << 4 | pair[1]).collect()
     }
 
-    /// The session key and salt of RFC 7714 sections 16 and 17.
-    fn keys() -> Keys {
-        let key = UnboundKey::new(&AES_128_GCM, &hex("000102030405060708090a0b0c0d0e0f")).unwrap();
+    /// The session keys and salt of RFC 7714 sections 16 and 17, of 128 or 256 bits.
+    fn keys(algorithm: &'static Algorithm) -> Keys {
+        let key: Vec<u8> = (0..algorithm.key_len()).map(|i| i as u8).collect();
+        let key = UnboundKey::new(algorithm, &key).unwrap();
         Keys { key: LessSafeKey::new(key), salt: Zeroizing::new(*b"Quid pro quo") }
     }
 
-    /// RFC 7714 section 16.1.1.
-    #[test]
-    fn rtp_is_sealed_as_the_standard_says() {
-        let gcm = Gcm { rtp: keys(), rtcp: keys() };
-        let mut packet = hex("8040f17b 8041f8d3 5501a0b2");
-        packet.extend(b"Gallia est omnis divisa in partes tres");
-        let len = packet.len();
-        packet.resize(len + TAG, 0);
-        gcm.seal_rtp(&mut packet, len, 12, 0x5501_a0b2, 0xf17b).unwrap();
-        let sealed = "8040f17b 8041f8d3 5501a0b2 f24de3a3 fb34de6c acba861c 9d7e4bca be633bd5 0d294e6f
-            42a5f47a 51c7d19b 36de3adf 8833899d 7f27beb1 6a9152cf 765ee439 0cce";
-        assert_eq!(packet, hex(sealed));
-        assert_eq!(gcm.open_rtp(&mut packet, 12, 0x5501_a0b2, 0xf17b), Ok(len));
-        assert!(packet[..len].ends_with(b"partes tres"));
+    fn gcm(algorithm: &'static Algorithm) -> Gcm {
+        Gcm { rtp: keys(algorithm), rtcp: keys(algorithm) }
     }
 
-    /// RFC 7714 section 17.1.
+    const RTP: &str = "8040f17b 8041f8d3 5501a0b2 47616c6c 69612065 7374206f 6d6e6973 20646976
+        69736120 696e2070 61727465 73207472 6573";
+
+    /// RFC 7714 sections 16.1.1 and 16.2.1.
+    #[test]
+    fn rtp_is_sealed_as_the_standard_says() {
+        for (algorithm, sealed) in [
+            (
+                &AES_128_GCM,
+                "8040f17b 8041f8d3 5501a0b2 f24de3a3 fb34de6c acba861c 9d7e4bca be633bd5 0d294e6f
+                42a5f47a 51c7d19b 36de3adf 8833899d 7f27beb1 6a9152cf 765ee439 0cce",
+            ),
+            (
+                &AES_256_GCM,
+                "8040f17b 8041f8d3 5501a0b2 32b1de78 a822fe12 ef9f78fa 332e33aa b1801238 9a58e2f3
+                b50b2a02 76ffae0f 1ba63799 b87b7aa3 db36dfff d6b0f9bb 7878d7a7 6c13",
+            ),
+        ] {
+            let gcm = gcm(algorithm);
+            let mut packet = hex(RTP);
+            let len = packet.len();
+            packet.resize(len + TAG, 0);
+            gcm.seal_rtp(&mut packet, len, 12, 0x5501_a0b2, 0xf17b).unwrap();
+            assert_eq!(packet, hex(sealed));
+            assert_eq!(gcm.open_rtp(&mut packet, 12, 0x5501_a0b2, 0xf17b), Ok(len));
+            assert_eq!(packet[..len], hex(RTP));
+        }
+    }
+
+    const RTCP: &str = "81c8000d 4d617273 4e545031 4e545032 52545020 0000042a 0000e930 4c756e61
+        deadbeef deadbeef deadbeef deadbeef deadbeef";
+
+    /// RFC 7714 sections 17.1 and 17.3.
     #[test]
     fn rtcp_is_sealed_as_the_standard_says() {
-        let gcm = Gcm { rtp: keys(), rtcp: keys() };
-        let plain = hex("81c8000d 4d617273 4e545031 4e545032 52545020 0000042a 0000e930 4c756e61
-            deadbeef deadbeef deadbeef deadbeef deadbeef");
-        let mut packet = plain.clone();
-        packet.resize(plain.len() + TAG + 4, 0);
-        gcm.seal_rtcp(&mut packet, plain.len(), 0x4d61_7273, 0x8000_05d4).unwrap();
-        let sealed = "81c8000d 4d617273 63e94885 dcdab67c a727d766 2f6b7e99 7ff5c0f7 6c06f32d
-            c676a5f1 730d6fda 4ce09b46 86303ded 0bb9275b c84aa458 96cf4d2f c5abf872 45d9eade 800005d4";
-        assert_eq!(packet, hex(sealed));
-        assert_eq!(gcm.open_rtcp(&mut packet, 0x4d61_7273, 0x8000_05d4), Ok(plain.len()));
-        assert_eq!(packet[..plain.len()], plain);
+        for (algorithm, sealed) in [
+            (
+                &AES_128_GCM,
+                "81c8000d 4d617273 63e94885 dcdab67c a727d766 2f6b7e99 7ff5c0f7 6c06f32d
+                c676a5f1 730d6fda 4ce09b46 86303ded 0bb9275b c84aa458 96cf4d2f c5abf872 45d9eade 800005d4",
+            ),
+            (
+                &AES_256_GCM,
+                "81c8000d 4d617273 d50ae4d1 f5ce5d30 4ba297e4 7d470c28 2c3ece5d bffe0a50
+                a2eaa5c1 110555be 8415f658 c61de047 6f1b6fad 1d1eb30c 4446839f 57ff6f6c b26ac3be 800005d4",
+            ),
+        ] {
+            let gcm = gcm(algorithm);
+            let mut packet = hex(RTCP);
+            let len = packet.len();
+            packet.resize(len + TAG + 4, 0);
+            gcm.seal_rtcp(&mut packet, len, 0x4d61_7273, 0x8000_05d4).unwrap();
+            assert_eq!(packet, hex(sealed));
+            assert_eq!(gcm.open_rtcp(&mut packet, 0x4d61_7273, 0x8000_05d4), Ok(len));
+            assert_eq!(packet[..len], hex(RTCP));
+        }
     }
 }

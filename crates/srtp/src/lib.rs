@@ -28,5 +28,5 @@ pub use error::SrtpError;
 pub use receiver::Receiver;
 pub use sender::Sender;
 pub use sources::{MAX_SOURCES, SourceIndex};
-pub use suite::{Suite, UnknownSuite};
+pub use suite::{ExportedKeying, Suite, UnknownSuite};
 pub use telephone_event::{TelephoneEvent, TelephoneEventError};

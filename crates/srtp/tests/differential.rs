@@ -16,6 +16,7 @@ fn theirs(suite: Suite) -> Context {
         Suite::AesCm128HmacSha1_80 => ProtectionProfile::Aes128CmHmacSha1_80,
         Suite::AesCm128HmacSha1_32 => ProtectionProfile::Aes128CmHmacSha1_32,
         Suite::AeadAes128Gcm => ProtectionProfile::AeadAes128Gcm,
+        Suite::AeadAes256Gcm => ProtectionProfile::AeadAes256Gcm,
     };
     let (key, salt) = keying(suite);
     let provider = rtc_srtp::crypto::default_provider().unwrap();

@@ -43,3 +43,23 @@ fn galois_packets_are_those_of_libsrtp() {
         "81c8000b cafebabe c98b8b5d f0392a55 852b6c21 ac8e7025 c52c6fbe a2b3b446 ea31123b a88ce61e 80000001",
     );
 }
+
+#[test]
+fn dtls_profiles_have_the_numbers_of_the_registry() {
+    assert_eq!(Suite::ALL.map(Suite::dtls_profile), [8, 7, 1, 2]);
+}
+
+/// RFC 5764 section 4.2: both keys stand before both salts, the client's first.
+#[test]
+fn exported_keys_are_the_clients_then_the_servers() {
+    for suite in Suite::ALL {
+        let (key, salt) = (suite.key_len(), suite.salt_len());
+        let parts = [(1, key), (2, key), (3, salt), (4, salt)];
+        let exported: Vec<u8> = parts.iter().flat_map(|(fill, len)| vec![*fill; *len]).collect();
+        let keying = suite.split_exported(&exported).unwrap();
+        assert_eq!(*keying.client, [vec![1; key], vec![3; salt]].concat());
+        assert_eq!(*keying.server, [vec![2; key], vec![4; salt]].concat());
+        assert!(suite.split_exported(&exported[1..]).is_err());
+        assert!(suite.split_exported(&[&exported[..], &[0]].concat()).is_err());
+    }
+}

@@ -133,6 +133,7 @@ pub(crate) fn context(suite: Suite, key: &Secret<Box<[u8]>>) -> Context {
         Suite::AesCm128HmacSha1_80 => ProtectionProfile::Aes128CmHmacSha1_80,
         Suite::AesCm128HmacSha1_32 => ProtectionProfile::Aes128CmHmacSha1_32,
         Suite::AeadAes128Gcm => ProtectionProfile::AeadAes128Gcm,
+        Suite::AeadAes256Gcm => ProtectionProfile::AeadAes256Gcm,
     };
     let (key, salt) = suite.split_keying(key.reveal()).unwrap();
     let provider = rtc_srtp::crypto::default_provider().unwrap();

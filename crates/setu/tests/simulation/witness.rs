@@ -52,7 +52,7 @@ fn read(suite: Suite, packet: &[u8]) -> Option<(Protocol, u32, i64)> {
         // SRTCP: the index stands before the tag, or last where the tag is part of the ciphertext (RFC 7714).
         let tag = match suite {
             Suite::AesCm128HmacSha1_80 | Suite::AesCm128HmacSha1_32 => 10,
-            Suite::AeadAes128Gcm => 0,
+            Suite::AeadAes128Gcm | Suite::AeadAes256Gcm => 0,
         };
         let index = word(packet.len().checked_sub(tag + 4)?)? & 0x7fff_ffff;
         return Some((Protocol::Rtcp, word(4)?, i64::from(index)));
