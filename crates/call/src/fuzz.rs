@@ -187,6 +187,7 @@ impl<'a> Player<'a> {
             3 => MediaEvent::Opened { leg, local: address(9) },
             4 => MediaEvent::Key { leg, digit: '#'.into(), duration_ms: 80 },
             7 => MediaEvent::Played { leg },
+            8 => MediaEvent::Quality { leg, quality: Box::default() },
             5 => return self.tell(failed(call)),
             6 => return self.tell(finished(call)),
             _ => MediaEvent::FirstPacket { leg },

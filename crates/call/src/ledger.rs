@@ -1,8 +1,11 @@
 //! The one record each call leaves.
 
-use setu_model::{AnsweredBy, Cause, Cdr, Direction, EndedBy, LegRecord, Milestone, Now, Termination};
+use setu_model::{
+    AnsweredBy, CallQuality, Cause, Cdr, Direction, EndedBy, LegRecord, Milestone, Now, Side, Termination,
+};
 
 use crate::call::{Call, Party, Phase, Recording};
+use crate::verdict;
 
 impl Call {
     /// Makes the record of a call that is over.
@@ -21,6 +24,7 @@ impl Call {
             media: quality(index),
         });
         let legs = legs.collect();
+        let quality = self.quality();
         let termination = match self.phase {
             Phase::Ending { termination, .. } => termination,
             // Only calls that are ending are done.
@@ -49,10 +53,24 @@ impl Call {
             agent,
             termination,
             legs,
+            quality,
             timeline: self.timeline,
             digits: self.digits,
             recording,
         }
+    }
+
+    /// How the call sounded; none if both sides were never joined.
+    pub(crate) fn quality(&self) -> Option<CallQuality> {
+        self.timeline.first(Milestone::Bridged)?;
+        let customer = self.media.quality_of(Side::Meta)?;
+        let agent = self.media.quality_of(Side::Agents)?;
+        Some(verdict::judge(customer, agent, self.g711()))
+    }
+
+    /// Whether one of the two legs that talked has G.711, which the whole way is worth no more than.
+    fn g711(&self) -> bool {
+        self.legs.iter().any(|leg| leg.agreed.is_some_and(|(codec, _)| codec.starts_with("PCM")))
     }
 
     fn answered_by(&self) -> Option<AnsweredBy> {

@@ -25,6 +25,7 @@ mod refusal;
 mod reoffer;
 mod ring;
 mod switchboard;
+mod verdict;
 mod watch;
 
 pub use call::Timer;

@@ -81,6 +81,21 @@ impl CallMedia {
         }
     }
 
+    /// Keeps what a leg's media looked like last.
+    pub(crate) fn note_quality(&mut self, leg: LegId, quality: MediaQuality) {
+        match self.quality.iter_mut().find(|(known, _)| *known == leg) {
+            Some((_, known)) => *known = quality,
+            None if leg.index <= CALLED_MEDIA => self.quality.push((leg, quality)),
+            None => {}
+        }
+    }
+
+    /// What the media of one side looked like last.
+    pub(crate) fn quality_of(&self, side: Side) -> Option<&MediaQuality> {
+        let leg = if self.originator.side == side { &self.originator } else { &self.called };
+        self.quality.iter().find(|(known, _)| *known == leg.id).map(|(_, quality)| quality)
+    }
+
     /// Asks for both ports.
     pub(crate) fn open(&mut self, ctx: &mut Context<'_>) {
         self.plane = Plane::Open;

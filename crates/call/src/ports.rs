@@ -475,6 +475,13 @@ pub enum MediaEvent {
         /// How long, in milliseconds.
         duration_ms: u32,
     },
+    /// What a leg's media looked like so far; comes every few seconds.
+    Quality {
+        /// The media leg.
+        leg: LegId,
+        /// Since its beginning.
+        quality: Box<MediaQuality>,
+    },
     /// An announcement was heard to its end, or there is none.
     Played {
         /// The media leg.

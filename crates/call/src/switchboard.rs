@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Instant;
 
-use setu_model::{CallId, Cause, Direction, EndedBy, Entropy, Milestone, Now, Termination};
+use setu_model::{CallId, CallQuality, Cause, Direction, EndedBy, Entropy, Milestone, Now, Termination};
 
 use crate::call::{Call, Context, Phase, Timer};
 use crate::config::CallConfig;
@@ -116,6 +116,11 @@ impl Switchboard {
         for id in due {
             self.with(id, now, Call::handle_timeout);
         }
+    }
+
+    /// Returns how a live call sounds so far; none if there is no such call or both sides are not joined.
+    pub fn quality(&self, call: CallId) -> Option<CallQuality> {
+        self.calls.get(&call).and_then(Call::quality)
     }
 
     /// Takes the next thing the caller must do.
@@ -312,10 +317,14 @@ impl Call {
                     self.announced(ctx, |_| true);
                 }
             }
+            MediaEvent::Quality { leg, quality } => self.media.note_quality(leg, *quality),
             MediaEvent::Closed { quality, .. } => {
                 let unasked = self.media.plane == Plane::Open;
                 self.media.plane = Plane::Closed;
-                self.media.quality = quality;
+                // A worker that died told nothing: what it told before is better than that.
+                for (leg, quality) in quality {
+                    self.media.note_quality(leg, quality);
+                }
                 if unasked {
                     let end = Termination::new(Cause::Fault, EndedBy::Bridge)
                         .with_detail("the media worker is gone");
@@ -354,6 +363,7 @@ const fn call_of(event: &MediaEvent) -> CallId {
         | MediaEvent::FirstPacket { leg }
         | MediaEvent::Silent { leg }
         | MediaEvent::Played { leg }
+        | MediaEvent::Quality { leg, .. }
         | MediaEvent::Key { leg, .. } => leg.call,
         MediaEvent::Closed { call, .. } => *call,
     }

@@ -1,6 +1,6 @@
 use prometheus_client::encoding::EncodeLabelSet;
 use serde::Serialize;
-use setu_model::{Cause, Direction, Side};
+use setu_model::{Cause, Direction, Hop, Side};
 
 /// The transport of a SIP message, as a metric label. The HTTP side knows no SIP, so it has words of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -139,6 +139,17 @@ pub(crate) struct ByFate {
 impl ByFate {
     pub(crate) const fn new(fate: Fate) -> Self {
         Self { fate: fate.word() }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct ByHop {
+    hop: &'static str,
+}
+
+impl ByHop {
+    pub(crate) const fn new(hop: Hop) -> Self {
+        Self { hop: hop.word() }
     }
 }
 

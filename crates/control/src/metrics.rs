@@ -8,10 +8,11 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
-use setu_model::{Cause, Direction, Side};
+use setu_model::{Cause, Direction, Hop, MediaQuality, Side};
 
 use crate::labels::{
-    Bound, ByCause, ByDirection, ByEvent, ByFate, ByMessage, BySide, DIRECTIONS, Fate, SIDES, Transport,
+    Bound, ByCause, ByDirection, ByEvent, ByFate, ByHop, ByMessage, BySide, DIRECTIONS, Fate, SIDES,
+    Transport,
 };
 
 /// Everything the bridge counts, under names that begin with `setu_`.
@@ -35,6 +36,8 @@ pub struct Metrics {
     registrations: Gauge,
     media_packets: Family<ByFate, Counter>,
     media_legs: Gauge,
+    media_mos: Family<ByHop, Histogram, fn() -> Histogram>,
+    call_faults: Family<ByHop, Counter>,
     recordings_active: Gauge,
     recordings_failed: Counter,
     recording_bytes: Counter,
@@ -65,6 +68,8 @@ impl Metrics {
             registrations: Gauge::default(),
             media_packets: Family::default(),
             media_legs: Gauge::default(),
+            media_mos: Family::new_with_constructor(|| Histogram::new(MOS)),
+            call_faults: Family::default(),
             recordings_active: Gauge::default(),
             recordings_failed: Counter::default(),
             recording_bytes: Counter::default(),
@@ -145,6 +150,24 @@ impl Metrics {
     /// Sets how many media legs, each with a port of its own, are open.
     pub fn media_legs(&self, legs: u64) {
         self.media_legs.set(signed(legs));
+    }
+
+    /// Notes what a live leg sounds like, both ways; told every few seconds.
+    pub fn media_quality(&self, side: Side, quality: &MediaQuality) {
+        let (up, down) = match side {
+            Side::Meta => (Hop::CustomerUplink, Hop::CustomerDownlink),
+            Side::Agents => (Hop::AgentUplink, Hop::AgentDownlink),
+        };
+        for (hop, mos) in [(up, quality.mos_received), (down, quality.mos_sent)] {
+            if let Some(mos) = mos {
+                self.media_mos.get_or_create(&ByHop::new(hop)).observe(mos.value());
+            }
+        }
+    }
+
+    /// Counts a call that somebody was not satisfied with, by the hop at fault.
+    pub fn call_fault(&self, hop: Hop) {
+        self.call_faults.get_or_create(&ByHop::new(hop)).inc();
     }
 
     /// Sets how many calls are being recorded.
@@ -239,6 +262,16 @@ impl Metrics {
         let to = &mut self.registry;
         to.register("media_packets", "Media packets, by what became of them", self.media_packets.clone());
         to.register("media_legs", "Media legs that are open, each with its port", self.media_legs.clone());
+        to.register(
+            "media_mos",
+            "Mean opinion scores of live legs by the E-model, every few seconds, since each leg began",
+            self.media_mos.clone(),
+        );
+        to.register(
+            "call_faults",
+            "Calls that somebody was not satisfied with, by the hop at fault",
+            self.call_faults.clone(),
+        );
         to.register("recordings_active", "Calls being recorded", self.recordings_active.clone());
         to.register("recordings_failed", "Recordings that could not be kept", self.recordings_failed.clone());
         to.register("recording_bytes", "Bytes of complete recordings", self.recording_bytes.clone());
@@ -256,6 +289,9 @@ impl Metrics {
             for cause in Cause::ALL {
                 drop(self.calls.get_or_create(&ByCause::new(direction, cause)));
             }
+        }
+        for hop in Hop::ALL {
+            drop(self.call_faults.get_or_create(&ByHop::new(hop)));
         }
         for fate in Fate::ALL {
             drop(self.media_packets.get_or_create(&ByFate::new(fate)));
@@ -300,6 +336,9 @@ fn seconds(ms: u64) -> f64 {
 
 /// From a twin on the same machine to a ring time of a minute and a half.
 const SETUP_SECONDS: [f64; 12] = [0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 90.0];
+
+/// Bounds of the scores: annoying, poor, fair, satisfied, very satisfied (ITU-T G.109).
+const MOS: [f64; 7] = [1.5, 2.0, 2.6, 3.1, 3.6, 4.0, 4.3];
 
 /// Around the target of 100 ms after the answer.
 const FIRST_AUDIO_SECONDS: [f64; 10] = [0.01, 0.02, 0.04, 0.06, 0.1, 0.15, 0.25, 0.5, 1.0, 5.0];

@@ -38,6 +38,8 @@ pub struct Sent {
     pub datagrams: u64,
     /// Their bytes in all.
     pub bytes: u64,
+    /// Events.
+    pub events: u64,
 }
 
 impl RelayHop {
@@ -126,7 +128,9 @@ impl Sink for Sent {
 
     fn handshake(&mut self, _: LegId, _: HandshakeInput) {}
 
-    fn event(&mut self, _: Event) {}
+    fn event(&mut self, _: Event) {
+        self.events += 1;
+    }
 }
 
 fn setup(leg: LegId, side: Side, profile: MediaProfile, suite: Suite) -> LegSetup {

@@ -6,6 +6,7 @@ use setu_srtp::rtcp::{Compound, NtpTime, Packet, ReportBlock};
 use setu_srtp::rtp::Header;
 
 use crate::reception::{Extended, Reception};
+use crate::sound::Sound;
 use crate::telephone::KeyWatch;
 use crate::{AudioFormat, Direction, Dtmf, MediaProfile};
 
@@ -23,6 +24,18 @@ pub(crate) struct Inbound {
     pub(crate) round_trip_us: Option<u64>,
     /// What the peer last reported as lost of our stream, in 1/256.
     pub(crate) lost_there: Option<u8>,
+    /// What the peer last told of our stream.
+    pub(crate) remote: Option<Remote>,
+    pub(crate) sound: Sound,
+}
+
+/// How our stream arrives at the peer, by its last report.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Remote {
+    /// Packets lost since the beginning; negative where duplicates came.
+    pub(crate) lost: i32,
+    /// In ticks of our stream's clock.
+    pub(crate) jitter: u32,
 }
 
 /// Whether the peer is heard of.
@@ -104,6 +117,7 @@ impl Inbound {
             for report in reports.filter(|report| report.ssrc == ssrc) {
                 self.round_trip_us = report.round_trip_us(ntp).or(self.round_trip_us);
                 self.lost_there = Some(report.fraction_lost);
+                self.remote = Some(Remote { lost: report.cumulative_lost, jitter: report.jitter });
             }
         }
     }

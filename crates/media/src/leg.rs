@@ -7,7 +7,7 @@ use std::time::Instant;
 use setu_model::{LegId, MediaQuality, Now, Side};
 use setu_srtp::rtcp::{Compound, NtpTime};
 use setu_srtp::rtp::{HEADER_LEN, Header};
-use setu_srtp::{TelephoneEvent, rtcp};
+use setu_srtp::{SrtpError, TelephoneEvent, rtcp};
 
 use crate::address::Address;
 use crate::feed::Feed;
@@ -16,6 +16,7 @@ use crate::inbound::{Inbound, Meaning};
 use crate::keys::KeySender;
 use crate::outbound::{self, Outbound, Parting};
 use crate::path::Path;
+use crate::quality;
 use crate::reception::Extended;
 use crate::telephone::{Clocks, Key, KeyNews};
 use crate::{
@@ -300,7 +301,13 @@ impl Leg {
         sink: &mut impl Sink,
     ) -> Option<Taken> {
         let agreed = self.agreed.as_mut().filter(|agreed| agreed.address.admits(from, Channel::Rtp))?;
-        let plain = agreed.guard.open_rtp(buffer.get_mut(..len)?).ok()?;
+        let plain = match agreed.guard.open_rtp(buffer.get_mut(..len)?) {
+            Ok(plain) => plain,
+            Err(error) => {
+                self.inbound.reception.duplicated += u64::from(error == SrtpError::Replayed);
+                return None;
+            }
+        };
         let packet = buffer.get(..plain)?;
         let header = Header::parse(packet).ok()?;
         let payload = header.payload_range(packet).ok()?;
@@ -309,6 +316,9 @@ impl Leg {
         agreed.address.learn(from, Channel::Rtp, extended.newest);
         if first {
             sink.event(Event::FirstPacket { leg: self.id });
+        }
+        if meaning == Meaning::Audio {
+            self.inbound.sound.take(packet.get(payload.clone())?, agreed.setup.audio, now);
         }
         Some(Taken { header, meaning, extended, at: payload.start, len: payload.len() })
     }
@@ -457,6 +467,7 @@ impl Leg {
         self.started?;
         if due(agreed.outbound.report_due()).is_some() {
             self.report(false, clock, now, sink);
+            sink.event(Event::Quality { leg: self.id, side: self.side, quality: Box::new(self.quality()) });
         }
         let comfort = due(self.comfort_due())?;
         let agreed = self.agreed.as_mut()?;
@@ -502,23 +513,35 @@ impl Leg {
         }
     }
 
-    /// Returns the leg's counters.
+    /// Returns what the leg's media looked like so far.
     pub(crate) fn quality(&self) -> MediaQuality {
         let since_start = |at: Option<Instant>| {
             let passed = at?.saturating_duration_since(self.asked?);
             u64::try_from(passed.as_millis()).ok()
         };
-        let outbound = self.agreed.as_ref().map(|agreed| &agreed.outbound);
-        MediaQuality {
-            received_packets: self.inbound.reception.packets,
-            sent_packets: outbound.map_or(0, |outbound| outbound.packets),
-            lost_packets: self.inbound.reception.lost(),
-            rejected_packets: self.inbound.rejected,
-            jitter_us: self.inbound.reception.jitter_us(),
-            round_trip_us: self.inbound.round_trip_us,
-            first_sent_ms: since_start(outbound.and_then(|outbound| outbound.first_sent)),
-            first_received_ms: since_start(self.inbound.first_packet),
-        }
+        let agreed = self.agreed.as_ref();
+        let outbound = agreed.map(|agreed| &agreed.outbound);
+        quality::with_scores(
+            MediaQuality {
+                received_packets: self.inbound.reception.packets,
+                sent_packets: outbound.map_or(0, |outbound| outbound.packets),
+                lost_packets: self.inbound.reception.lost(),
+                rejected_packets: self.inbound.rejected,
+                reordered_packets: self.inbound.reception.reordered,
+                duplicated_packets: self.inbound.reception.duplicated,
+                jitter_us: self.inbound.reception.jitter_us(),
+                round_trip_us: self.inbound.round_trip_us,
+                first_sent_ms: since_start(outbound.and_then(|outbound| outbound.first_sent)),
+                first_received_ms: since_start(self.inbound.first_packet),
+                first_audio_ms: since_start(self.inbound.sound.first),
+                quiet_percent: self.inbound.sound.quiet_percent(),
+                clipped_permille: self.inbound.sound.clipped_permille(),
+                late_packets: outbound.map_or(0, |outbound| outbound.late),
+                ..MediaQuality::default()
+            },
+            &self.inbound,
+            agreed,
+        )
     }
 }
 

@@ -21,10 +21,12 @@ mod outbound;
 mod path;
 mod port;
 mod profile;
+mod quality;
 mod reception;
 mod relay;
 mod repack;
 mod setup;
+mod sound;
 mod stream;
 mod telephone;
 

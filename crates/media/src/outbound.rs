@@ -17,6 +17,8 @@ pub(crate) struct Outbound {
     pub(crate) stream: Stream,
     pub(crate) packets: u64,
     octets: u64,
+    /// Frames of our own that left more than [`LATE`] after their time.
+    pub(crate) late: u64,
     pub(crate) first_sent: Option<Instant>,
     /// When the next comfort frame is due, while no source runs.
     comfort_at: Option<Instant>,
@@ -40,6 +42,7 @@ impl Outbound {
             stream: Stream::new(setup.sequence, setup.timestamp, setup.audio.step()),
             packets: 0,
             octets: 0,
+            late: 0,
             first_sent: None,
             comfort_at: None,
             report_at: None,
@@ -92,7 +95,9 @@ impl Outbound {
 
     /// Takes the numbers of a comfort frame that is due.
     pub(crate) fn comfort(&mut self, audio: AudioFormat, due: Instant, now: Instant) -> Parting {
-        let late = now.saturating_duration_since(due) > TICK * MOST_LATE;
+        let behind = now.saturating_duration_since(due);
+        self.late += u64::from(behind > LATE && self.packets > 0);
+        let late = behind > TICK * MOST_LATE;
         self.comfort_at = Some(if late { now } else { due } + TICK);
         let marker = self.packets == 0;
         Parting { payload_type: audio.send_pt(), marker, stamp: self.stream.own(now) }
@@ -198,6 +203,9 @@ fn cname(ssrc: u32) -> [u8; 8] {
 const fn low_32(count: u64) -> u32 {
     count as u32
 }
+
+/// A frame later than this may come too late for a jitter buffer.
+const LATE: Duration = Duration::from_millis(40);
 
 /// A timer later than this many packet times starts a new beat rather than hurrying after the old one.
 const MOST_LATE: u32 = 5;

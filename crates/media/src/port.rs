@@ -157,6 +157,15 @@ pub enum Event {
         /// How long the key was held, in milliseconds.
         duration_ms: u32,
     },
+    /// What the leg's media looked like so far; told with each RTCP report.
+    Quality {
+        /// The leg.
+        leg: LegId,
+        /// Toward whom it is.
+        side: Side,
+        /// Since its beginning.
+        quality: Box<MediaQuality>,
+    },
     /// A [`Play::Once`] was heard to its end.
     Played {
         /// The leg.

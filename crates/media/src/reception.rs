@@ -9,6 +9,10 @@ pub(crate) struct Reception {
     /// Of streams that ended with a change of SSRC.
     lost_before: u64,
     pub(crate) packets: u64,
+    /// Stretches of lost packets, those that came late after all included.
+    gaps: u64,
+    pub(crate) reordered: u64,
+    pub(crate) duplicated: u64,
 }
 
 /// One SSRC's statistics.
@@ -26,12 +30,24 @@ struct Incoming {
     timestamp_wire: u32,
     timestamp: u64,
     received: u64,
+    /// Which of the 64 packets up to the newest came.
+    seen: u64,
+    duplicated: u64,
     /// Arrival of the newest packet by time stamp, for jitter.
     at: Instant,
     /// Jitter in ticks, times 16 (RFC 3550 appendix A.8).
     jitter_q4: u64,
     /// `expected` and `received` at the last report.
     reported: (u64, u64),
+}
+
+/// How a packet follows those before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Order {
+    Next,
+    AfterGap,
+    Late,
+    Again,
 }
 
 /// Numbers of a received packet, extended over wraps.
@@ -69,7 +85,14 @@ impl Reception {
     ) -> Extended {
         self.packets += 1;
         if let Some(stream) = self.stream.as_mut().filter(|s| s.ssrc == ssrc && s.clock == clock) {
-            return stream.take(sequence, timestamp, audio, now);
+            let (extended, order) = stream.take(sequence, timestamp, audio, now);
+            match order {
+                Order::Next => {}
+                Order::AfterGap => self.gaps += 1,
+                Order::Late => self.reordered += 1,
+                Order::Again => self.duplicated += 1,
+            }
+            return extended;
         }
         self.lost_before = self.lost();
         // One wrap ahead, so that a packet older than the first one has numbers too. A peer that changes its SSRC
@@ -88,6 +111,8 @@ impl Reception {
             timestamp_wire: timestamp,
             timestamp: extended,
             received: 1,
+            seen: 1,
+            duplicated: 0,
             at: now,
             jitter_q4: 0,
             reported: (0, 0),
@@ -97,7 +122,21 @@ impl Reception {
 
     /// Returns the packets that never came.
     pub(crate) fn lost(&self) -> u64 {
-        self.lost_before + self.stream.as_ref().map_or(0, |s| s.expected().saturating_sub(s.received))
+        self.lost_before
+            + self.stream.as_ref().map_or(0, |s| s.expected().saturating_sub(s.received - s.duplicated))
+    }
+
+    /// Returns the share of packets that never came, 0 to 1.
+    pub(crate) fn loss(&self) -> f64 {
+        let lost = self.lost() as f64;
+        lost / (lost + self.packets as f64).max(1.0)
+    }
+
+    /// Returns how much longer stretches of lost packets are than random loss would make them, at least 1 (BurstR of
+    /// ITU-T G.107: the mean burst over that of random loss, 1 / (1 - loss)).
+    pub(crate) fn burst_ratio(&self) -> f64 {
+        let mean = self.lost() as f64 / (self.gaps as f64).max(1.0);
+        (mean * (1.0 - self.loss())).max(1.0)
     }
 
     /// Returns the interarrival jitter in microseconds.
@@ -112,7 +151,7 @@ impl Reception {
 }
 
 impl Incoming {
-    fn take(&mut self, sequence: u16, timestamp: u32, audio: bool, now: Instant) -> Extended {
+    fn take(&mut self, sequence: u16, timestamp: u32, audio: bool, now: Instant) -> (Extended, Order) {
         let ahead = i64::from(sequence.wrapping_sub(self.highest_wire).cast_signed());
         let ticks = i64::from(timestamp.wrapping_sub(self.timestamp_wire).cast_signed());
         self.received += 1;
@@ -121,6 +160,7 @@ impl Incoming {
             timestamp: self.timestamp.saturating_add_signed(ticks),
             newest: ahead > 0,
         };
+        let order = self.note(ahead);
         if ahead > 0 {
             (self.highest_wire, self.highest) = (sequence, extended.sequence);
             if audio {
@@ -130,7 +170,22 @@ impl Incoming {
                 self.at = now;
             }
         }
-        extended
+        (extended, order)
+    }
+
+    /// Notes which packet came, by its distance from the newest.
+    fn note(&mut self, ahead: i64) -> Order {
+        if ahead > 0 {
+            self.seen = u32::try_from(ahead).ok().and_then(|by| self.seen.checked_shl(by)).unwrap_or(0) | 1;
+            return if ahead == 1 { Order::Next } else { Order::AfterGap };
+        }
+        let bit = u32::try_from(-ahead).ok().and_then(|behind| 1_u64.checked_shl(behind)).unwrap_or(0);
+        if self.seen & bit != 0 {
+            self.duplicated += 1;
+            return Order::Again;
+        }
+        self.seen |= bit;
+        Order::Late
     }
 
     /// RFC 3550 appendix A.8: the difference of spacing in arrival and in time stamps, smoothed over 16.
@@ -194,6 +249,20 @@ mod tests {
         feed(&mut reception, [(12, 81)]);
         assert_eq!(reception.lost(), 1);
         assert_eq!(reception.packets, 4);
+    }
+
+    #[test]
+    fn order_and_bursts_are_told_apart() {
+        let mut reception = Reception::default();
+        feed(&mut reception, [(10, 0), (12, 20), (11, 21), (12, 22), (11, 23), (13, 60)]);
+        assert_eq!((reception.reordered, reception.duplicated, reception.lost()), (1, 2, 0));
+        let mut random = Reception::default();
+        feed(&mut random, (0..1_000).filter(|n| n % 10 != 3).map(|n| (n, u64::from(n) * 20)));
+        assert!((random.loss() - 0.1).abs() < 0.002);
+        assert_eq!(random.burst_ratio(), 1.0);
+        let mut bursts = Reception::default();
+        feed(&mut bursts, (0..1_000).filter(|n| n % 50 < 45).map(|n| (n, u64::from(n) * 20)));
+        assert!((4.3..4.7).contains(&bursts.burst_ratio()), "five in a row: {}", bursts.burst_ratio());
     }
 
     #[test]

@@ -21,6 +21,8 @@ pub(crate) struct Stream {
     highest: Stamp,
     /// Which of the 128 numbers up to the highest were given.
     given: u128,
+    /// One before the first number.
+    first: u64,
     started: bool,
     /// `None` before the first packet.
     time_line: Option<TimeLine>,
@@ -84,6 +86,7 @@ impl Stream {
                 timestamp: base.timestamp + u64::from(timestamp) - u64::from(step),
             },
             given: 0,
+            first: base.sequence + u64::from(sequence) - 1,
             started: false,
             time_line: None,
             run: None,
@@ -180,6 +183,11 @@ impl Stream {
     /// Ends the run of a source; returns when its newest packet came, if one ran. What comes next is a switch.
     pub(crate) fn end_run(&mut self) -> Option<Instant> {
         self.run.take().map(|run| run.at)
+    }
+
+    /// Returns how many numbers lie between the first and the newest, both included.
+    pub(crate) const fn spread(&self) -> u64 {
+        self.highest.sequence - self.first
     }
 
     /// Returns when the running source counts as silent; `None` if none runs.

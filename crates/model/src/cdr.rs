@@ -1,6 +1,6 @@
 use serde::{Deserialize, Serialize};
 
-use crate::{CallFacts, CallId, Direction, Ingress, Pii, Side, Termination, Wall};
+use crate::{CallFacts, CallId, CallQuality, Direction, Ingress, Mos, Pii, Side, Termination, Wall};
 
 /// The record of one call: written exactly once, when the last leg has confirmed its end.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,6 +32,9 @@ pub struct Cdr {
     pub termination: Termination,
     /// Every leg, the originator's first.
     pub legs: Vec<LegRecord>,
+    /// How it sounded, and the hop at fault; null if both sides were never joined.
+    #[serde(default)]
+    pub quality: Option<CallQuality>,
     /// Everything that happened, in order.
     pub timeline: Timeline,
     /// The keys that were pressed, in order, at most [`Cdr::MOST_DIGITS`].
@@ -84,7 +87,8 @@ pub struct LegRecord {
     pub media: Option<MediaQuality>,
 }
 
-/// Counters of one leg's media.
+/// What one leg's media looked like. *Received* is what came from the peer, *sent* what went to it, as far as the peer's
+/// RTCP reports tell.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MediaQuality {
     /// Packets taken from the peer, after authentication.
@@ -95,6 +99,15 @@ pub struct MediaQuality {
     pub lost_packets: u64,
     /// Packets dropped: failed authentication, replays, malformed, from a wrong address.
     pub rejected_packets: u64,
+    /// Packets that came after a later one.
+    #[serde(default)]
+    pub reordered_packets: u64,
+    /// Packets that came more than once.
+    #[serde(default)]
+    pub duplicated_packets: u64,
+    /// How much longer bursts of losses were than by chance, in percent: 100 for random loss (BurstR, ITU-T G.107).
+    #[serde(default)]
+    pub burst_ratio_percent: u32,
     /// Interarrival jitter in microseconds (RFC 3550 section 6.4.1).
     pub jitter_us: u64,
     /// Round-trip time in microseconds from RTCP; null without reports.
@@ -103,6 +116,35 @@ pub struct MediaQuality {
     pub first_sent_ms: Option<u64>,
     /// From the answer to the first packet taken from the peer, in milliseconds; null if none came.
     pub first_received_ms: Option<u64>,
+    /// From the answer to the first packet of the peer with sound in it, in milliseconds; null if none came. Before the
+    /// answer is 0.
+    #[serde(default)]
+    pub first_audio_ms: Option<u64>,
+    /// Sent packets that the peer missed, without those the bridge itself left out because they never came to it; null
+    /// without reports.
+    #[serde(default)]
+    pub remote_lost_packets: Option<u64>,
+    /// Interarrival jitter that the peer told, in microseconds, that of the audio's way to the bridge included; null
+    /// without reports.
+    #[serde(default)]
+    pub remote_jitter_us: Option<u64>,
+    /// How many of a hundred audio packets from the peer had no sound in them. Opus is judged by its length alone (DTX,
+    /// comfort noise, digital silence: at most 8 bytes), G.711 by samples of it, G.722
+    /// not at all. Null if none came.
+    #[serde(default)]
+    pub quiet_percent: Option<u8>,
+    /// How many of a thousand samples of G.711 from the peer were at full scale; null for Opus.
+    #[serde(default)]
+    pub clipped_permille: Option<u16>,
+    /// Frames that the bridge sent more than 40 ms after their time.
+    #[serde(default)]
+    pub late_packets: u64,
+    /// What came from the peer, by the E-model (ITU-T G.107); null for less than a second of packets.
+    #[serde(default)]
+    pub mos_received: Option<Mos>,
+    /// What the peer got from the bridge alone, likewise; null without reports.
+    #[serde(default)]
+    pub mos_sent: Option<Mos>,
 }
 
 /// One recording.

@@ -332,7 +332,12 @@ impl Driver {
             };
             match input {
                 None | Some(Input::Stop) => break,
-                Some(input) => self.shard.handle(input, now()),
+                Some(input) => {
+                    if let Input::Media(Event::Quality { side, quality, .. }) = &input {
+                        self.metrics.media_quality(*side, quality);
+                    }
+                    self.shard.handle(input, now());
+                }
             }
             // Timers must fire even if inputs never cease.
             if deadline.is_some_and(|at| at <= Instant::now()) {
@@ -412,6 +417,9 @@ impl Driver {
         self.metrics.call_ended(cdr.direction, cdr.termination.cause);
         if let Some(ms) = cdr.setup_ms {
             self.metrics.call_setup_ms(cdr.direction, ms);
+        }
+        if let Some(fault) = cdr.quality.and_then(|quality| quality.fault) {
+            self.metrics.call_fault(fault.hop);
         }
         // Nobody may be listening.
         let _ = self.cdrs.send(Arc::new((*cdr).clone()));

@@ -166,6 +166,7 @@ mod tests {
             agent: None,
             termination: Termination::new(Cause::Busy, EndedBy::Agent),
             legs: Vec::new(),
+            quality: None,
             timeline: Timeline::default(),
             digits: Vec::new(),
             recording: None,

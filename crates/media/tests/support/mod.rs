@@ -65,6 +65,8 @@ pub(crate) struct Call {
     pub(crate) meta: Peer,
     pub(crate) agent: Peer,
     pub(crate) events: Vec<Event>,
+    /// What legs looked like, apart from the other events: it comes whatever happens.
+    pub(crate) qualities: Vec<Event>,
     pub(crate) taps: Vec<TapFrame>,
 }
 
@@ -302,6 +304,7 @@ impl Call {
             meta: Peer::new(&meta, 0xaaaa_0001),
             agent: Peer::new(&agent, 0xbbbb_0001),
             events: Vec::new(),
+            qualities: Vec::new(),
             taps: Vec::new(),
         };
         call.command(Command::Open { leg: META, side: Side::Meta });
@@ -379,7 +382,10 @@ impl Call {
             let peer = if leg == META { &mut self.meta } else { &mut self.agent };
             peer.take(at_ms, channel, to, &datagram);
         }
-        self.events.extend(out.events);
+        let (qualities, events): (Vec<_>, Vec<_>) =
+            out.events.into_iter().partition(|it| matches!(it, Event::Quality { .. }));
+        self.events.extend(events);
+        self.qualities.extend(qualities);
         self.taps.extend(out.taps);
     }
 }

@@ -60,6 +60,7 @@ pub(super) fn event(event: Event) -> Option<MediaEvent> {
         Event::Silent { leg } => MediaEvent::Silent { leg },
         Event::Dtmf { leg, digit, duration_ms } => MediaEvent::Key { leg, digit: digit.into(), duration_ms },
         Event::Played { leg } => MediaEvent::Played { leg },
+        Event::Quality { leg, quality, .. } => MediaEvent::Quality { leg, quality },
         Event::LegClosed { .. } => return None,
         Event::Closed { call, quality } => MediaEvent::Closed { call, quality },
     })

@@ -137,3 +137,16 @@ async fn media_that_stops_ends_the_call_on_both_sides() {
     call.kept_the_rules().asked_only(&["BYE"]);
     assert_eq!(call.agent().requests.last().map(String::as_str), Some("BYE"));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn losses_on_the_customers_way_here_are_named_in_the_record() {
+    for (loss_percent, at_fault) in [(0, None), (15, Some(setu_model::Hop::CustomerUplink))] {
+        let mut setup = Setup::default();
+        setup.quirks.impairment = Impairment { loss_percent, ..Impairment::default() };
+        let call = setup.start().await.user_calls(customer_for(4_000)).await;
+        let quality = call.cdr.quality.unwrap();
+        assert_eq!(quality.fault.map(|fault| fault.hop), at_fault, "{:?}", call.cdr.legs);
+        let heard = quality.agent_heard.unwrap().value();
+        assert!(if at_fault.is_some() { heard < 3.5 } else { heard > 4.0 }, "{quality:?}");
+    }
+}
