@@ -11,8 +11,8 @@ use crate::desk::{Ask, Candidate, Pair, Reply, Want};
 use crate::hangup::Refusing;
 use crate::media::CallMedia;
 use crate::number::normalise;
-use crate::policy::kind;
-use crate::ports::{Offered, Origin, PeerKind};
+use crate::policy::{Role, kind, port_use};
+use crate::ports::{Offered, Origin, PeerKind, PortUse};
 
 /// Why a call is turned away at the door: the end it gets and the status the originator hears.
 struct Turned(Termination, u16);
@@ -84,13 +84,17 @@ impl Call {
         };
         let side = side_of(&party);
         let called = match (side, &plan) {
-            (Side::Agents, _) => (Side::Meta, PeerKind::Meta),
-            (Side::Meta, Plan::Trunk { .. }) => (Side::Agents, PeerKind::Trunk),
+            (Side::Agents, _) => (Side::Meta, PeerKind::Meta, PortUse::Own),
+            (Side::Meta, Plan::Trunk { trunk, .. }) => {
+                let port = port_use(&Party::Trunk(trunk.clone()), Role::Offer { secure: None }, ctx.config);
+                (Side::Agents, PeerKind::Trunk, port)
+            }
             (Side::Meta, Plan::Agents(_) | Plan::Customer | Plan::Nobody) => {
-                (Side::Agents, PeerKind::Softphone)
+                (Side::Agents, PeerKind::Softphone, PortUse::Own)
             }
         };
-        let media = CallMedia::new(id, (side, kind(&party)), called, ctx.entropy);
+        let port = port_use(&party, Role::Answer, ctx.config);
+        let media = CallMedia::new(id, (side, kind(&party), port), called, ctx.entropy);
         let wanted = ctx.config.numbers.get(&facts.number).is_some_and(|number| number.record);
         let state = LegState::Offered { rung: Rung::Nothing };
         Self {

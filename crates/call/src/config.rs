@@ -6,6 +6,8 @@ use std::time::Duration;
 use setu_model::EgressPolicy;
 use setu_sdp::{AudioCodec, Fingerprint};
 
+use crate::ports::PortUse;
+
 /// Everything the call core is configured with.
 #[derive(Debug, Clone, Default)]
 pub struct CallConfig {
@@ -132,6 +134,9 @@ pub struct TrunkConfig {
     pub keys: Keys,
     /// Whether its signalling is encrypted, for [`Srtp::BySignalling`].
     pub secure: bool,
+    /// Whether its legs may share ports: where the PBX sends from where it signals, and from another port in each
+    /// call.
+    pub port: PortUse,
 }
 
 /// How a peer of the agents' side tells of keys, and is told.

@@ -7,7 +7,7 @@ use setu_model::{CallId, Entropy, LegId, MediaQuality, Secret, Side};
 use setu_sdp::{Local, Negotiated, Policy};
 
 use crate::call::Context;
-use crate::ports::{CALLED_MEDIA, MediaCommand, MediaSetup, PeerKind, Sound, StreamStart};
+use crate::ports::{CALLED_MEDIA, MediaCommand, MediaSetup, PeerKind, PortUse, Sound, StreamStart};
 
 /// Both ends.
 #[derive(Debug, Clone)]
@@ -34,6 +34,7 @@ pub(crate) struct MediaLeg {
     pub(crate) id: LegId,
     pub(crate) side: Side,
     pub(crate) peer: PeerKind,
+    pub(crate) port: PortUse,
     pub(crate) stream: StreamStart,
     pub(crate) ice_seed: Secret<[u8; 32]>,
     /// Our advertised address, when the port is open.
@@ -59,11 +60,11 @@ pub(crate) struct Terms {
 impl CallMedia {
     pub(crate) fn new(
         call: CallId,
-        originator: (Side, PeerKind),
-        called: (Side, PeerKind),
+        originator: (Side, PeerKind, PortUse),
+        called: (Side, PeerKind, PortUse),
         entropy: &mut dyn Entropy,
     ) -> Self {
-        let mut leg = |index, (side, peer)| MediaLeg::new(LegId { call, index }, side, peer, entropy);
+        let mut leg = |index, face| MediaLeg::new(LegId { call, index }, face, entropy);
         Self {
             plane: Plane::Untouched,
             originator: leg(0, originator),
@@ -100,7 +101,7 @@ impl CallMedia {
     pub(crate) fn open(&mut self, ctx: &mut Context<'_>) {
         self.plane = Plane::Open;
         for leg in [&self.originator, &self.called] {
-            ctx.media(MediaCommand::Open { leg: leg.id, side: leg.side });
+            ctx.media(MediaCommand::Open { leg: leg.id, side: leg.side, port: leg.port });
         }
     }
 
@@ -143,7 +144,7 @@ impl CallMedia {
 }
 
 impl MediaLeg {
-    fn new(id: LegId, side: Side, peer: PeerKind, entropy: &mut dyn Entropy) -> Self {
+    fn new(id: LegId, (side, peer, port): (Side, PeerKind, PortUse), entropy: &mut dyn Entropy) -> Self {
         let sequence = u16::try_from(entropy.next_u32() & 0x7fff).unwrap_or(0);
         let stream = StreamStart { ssrc: entropy.next_u32(), sequence, timestamp: entropy.next_u32() };
         let (local, terms, configured) = (None, None, None);
@@ -151,7 +152,7 @@ impl MediaLeg {
         entropy.fill(&mut ice_seed);
         let ice_seed = Secret::new(ice_seed);
         let (started, held, plays) = (false, false, false);
-        Self { id, side, peer, stream, ice_seed, local, terms, configured, started, held, plays }
+        Self { id, side, peer, port, stream, ice_seed, local, terms, configured, started, held, plays }
     }
 
     /// Takes what was agreed, and tells the media plane what of it is new to it.

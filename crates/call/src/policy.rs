@@ -6,7 +6,7 @@ use setu_sdp::{
 
 use crate::call::Party;
 use crate::config::{CallConfig, Keys, MetaSrtp, Srtp};
-use crate::ports::PeerKind;
+use crate::ports::{PeerKind, PortUse};
 
 /// Who speaks first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,6 +23,17 @@ pub(crate) const fn kind(party: &Party) -> PeerKind {
         Party::Customer => PeerKind::Meta,
         Party::Agent(_) => PeerKind::Softphone,
         Party::Trunk(_) => PeerKind::Trunk,
+    }
+}
+
+/// The port that a leg with a party needs. Only of a PBX can be known that it sends from where it signals, and from
+/// another port in each call; and with ICE the address is found on the way.
+pub(crate) fn port_use(party: &Party, role: Role, config: &CallConfig) -> PortUse {
+    let Party::Trunk(name) = party else { return PortUse::Own };
+    let Some(trunk) = config.trunks.get(name) else { return PortUse::Own };
+    match keying(trunk.srtp, role, config) {
+        Keying::Sdes => trunk.port,
+        Keying::Dtls(_) | Keying::Either(_) => PortUse::Own,
     }
 }
 
@@ -101,5 +112,37 @@ fn with_keys(policy: Policy, keys: Keys) -> Policy {
     match keys {
         Keys::Events => policy,
         Keys::Info => Policy { telephone_event: Vec::new(), ..policy },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::TrunkConfig;
+
+    #[test]
+    fn legs_share_a_port_only_where_their_peers_addresses_are_sure() {
+        let mut config = CallConfig::default();
+        let pbx = Party::Trunk("pbx".into());
+        let (offer, answer) = (Role::Offer { secure: None }, Role::Answer);
+        for (srtp, offered, answered) in [
+            (Srtp::Off, PortUse::Shared, PortUse::Shared),
+            (Srtp::Required, PortUse::Shared, PortUse::Shared),
+            // What it offers may bring ICE.
+            (Srtp::BySignalling, PortUse::Shared, PortUse::Own),
+            (Srtp::Optional, PortUse::Shared, PortUse::Own),
+            (Srtp::Dtls, PortUse::Own, PortUse::Own),
+        ] {
+            config.trunks.insert("pbx".into(), TrunkConfig { srtp, ..TrunkConfig::default() });
+            assert_eq!(port_use(&pbx, offer, &config), PortUse::Own, "not configured");
+            config
+                .trunks
+                .insert("pbx".into(), TrunkConfig { srtp, port: PortUse::Shared, ..TrunkConfig::default() });
+            assert_eq!(port_use(&pbx, offer, &config), offered, "{srtp:?}");
+            assert_eq!(port_use(&pbx, answer, &config), answered, "{srtp:?}");
+        }
+        for party in [Party::Customer, Party::Agent("alice".into())] {
+            assert_eq!(port_use(&party, offer, &config), PortUse::Own);
+        }
     }
 }

@@ -323,6 +323,8 @@ pub enum MediaCommand {
         leg: LegId,
         /// Which face of the bridge.
         side: Side,
+        /// Whether other legs may be behind the same port.
+        port: PortUse,
     },
     /// Set a leg's peer, keys and codec. A leg that is set again goes on with its stream where that was.
     Configure(Box<MediaSetup>),
@@ -418,6 +420,17 @@ pub enum PeerKind {
     Softphone,
     /// A PBX.
     Trunk,
+}
+
+/// Whether a leg needs a port of its own.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum PortUse {
+    /// It does: its peer may send from elsewhere than it signals, or from one port in several calls.
+    #[default]
+    Own,
+    /// Its peer sends from where it signals, and from another port in each call: legs behind one port can be told
+    /// apart by that.
+    Shared,
 }
 
 /// Where an outbound RTP stream begins (RFC 3550 section 5.1: all random).

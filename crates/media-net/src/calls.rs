@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::os::fd::RawFd;
 
 use setu_media::{Channel, Relay};
@@ -79,6 +80,25 @@ pub(crate) struct Leg {
     pub(crate) rtp: Handle,
     /// The socket on the port above, if the peer does not multiplex.
     pub(crate) rtcp: Option<Handle>,
+    pub(crate) seat: Seat,
+}
+
+/// Whether a leg has its port to itself.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Seat {
+    /// It has.
+    Own,
+    /// Others are behind the port too. Where its peer's packets come from, once that is known.
+    Shared { rtp: Option<SocketAddr>, rtcp: Option<SocketAddr> },
+}
+
+/// The way out of a leg.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Exit {
+    /// A socket of its own: nothing else waits to leave with it.
+    Own(RawFd),
+    /// A shared socket.
+    Shared(RawFd),
 }
 
 impl Legs {
@@ -95,13 +115,17 @@ impl Legs {
         self.0.iter_mut().find(|leg| leg.id == id)
     }
 
-    /// The descriptor that packets of a leg's channel leave from.
-    pub(crate) fn descriptor(&self, id: LegId, channel: Channel) -> Option<RawFd> {
+    /// Where packets of a leg's channel leave.
+    pub(crate) fn exit(&self, id: LegId, channel: Channel) -> Option<Exit> {
         let leg = self.0.iter().find(|leg| leg.id == id)?;
-        match channel {
-            Channel::Rtp => Some(leg.rtp.descriptor()),
-            Channel::Rtcp => leg.rtcp.map(Handle::descriptor),
-        }
+        let handle = match channel {
+            Channel::Rtp => leg.rtp,
+            Channel::Rtcp => leg.rtcp?,
+        };
+        Some(match leg.seat {
+            Seat::Own => Exit::Own(handle.descriptor()),
+            Seat::Shared { .. } => Exit::Shared(handle.descriptor()),
+        })
     }
 
     /// Takes one leg out.

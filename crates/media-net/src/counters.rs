@@ -8,6 +8,7 @@ pub(crate) struct Counters {
     pub(crate) received: Counter,
     pub(crate) sent: Counter,
     pub(crate) oversized: Counter,
+    pub(crate) strangers: Counter,
     pub(crate) unsent: Counter,
     pub(crate) rejected: Counter,
     pub(crate) lost_frames: Counter,
@@ -31,6 +32,8 @@ pub struct Totals {
     pub sent: u64,
     /// Datagrams dropped as longer than any voice packet.
     pub oversized: u64,
+    /// Datagrams at a shared port, dropped as no leg's peer signalled the address they came from.
+    pub strangers: u64,
     /// Datagrams the system would not send.
     pub unsent: u64,
     /// Packets that relays refused: forged, replayed, from the wrong place or malformed. Counted when a leg closes.
@@ -62,6 +65,7 @@ impl Counters {
         totals.received += self.received.value();
         totals.sent += self.sent.value();
         totals.oversized += self.oversized.value();
+        totals.strangers += self.strangers.value();
         totals.unsent += self.unsent.value();
         totals.rejected += self.rejected.value();
         totals.lost_frames += self.lost_frames.value();

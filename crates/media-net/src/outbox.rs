@@ -4,13 +4,14 @@ use crossbeam_channel::Sender;
 use setu_media::{Channel, Event, HandshakeInput, Job, Sink};
 use setu_model::{LegId, TapFrame};
 
-use crate::calls::Legs;
+use crate::calls::{Exit, Legs};
 use crate::codec::Desk;
 use crate::counters::Counters;
 use crate::handshakes::Errand;
-use crate::sys::SendBatch;
+use crate::sys::{SendBatch, send_one};
 
-/// What leaves a worker: datagrams collected for the next system call, frames, and events for the end of the round.
+/// What leaves a worker: datagrams of shared sockets, collected for the next system call, frames, and events for the
+/// end of the round.
 pub(crate) struct Outbox {
     batch: SendBatch,
     tap: Sender<TapFrame>,
@@ -31,7 +32,7 @@ impl Outbox {
         self.events.push(event);
     }
 
-    /// Sends what was collected. Must be called before a socket it may be for is closed.
+    /// Sends what was collected.
     pub(crate) fn flush(&mut self, counters: &Counters) {
         let flushed = self.batch.flush();
         counters.sent.add(flushed.sent);
@@ -67,13 +68,20 @@ pub(crate) struct CallSink<'o> {
 
 impl Sink for CallSink<'_> {
     fn transmit(&mut self, leg: LegId, channel: Channel, to: SocketAddr, datagram: &[u8]) {
-        if self.outbox.batch.is_full() {
-            self.outbox.flush(self.counters);
-        }
-        let sent = self
-            .legs
-            .descriptor(leg, channel)
-            .is_some_and(|descriptor| self.outbox.batch.push(descriptor, to, datagram));
+        let sent = match self.legs.exit(leg, channel) {
+            Some(Exit::Own(socket)) => {
+                let sent = send_one(socket, to, datagram);
+                self.counters.sent.add(u64::from(sent));
+                sent
+            }
+            Some(Exit::Shared(socket)) => {
+                if self.outbox.batch.is_full() {
+                    self.outbox.flush(self.counters);
+                }
+                self.outbox.batch.push(socket, to, datagram)
+            }
+            None => false,
+        };
         if !sent {
             self.counters.unsent.add(1);
         }

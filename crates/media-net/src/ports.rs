@@ -2,6 +2,8 @@ use std::collections::VecDeque;
 use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
 
+use crate::sockets::Handle;
+
 /// One worker's share of a side's ports, in pairs named by their even port. The one that rested longest goes first.
 #[derive(Debug)]
 pub(crate) struct PortPool {
@@ -30,6 +32,48 @@ impl PortPool {
         self.resting.push_back((now + self.quarantine, port));
     }
 }
+
+/// The ports of one worker that several legs are behind. Once open they stay so: they name no call.
+#[derive(Debug, Default)]
+pub(crate) struct SharedPorts {
+    ports: Vec<SharedPort>,
+    turn: usize,
+}
+
+/// A shared pair of ports.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SharedPort {
+    /// The even port, for RTP.
+    pub(crate) port: u16,
+    pub(crate) rtp: Handle,
+    /// The port above, unless another program has it.
+    pub(crate) rtcp: Option<Handle>,
+}
+
+impl SharedPorts {
+    /// Whether there are as many as there should be.
+    pub(crate) const fn is_full(&self) -> bool {
+        self.ports.len() >= SHARED_PORTS
+    }
+
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.ports.is_empty()
+    }
+
+    pub(crate) fn add(&mut self, port: SharedPort) {
+        self.ports.push(port);
+    }
+
+    /// The port whose turn it is to get a leg.
+    pub(crate) fn next(&mut self) -> Option<SharedPort> {
+        self.turn = self.turn.wrapping_add(1);
+        self.ports.get(self.turn.checked_rem(self.ports.len())?).copied()
+    }
+}
+
+/// How many shared ports a worker has. Few, as each costs a system call a round; more than one, as each has a receive
+/// buffer that the system may not let grow.
+const SHARED_PORTS: usize = 4;
 
 /// The even ports of `range` whose odd neighbour is in it too.
 pub(crate) fn pairs(range: &RangeInclusive<u16>) -> impl Iterator<Item = u16> + use<> {

@@ -17,6 +17,13 @@ pub enum Command {
         /// Which of the bridge's two faces it is on.
         side: Side,
     },
+    /// The same for a leg on [`Side::Agents`] whose port others may be behind as well, told apart by their peers'
+    /// addresses: it hears nothing but what comes from the addresses of its setup. For peers that send from where
+    /// they signalled, and use an address for one call at a time.
+    OpenShared {
+        /// The leg, new.
+        leg: LegId,
+    },
     /// Set a leg up with what offer and answer agreed. Again for a leg that is set up already: its outbound stream
     /// goes on, and so do the SRTP contexts whose keys did not change.
     Configure(Box<LegSetup>),
@@ -92,6 +99,7 @@ impl Command {
     pub fn call(&self) -> CallId {
         match self {
             Self::Open { leg, .. }
+            | Self::OpenShared { leg }
             | Self::Start { leg }
             | Self::Bridge { one: leg, .. }
             | Self::Unbridge { leg }

@@ -1,5 +1,6 @@
 //! The relay of one call: its legs, and who feeds whom.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -58,6 +59,7 @@ impl Relay {
     pub fn command(&mut self, command: Command, now: Instant, sink: &mut impl Sink) {
         match command {
             Command::Open { leg, side } => self.open(leg, side, sink),
+            Command::OpenShared { leg } => self.open(leg, Side::Agents, sink),
             Command::Configure(setup) => self.configure(*setup, now, sink),
             Command::Start { leg } => {
                 if let Some(leg) = self.leg_mut(leg) {
@@ -183,6 +185,13 @@ impl Relay {
     /// Returns when [`handle_timeout`](Self::handle_timeout) is next due.
     pub fn poll_timeout(&self) -> Option<Instant> {
         self.legs.iter().filter_map(Leg::poll_timeout).min()
+    }
+
+    /// Returns the addresses that a leg's peer signalled for RTP and, if it does not multiplex, for RTCP; `None` if the
+    /// leg is not set up.
+    pub fn signalled(&self, leg: LegId) -> Option<(SocketAddr, Option<SocketAddr>)> {
+        let setup = &self.legs.get(self.find(leg).ok()?)?.agreed.as_ref()?.setup;
+        Some((setup.remote, setup.remote_rtcp))
     }
 
     fn open(&mut self, id: LegId, side: Side, sink: &mut impl Sink) {

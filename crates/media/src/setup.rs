@@ -172,6 +172,9 @@ pub enum SetupRefused {
     /// The telephone-event clock is none that RFC 4733 peers use.
     #[error("unusable telephone-event clock")]
     BadClock,
+    /// Another leg behind the same shared port has this peer's address.
+    #[error("another leg has this peer's address")]
+    AddressTaken,
     /// The leg was set up with more keys than it may use in one call.
     #[error("too many key changes on one leg")]
     TooManyKeys,

@@ -380,7 +380,9 @@ impl Driver {
         };
         tracing::error!(?command, "the media plane takes no commands");
         let answer = match command {
-            Command::Open { leg, .. } => Event::OpenFailed { leg, why: OpenFailure::Stopping },
+            Command::Open { leg, .. } | Command::OpenShared { leg } => {
+                Event::OpenFailed { leg, why: OpenFailure::Stopping }
+            }
             Command::Close { call } => Event::Closed { call, quality: Vec::new() },
             Command::Configure(_)
             | Command::Start { .. }

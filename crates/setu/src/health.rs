@@ -90,7 +90,7 @@ fn media_totals(media: &Weak<MediaPlane>, metrics: &Metrics) {
     let Some(totals) = media.upgrade().map(|m| m.totals()) else { return };
     metrics.media_packets(Fate::Received, totals.received);
     metrics.media_packets(Fate::Sent, totals.sent);
-    metrics.media_packets(Fate::Rejected, totals.rejected + totals.oversized);
+    metrics.media_packets(Fate::Rejected, totals.rejected + totals.oversized + totals.strangers);
     metrics.media_packets(Fate::Dropped, totals.unsent + totals.lost_frames);
     metrics.media_legs(totals.legs);
 }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use setu_call::{
-    AgentConfig, Answers, CallConfig, CallLimits, DialPlan, Keys, NumberConfig, NumberRoute, Srtp, Timers,
-    TrunkConfig,
+    AgentConfig, Answers, CallConfig, CallLimits, DialPlan, Keys, NumberConfig, NumberRoute, PortUse, Srtp,
+    Timers, TrunkConfig,
 };
 use setu_media::{Cadence, Clip, ClipError, DtlsIdentity};
 use setu_media_net::{MediaNetConfig, MediaSide};
@@ -235,6 +235,7 @@ fn calls(config: &Config) -> CallConfig {
                     codecs: codecs(&t.codecs),
                     keys: keys(t.dtmf),
                     secure,
+                    port: if t.share_ports { PortUse::Shared } else { PortUse::Own },
                 };
                 (t.name.clone(), trunk)
             })

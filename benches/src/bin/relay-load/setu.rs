@@ -147,7 +147,10 @@ fn open(plane: &MediaPlane, events: &mpsc::Receiver<Event>, session: u16) -> any
     let legs = [(0, Side::Meta), (1, Side::Agents)].map(|(index, side)| (LegId { call, index }, side));
     let mut at = [SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)); 2];
     for ((leg, side), at) in legs.into_iter().zip(&mut at) {
-        plane.send(Command::Open { leg, side })?;
+        plane.send(match side {
+            Side::Meta => Command::Open { leg, side },
+            Side::Agents => Command::OpenShared { leg },
+        })?;
         *at = loop {
             match events.recv_timeout(Duration::from_secs(10)).context("the media plane does not answer")? {
                 Event::Opened { leg: opened, local } if opened == leg => break local,

@@ -255,8 +255,8 @@ impl House {
 
     fn media_line(&mut self, command: MediaCommand) -> String {
         match command {
-            MediaCommand::Open { leg, side: Side::Meta } => format!("open {} toward meta", leg.index),
-            MediaCommand::Open { leg, side: Side::Agents } => format!("open {} toward agents", leg.index),
+            MediaCommand::Open { leg, side: Side::Meta, .. } => format!("open {} toward meta", leg.index),
+            MediaCommand::Open { leg, side: Side::Agents, .. } => format!("open {} toward agents", leg.index),
             MediaCommand::Configure(setup) => {
                 let leg = setup.leg;
                 let line = format!("configure {} {}", leg.index, setup.agreed.audio.codec.name());

@@ -80,6 +80,16 @@ impl Fixture {
     /// Opens a leg that must get an address.
     pub(crate) fn open(&self, leg: LegId, side: Side) -> SocketAddr {
         self.send(Command::Open { leg, side });
+        self.opened(leg)
+    }
+
+    /// Opens an agent's leg behind a shared port.
+    pub(crate) fn open_shared(&self, leg: LegId) -> SocketAddr {
+        self.send(Command::OpenShared { leg });
+        self.opened(leg)
+    }
+
+    fn opened(&self, leg: LegId) -> SocketAddr {
         let event = self.event();
         let Event::Opened { leg: opened, local } = event else { panic!("{event:?}") };
         assert_eq!(opened, leg);

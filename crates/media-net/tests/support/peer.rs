@@ -19,6 +19,8 @@ pub(crate) struct Peer {
     pub(crate) ssrc: u32,
     contexts: Option<(Context, Context)>,
     sequence: u16,
+    /// Payloads that [`hear`](Self::hear) passed over.
+    pub(crate) passed_over: Vec<Vec<u8>>,
 }
 
 /// A packet as the peer understands it.
@@ -35,7 +37,7 @@ impl Peer {
         let socket = UdpSocket::bind((host, 0)).expect("a loopback address");
         socket.set_read_timeout(Some(PATIENCE)).expect("a timeout");
         let contexts = suite.map(|suite| (context(suite, TO_BRIDGE), context(suite, FROM_BRIDGE)));
-        Self { socket, bridge, ssrc: 0x5e7_0001, contexts, sequence: 100 }
+        Self { socket, bridge, ssrc: 0x5e7_0001, contexts, sequence: 100, passed_over: Vec::new() }
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -120,6 +122,7 @@ impl Peer {
             if wanted(&heard) {
                 return Heard { header, payload: heard, from };
             }
+            self.passed_over.push(heard);
         }
         panic!("the packet never came");
     }
@@ -157,6 +160,7 @@ fn context(suite: Suite, direction: u8) -> Context {
         Suite::AesCm128HmacSha1_80 => ProtectionProfile::Aes128CmHmacSha1_80,
         Suite::AesCm128HmacSha1_32 => ProtectionProfile::Aes128CmHmacSha1_32,
         Suite::AeadAes128Gcm => ProtectionProfile::AeadAes128Gcm,
+        Suite::AeadAes256Gcm => ProtectionProfile::AeadAes256Gcm,
     };
     let keying = keying_of(suite, direction);
     let (key, salt) = keying.split_at(suite.key_len());

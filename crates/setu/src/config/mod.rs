@@ -379,6 +379,10 @@ pub struct Trunk {
     /// How the PBX tells of keys.
     #[serde(default)]
     pub dtmf: DtmfBy,
+    /// Whether calls with it share a few media ports: only where its media comes from where its descriptions say, and
+    /// from another port in each call.
+    #[serde(default)]
+    pub share_ports: bool,
     /// Seconds between OPTIONS probes; 0 for none.
     #[serde(default = "default_probe_s")]
     pub probe_s: u64,

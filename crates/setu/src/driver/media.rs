@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use setu_call::{CALLED_MEDIA, MediaCommand, MediaEvent, MediaSetup, PeerKind, Sound};
+use setu_call::{CALLED_MEDIA, MediaCommand, MediaEvent, MediaSetup, PeerKind, PortUse, Sound};
 use setu_media::{
     AudioFormat, Command, Crypto, Direction, DtlsSetup, Dtmf, Event, IceSetup, LegSetup, MediaProfile,
     OpusTarget, Play,
 };
-use setu_model::{LegId, Secret};
+use setu_model::{LegId, Secret, Side};
 use setu_sdp::{AudioCodec, DtlsRole, IceMode, IceTerms, Negotiated, OpusParameters, SrtpSuite};
 use setu_srtp::Suite;
 
@@ -17,7 +17,8 @@ use super::ShardSettings;
 /// Translates one command; an event in its place where there is nothing to do.
 pub(super) fn command(command: MediaCommand, settings: &ShardSettings) -> Result<Command, MediaEvent> {
     Ok(match command {
-        MediaCommand::Open { leg, side } => Command::Open { leg, side },
+        MediaCommand::Open { leg, side: Side::Agents, port: PortUse::Shared } => Command::OpenShared { leg },
+        MediaCommand::Open { leg, side, port: _ } => Command::Open { leg, side },
         MediaCommand::Configure(setup) => Command::Configure(Box::new(leg_setup(*setup, settings.silence))),
         MediaCommand::Start { leg } => Command::Start { leg },
         MediaCommand::Bridge { call } => {

@@ -211,7 +211,7 @@ fn trunk(asterisk: u16) -> String {
     format!(
         "[[numbers]]\nnumber = \"{NUMBER}\"\npassword = \"{NUMBER_PASSWORD}\"\ntrunk = \"pbx\"\nextension = \"tone\"\n\
          [[trunks]]\nname = \"pbx\"\nhost = \"127.0.0.1\"\nport = {asterisk}\nnetworks = [\"127.0.0.1/32\"]\n\
-         number = \"{NUMBER}\"\n"
+         number = \"{NUMBER}\"\nshare_ports = true\n"
     )
 }
 

@@ -71,8 +71,10 @@ impl MediaPlane {
     }
 
     pub(crate) fn command(&mut self, command: Command, now: Now) {
-        if let Command::Open { leg, side } = command {
-            return self.open(leg, side, now);
+        match command {
+            Command::Open { leg, side } => return self.open(leg, side, now),
+            Command::OpenShared { leg } => return self.open(leg, Side::Agents, now),
+            _ => {}
         }
         let known = self.calls.get(&command.call()).is_some_and(|call| match &command {
             Command::CloseLeg { leg } => call.legs.iter().any(|(id, ..)| id == leg),

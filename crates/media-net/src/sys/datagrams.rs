@@ -1,24 +1,18 @@
-//! The system calls that the standard library does not offer: epoll, eventfd, batched datagrams, processor affinity.
-//!
-//! All of the crate's unsafe code is here. It is needed because a datagram at a time through `std` costs a system
-//! call each, and because a thread that waits for thousands of sockets, a deadline and a command at once needs
-//! epoll. Every pointer handed to the kernel is made from a live slice in the same function that makes the call.
-
-#![expect(unsafe_code, reason = "system calls without a safe wrapper")]
+//! Datagrams, one at a time where a socket has one, in batches where it has many.
 
 use std::io;
 use std::mem;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, RawFd};
 use std::ptr;
-use std::time::Duration;
 
 use setu_model::limits::MEDIA_DATAGRAM_BYTES;
 use socket2::SockAddr;
 
-/// How many datagrams one system call takes from a socket. A leg has one or two waiting; shared sockets and bursts
-/// have more.
-pub(crate) const RECEIVE_BATCH: usize = 16;
+use super::check;
+
+/// How many datagrams one system call takes from a socket: a shared one has dozens waiting.
+pub(crate) const RECEIVE_BATCH: usize = 64;
 
 /// How many datagrams are collected before they are sent.
 pub(crate) const SEND_BATCH: usize = 64;
@@ -28,78 +22,6 @@ pub(crate) const ROOM: usize = setu_media::Relay::ROOM;
 
 /// A buffer for one datagram and its tag.
 type Buffer = [u8; MEDIA_DATAGRAM_BYTES + ROOM];
-
-/// A set of descriptors to wait for.
-pub(crate) struct Epoll {
-    fd: OwnedFd,
-    events: Vec<libc::epoll_event>,
-}
-
-impl Epoll {
-    /// Makes an empty set that reports at most `most` descriptors at once.
-    pub(crate) fn new(most: usize) -> io::Result<Self> {
-        // SAFETY: takes no pointer.
-        let fd = owned(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) })?;
-        Ok(Self { fd, events: vec![libc::epoll_event { events: 0, u64: 0 }; most] })
-    }
-
-    /// Adds a descriptor, to be reported as `token` while it has something to read. Closing it removes it.
-    pub(crate) fn add(&self, descriptor: &impl AsRawFd, token: u64) -> io::Result<()> {
-        let mut event = libc::epoll_event { events: libc::EPOLLIN as u32, u64: token };
-        let fd = self.fd.as_raw_fd();
-        // SAFETY: `event` lives over the call.
-        check(unsafe { libc::epoll_ctl(fd, libc::EPOLL_CTL_ADD, descriptor.as_raw_fd(), &raw mut event) })?;
-        Ok(())
-    }
-
-    /// Waits for at most `timeout` (for ever without one), to the millisecond above; returns how many are ready.
-    pub(crate) fn wait(&mut self, timeout: Option<Duration>) -> io::Result<usize> {
-        let ms = timeout
-            .map_or(-1, |timeout| i32::try_from(timeout.as_nanos().div_ceil(1_000_000)).unwrap_or(i32::MAX));
-        let most = i32::try_from(self.events.len()).unwrap_or(i32::MAX);
-        // SAFETY: the kernel writes at most `most` entries, which the vector has.
-        let ready = unsafe { libc::epoll_wait(self.fd.as_raw_fd(), self.events.as_mut_ptr(), most, ms) };
-        match check(ready) {
-            Ok(ready) => Ok(usize::try_from(ready).unwrap_or(0)),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(0),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// The token of the `at`-th ready descriptor of the last wait.
-    pub(crate) fn token(&self, at: usize) -> Option<u64> {
-        self.events.get(at).map(|event| event.u64)
-    }
-}
-
-/// Wakes a worker from any thread.
-pub(crate) struct Waker(OwnedFd);
-
-impl Waker {
-    pub(crate) fn new() -> io::Result<Self> {
-        // SAFETY: takes no pointer.
-        owned(unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) }).map(Self)
-    }
-
-    /// Makes the worker's wait return. Fails only if a wake-up is pending already.
-    pub(crate) fn wake(&self) {
-        // SAFETY: takes no pointer.
-        unsafe { libc::eventfd_write(self.0.as_raw_fd(), 1) };
-    }
-
-    /// Takes pending wake-ups back.
-    pub(crate) fn clear(&self) {
-        let mut count = 0;
-        // SAFETY: `count` lives over the call.
-        unsafe { libc::eventfd_read(self.0.as_raw_fd(), &raw mut count) };
-    }
-}
-
-impl AsRawFd for Waker {
-    fn as_raw_fd(&self) -> RawFd {
-        self.0.as_raw_fd()
-    }
-}
 
 /// Datagrams taken from a socket by one system call.
 pub(crate) struct ReceiveBatch {
@@ -151,13 +73,33 @@ impl ReceiveBatch {
                 ptr::null_mut(),
             )
         };
-        match check(count) {
-            Ok(count) => Ok(usize::try_from(count).unwrap_or(0)),
-            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
-                Ok(0)
-            }
-            Err(error) => Err(error),
-        }
+        taken(check(count))
+    }
+
+    /// Takes one datagram, if one waits: half as dear as [`receive`](Self::receive) where more than one is rare.
+    pub(crate) fn receive_one(&mut self, socket: &impl AsRawFd) -> io::Result<usize> {
+        let (Some(buffer), Some(name), Some(header)) =
+            (self.buffers.first_mut(), self.names.first_mut(), self.headers.first_mut())
+        else {
+            return Ok(0);
+        };
+        let mut name_len = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
+        // SAFETY: buffer, name and its length live over the call and are as long as stated. MSG_TRUNC has the
+        // kernel return the whole length of a datagram that it cuts; it writes no more than the stated length.
+        let len = unsafe {
+            libc::recvfrom(
+                socket.as_raw_fd(),
+                buffer.as_mut_ptr().cast(),
+                MEDIA_DATAGRAM_BYTES,
+                libc::MSG_DONTWAIT | libc::MSG_TRUNC,
+                ptr::from_mut(name).cast(),
+                &raw mut name_len,
+            )
+        };
+        let Ok(len) = u32::try_from(len) else { return taken(Err(io::Error::last_os_error())) };
+        header.msg_len = len;
+        header.msg_hdr.msg_flags = if len as usize > MEDIA_DATAGRAM_BYTES { libc::MSG_TRUNC } else { 0 };
+        Ok(1)
     }
 
     /// The `at`-th datagram of the last [`receive`](Self::receive); `None` if it was too long for a voice packet.
@@ -171,7 +113,34 @@ impl ReceiveBatch {
     }
 }
 
-/// Datagrams on their way out, collected over a round and sent with one system call for each socket.
+/// How many datagrams a call took: none is no error.
+fn taken(count: io::Result<libc::c_int>) -> io::Result<usize> {
+    match count {
+        Ok(count) => Ok(usize::try_from(count).unwrap_or(0)),
+        Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => Ok(0),
+        Err(error) => Err(error),
+    }
+}
+
+/// Sends one datagram; says whether the system took it. What it does not take is dropped: voice that waits is worth
+/// nothing.
+pub(crate) fn send_one(socket: RawFd, to: SocketAddr, datagram: &[u8]) -> bool {
+    let to = SockAddr::from(to);
+    // SAFETY: datagram and name live over the call, and the kernel only reads them.
+    let sent = unsafe {
+        libc::sendto(
+            socket,
+            datagram.as_ptr().cast(),
+            datagram.len(),
+            libc::MSG_DONTWAIT,
+            to.as_ptr().cast(),
+            to.len(),
+        )
+    };
+    sent >= 0
+}
+
+/// Datagrams on their way out of shared sockets, collected over a round and sent with one system call for each.
 pub(crate) struct SendBatch {
     slots: Box<[Slot]>,
     used: usize,
@@ -294,26 +263,6 @@ fn send_run(socket: RawFd, mut headers: &mut [libc::mmsghdr]) -> u64 {
     sent
 }
 
-/// Keeps the calling thread on the `nth` of the processors it may use, counted from the last: the first ones serve
-/// interrupts. Without effect where there are fewer.
-pub(crate) fn pin_thread(nth: usize) -> io::Result<()> {
-    // SAFETY: a processor set is a plain array of bits; all zeroes is the empty set.
-    let mut allowed: libc::cpu_set_t = unsafe { mem::zeroed() };
-    let size = size_of::<libc::cpu_set_t>();
-    // SAFETY: `allowed` lives over the call and is `size` bytes long.
-    check(unsafe { libc::sched_getaffinity(0, size, &raw mut allowed) })?;
-    // SAFETY: the number is below the set's size.
-    let is_allowed = |cpu: &usize| unsafe { libc::CPU_ISSET(*cpu, &allowed) };
-    let Some(cpu) = (0..libc::CPU_SETSIZE as usize).rev().filter(is_allowed).nth(nth) else { return Ok(()) };
-    // SAFETY: as above.
-    let mut one: libc::cpu_set_t = unsafe { mem::zeroed() };
-    // SAFETY: the number is below the set's size.
-    unsafe { libc::CPU_SET(cpu, &mut one) };
-    // SAFETY: `one` lives over the call and is `size` bytes long.
-    check(unsafe { libc::sched_setaffinity(0, size, &raw const one) })?;
-    Ok(())
-}
-
 fn no_name() -> libc::sockaddr_storage {
     // SAFETY: plain numbers; all zeroes is the unspecified family.
     unsafe { mem::zeroed() }
@@ -348,19 +297,10 @@ fn address(name: &libc::sockaddr_storage) -> Option<SocketAddr> {
     }
 }
 
-fn owned(fd: libc::c_int) -> io::Result<OwnedFd> {
-    let fd = check(fd)?;
-    // SAFETY: the call that returned it just opened it, and nobody else knows it.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
-}
-
-fn check(result: libc::c_int) -> io::Result<libc::c_int> {
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
-}
-
 #[cfg(test)]
 mod tests {
     use std::net::UdpSocket;
+    use std::time::Duration;
 
     use super::*;
 
@@ -440,29 +380,18 @@ mod tests {
     }
 
     #[test]
-    fn a_wake_up_is_reported_until_it_is_cleared() {
-        let mut epoll = Epoll::new(4).unwrap();
-        let waker = Waker::new().unwrap();
-        epoll.add(&waker, 7).unwrap();
-        assert_eq!(epoll.wait(Some(Duration::ZERO)).unwrap(), 0);
-        waker.wake();
-        waker.wake();
-        for _ in 0..2 {
-            assert_eq!(epoll.wait(None).unwrap(), 1);
-            assert_eq!(epoll.token(0), Some(7));
-        }
-        waker.clear();
-        assert_eq!(epoll.wait(Some(Duration::from_nanos(1))).unwrap(), 0);
-    }
-
-    #[test]
-    fn pinning_beyond_the_last_processor_changes_nothing() {
-        std::thread::spawn(|| {
-            assert!(pin_thread(100_000).is_ok());
-            assert!(pin_thread(0).is_ok());
-            assert_eq!(std::thread::available_parallelism().unwrap().get(), 1);
-        })
-        .join()
-        .unwrap();
+    fn a_single_datagram_is_taken_and_sent_as_in_a_batch() {
+        let ((one, at), (two, from)) = (socket(), socket());
+        let mut batch = ReceiveBatch::new();
+        assert_eq!(batch.receive_one(&one).unwrap(), 0, "nothing waits, and nobody waits for it");
+        assert!(send_one(two.as_raw_fd(), at, &[7; MEDIA_DATAGRAM_BYTES]));
+        assert!(send_one(two.as_raw_fd(), at, &[8; MEDIA_DATAGRAM_BYTES + 1]));
+        assert!(!send_one(two.as_raw_fd(), SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), &[9]));
+        assert_eq!(batch.receive_one(&one).unwrap(), 1);
+        let datagram = batch.datagram(0).unwrap();
+        assert_eq!((datagram.from, datagram.len), (from, MEDIA_DATAGRAM_BYTES));
+        assert!(datagram.buffer[..datagram.len].iter().all(|byte| *byte == 7));
+        assert_eq!(batch.receive_one(&one).unwrap(), 1);
+        assert!(batch.datagram(0).is_none(), "too long");
     }
 }
