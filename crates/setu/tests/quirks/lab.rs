@@ -125,7 +125,7 @@ impl Lab {
         ] {
             std::fs::write(folder.path().join(name), text).unwrap();
         }
-        let (meta, tcp, tls, udp) = (tcp_port(), tcp_port(), tcp_port(), udp_port());
+        let (meta, tcp, tls, udp) = (port(), port(), port(), port());
         let config = EdgeConfig {
             sip_port: 0,
             media_ports: vec![0; 2],
@@ -161,7 +161,7 @@ impl Lab {
 
     /// A second bridge of the same operator, which knows nothing of the first, and a phone at it.
     pub(crate) async fn second_bridge(&self) -> (Bridge, PhoneHandle) {
-        let ports = [tcp_port(), tcp_port(), tcp_port(), udp_port()];
+        let ports = [port(), port(), port(), port()];
         let text = config_text(&self.setup, ports, self.edge.sip_address().port());
         let text = format!("{text}[cdr]\nfile = \"second.jsonl\"\n");
         let bridge = Bridge::start(Config::parse(&text, self.folder.path()).unwrap()).await.unwrap();
@@ -330,10 +330,16 @@ bind = "127.0.0.1:0"
     )
 }
 
-fn tcp_port() -> u16 {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
-}
-
-fn udp_port() -> u16 {
-    UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
+/// A port that is free for UDP and TCP, from below the range the system hands out: one from that range may be taken by a
+/// socket of another test before the bridge binds it.
+fn port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    loop {
+        let first = u16::try_from(std::process::id() % 8).unwrap() * 200;
+        let port = 10_240 + (first + NEXT.fetch_add(1, Ordering::Relaxed)) % 1_700;
+        let address = (Ipv4Addr::LOCALHOST, port);
+        if TcpListener::bind(address).is_ok() && UdpSocket::bind(address).is_ok() {
+            return port;
+        }
+    }
 }
