@@ -6,7 +6,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command as Process, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 use setu_media::{AudioFormat, Command, Crypto, Event, LegSetup, MediaProfile, OpusTarget};
 use setu_media_net::{MediaNetConfig, MediaPlane, MediaSide};
 use setu_model::{CallId, LegId, Secret, Side};
@@ -128,6 +128,8 @@ pub(crate) fn serve(sessions: u16, threads: usize) -> anyhow::Result<()> {
         writeln!(out, "{meta} {agent}")?;
     }
     out.flush()?;
+    // What the plane tells from here on is for nobody.
+    drop(events);
     // Until the other end is closed.
     std::io::stdin().read_line(&mut line)?;
     let totals = plane.totals();
@@ -152,19 +154,13 @@ fn open(plane: &MediaPlane, events: &mpsc::Receiver<Event>, session: u16) -> any
             Side::Agents => Command::OpenShared { leg },
         })?;
         *at = loop {
-            match events.recv_timeout(Duration::from_secs(10)).context("the media plane does not answer")? {
-                Event::Opened { leg: opened, local } if opened == leg => break local,
-                Event::OpenFailed { why, .. } => bail!("{why}"),
-                Event::SetupFailed { why, .. } => bail!("{why}"),
-                Event::Opened { .. }
-                | Event::HandshakeFailed { .. }
-                | Event::FirstPacket { .. }
-                | Event::Silent { .. }
-                | Event::Dtmf { .. }
-                | Event::Played { .. }
-                | Event::LegClosed { .. }
-                | Event::Closed { .. } => {}
+            let event = events.recv_timeout(PATIENCE).context("the media plane does not answer")?;
+            if let Event::Opened { leg: opened, local } = event {
+                ensure!(opened == leg, "another leg was opened");
+                break local;
             }
+            let failed = matches!(event, Event::OpenFailed { .. } | Event::SetupFailed { .. });
+            ensure!(!failed, "{event:?}");
         };
         plane.send(Command::Configure(Box::new(setup(leg, side, session))))?;
         plane.send(Command::Start { leg })?;
@@ -203,6 +199,9 @@ fn setup(leg: LegId, side: Side, session: u16) -> LegSetup {
         timestamp: 48_000,
     }
 }
+
+/// How long the media plane may take to answer.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What the process says before it holds any call.
 const READY: &str = "ready";
