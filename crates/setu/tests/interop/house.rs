@@ -176,9 +176,18 @@ fn media_ports(at: &Path) -> (u16, u16) {
     (first, first + 2_000)
 }
 
+/// This machine's own address, which baresip writes into its descriptions whatever it listens on.
+fn own_address() -> IpAddr {
+    let socket = std::net::UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
+    // Nothing is sent: the system only looks for the way. Without one, the loopback address does no harm.
+    let way = socket.connect((Ipv4Addr::new(198, 51, 100, 1), 9));
+    way.and_then(|()| socket.local_addr()).map_or(Ipv4Addr::LOCALHOST.into(), |address| address.ip())
+}
+
 fn configuration(ports: Ports, rest: &str) -> String {
     let (meta_media, agents_media) = media_ports(Path::new(&ports.meta.to_string()));
     let Ports { meta, udp, tls, http, edge } = ports;
+    let own = own_address();
     format!(
         r#"
 [meta]
@@ -204,7 +213,7 @@ ports = "{agents_media}-{}"
 [resolve.static]
 "wa.meta.vc" = ["127.0.0.1:{edge}"]
 [egress]
-allow = ["127.0.0.0/8"]
+allow = ["127.0.0.0/8", "{own}/32"]
 [recording]
 folder = "recordings"
 [cdr]
