@@ -63,7 +63,7 @@ fn ten_thousand_calls_leave_no_memory_no_file_and_no_port_behind() {
     let text = fs::read_to_string(house.path("cdr/cdr.jsonl")).unwrap();
     assert_eq!(text.lines().count(), 10_000);
     assert!(text.lines().all(|line| line.contains("\"success\"")), "a call went wrong");
-    let [_idle, warm, last] = seen.as_slice() else { panic!("three looks") };
+    let [idle, warm, last] = seen.as_slice() else { panic!("three looks") };
     assert!(last.resident_kb * 100 <= warm.resident_kb * 105, "memory grew: {seen:#?}");
-    assert!(last.files <= warm.files, "files are left open: {seen:#?}");
+    assert!(last.files <= idle.files.max(warm.files), "files are left open: {seen:#?}");
 }
