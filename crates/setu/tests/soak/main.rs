@@ -48,7 +48,8 @@ impl Held {
 
 #[test]
 fn ten_thousand_calls_leave_no_memory_no_file_and_no_port_behind() {
-    let (rate, pbx) = (120, port());
+    // The first 2,000 calls take longer than a transaction lingers (32 s, 64 T1): both looks follow the same load.
+    let (rate, pbx) = (60, port());
     let house = trunk_house(Ports::pick(), pbx);
     let bridge = house.serve_by(house.setu("serve").env("SETU_LOG", "warn"));
     let sipp = Sipp::prepare(&house);
@@ -56,14 +57,15 @@ fn ten_thousand_calls_leave_no_memory_no_file_and_no_port_behind() {
     let mut seen = vec![Held::of(&house, &bridge)];
     for calls in [2_000, 8_000] {
         let mut calling = sipp.start("meta", &sipp.meta_calls(&house, rate, calls, 100));
-        let status = calling.wait(Duration::from_secs(120));
+        let status = calling.wait(Duration::from_secs(200));
         assert!(status.success(), "{status}: {} calls failed", sipp.figure("meta", "FailedCall(C)"));
         seen.push(Held::of(&house, &bridge));
     }
     let text = fs::read_to_string(house.path("cdr/cdr.jsonl")).unwrap();
     assert_eq!(text.lines().count(), 10_000);
     assert!(text.lines().all(|line| line.contains("\"success\"")), "a call went wrong");
-    let [idle, warm, last] = seen.as_slice() else { panic!("three looks") };
+    let [_idle, warm, last] = seen.as_slice() else { panic!("three looks") };
     assert!(last.resident_kb * 100 <= warm.resident_kb * 105, "memory grew: {seen:#?}");
-    assert!(last.files <= idle.files.max(warm.files), "files are left open: {seen:#?}");
+    // The connections of this test's own questions may still be closing; a leak would be one a call.
+    assert!(last.files <= warm.files + 4, "files are left open: {seen:#?}");
 }
