@@ -68,8 +68,10 @@ struct Run {
     newest: Stamp,
     /// The first number of this run: what is older belonged before the switch.
     first: u64,
-    /// When the source's newest packet came.
+    /// When the source's newest packet came, whether it was passed on or not.
     at: Instant,
+    /// When the packet with the newest numbers came.
+    numbered_at: Instant,
     /// Ticks by which the run began ahead of the clock, as it began within a packet time of the packet before.
     lead: i64,
 }
@@ -109,7 +111,12 @@ impl Stream {
             let ahead = i64::from(packet.sequence.wrapping_sub(run.sequence).cast_signed());
             let ticks = i64::from(packet.timestamp.wrapping_sub(run.timestamp).cast_signed());
             let stamp = run.newest.moved(ahead, ticks)?;
-            let plausible = ahead.abs() <= MOST_JUMP && ticks.abs() <= i64::from(self.step) * MOST_JUMP;
+            // A time stamp that runs away from the clock is no gap: the peer began anew.
+            let passed = now.saturating_duration_since(run.numbered_at) + SOURCE_SILENCE;
+            let most =
+                Tie(now, 0).at(now + passed, self.step).min(u64::from(self.step) * MOST_JUMP.unsigned_abs());
+            let behind = i64::from(self.step) * MOST_JUMP;
+            let plausible = ahead.abs() <= MOST_JUMP && (-behind..=most.cast_signed()).contains(&ticks);
             if ahead <= 0 && plausible {
                 return (stamp.sequence >= run.first && self.give(stamp)).then_some((stamp, false));
             }
@@ -120,6 +127,7 @@ impl Stream {
                     timestamp: packet.timestamp,
                     newest: stamp,
                     at: now,
+                    numbered_at: now,
                     ..*run
                 };
                 let clock = Tie(now, stamp.timestamp.saturating_add_signed(-run.lead));
@@ -131,7 +139,8 @@ impl Stream {
         let clock = self.time_line.map_or(newest.timestamp, |line| line.clock.at(now, self.step));
         let lead = newest.timestamp.cast_signed().wrapping_sub(clock.cast_signed());
         let Arrived { sequence, timestamp } = packet;
-        self.run = Some(Run { source, sequence, timestamp, newest, first: newest.sequence, at: now, lead });
+        let first = newest.sequence;
+        self.run = Some(Run { source, sequence, timestamp, newest, first, at: now, numbered_at: now, lead });
         Some((newest, true))
     }
 
@@ -297,7 +306,7 @@ impl Stamp {
 /// How many packet times a stream may be off the clock. Two are less than any jitter buffer holds.
 const MOST_ASTRAY: u64 = 2;
 
-/// The most packets, or packet times, a source may be ahead within a run. More in [`SOURCE_SILENCE`] is no loss: the
+/// The most packets, or packet times, a source may be ahead or behind within a run. More in [`SOURCE_SILENCE`] is no loss: the
 /// peer began a new stream under the old SSRC (Asterisk does after music on hold), which is a switch.
 const MOST_JUMP: i64 = 100;
 
@@ -309,6 +318,32 @@ mod tests {
 
     fn audio(n: u16) -> Arrived {
         Arrived { sequence: n, timestamp: u32::from(n) * 960 }
+    }
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "a test owns its clock")]
+    fn a_source_whose_time_stamps_run_away_from_the_clock_began_anew() {
+        let mut now = Instant::now();
+        let mut stream = Stream::new(0, 0, 960);
+        for n in 0..10 {
+            stream.source(AGENT, audio(n), now).unwrap();
+            now += TICK;
+        }
+        let before = stream.highest.timestamp;
+        // Keys for 160 ms, and then audio with numbers 1.5 s ahead, of which only 160 ms passed.
+        for n in 10..18 {
+            stream.pass_over(AGENT, Some(n), now);
+            now += TICK;
+        }
+        let (stamp, begins) =
+            stream.source(AGENT, Arrived { sequence: 18, timestamp: 85 * 960 }, now).unwrap();
+        assert_eq!((stamp.timestamp - before, begins), (9 * 960, true));
+        // A true gap of as long passes through.
+        let before = stream.highest.timestamp;
+        now += SOURCE_SILENCE - TICK;
+        let arrived = Arrived { sequence: 27, timestamp: 94 * 960 };
+        let (stamp, begins) = stream.source(AGENT, arrived, now).unwrap();
+        assert_eq!((stamp.timestamp - before, begins), (9 * 960, false));
     }
 
     #[test]
