@@ -21,6 +21,7 @@ fn srtp(c: &mut Criterion) {
     for (suite, profile) in [
         (Suite::AesCm128HmacSha1_80, ProtectionProfile::Aes128CmHmacSha1_80),
         (Suite::AeadAes128Gcm, ProtectionProfile::AeadAes128Gcm),
+        (Suite::AeadAes256Gcm, ProtectionProfile::AeadAes256Gcm),
     ] {
         let (key, salt) = (vec![7; suite.key_len()], vec![9; suite.salt_len()]);
         let theirs = || {

@@ -39,7 +39,7 @@ pub(crate) fn port_use(party: &Party, role: Role, config: &CallConfig) -> PortUs
 
 /// The policy of descriptions exchanged with a party in a call of a business number.
 pub(crate) fn policy(party: &Party, number: &str, role: Role, config: &CallConfig) -> Policy {
-    let suites = || vec![SrtpSuite::AesCm128HmacSha1_80, SrtpSuite::AeadAes128Gcm];
+    let suites = || vec![SrtpSuite::AesCm128HmacSha1_80, SrtpSuite::AeadAes128Gcm, SrtpSuite::AeadAes256Gcm];
     let srtp = |srtp: Srtp| match (srtp, role) {
         (Srtp::Off, _) | (Srtp::BySignalling, Role::Offer { secure: Some(false) }) => SrtpPolicy::Off,
         (Srtp::Required | Srtp::Dtls, _) | (Srtp::BySignalling, Role::Offer { secure: Some(true) }) => {

@@ -11,11 +11,14 @@ pub enum SrtpSuite {
     AesCm128HmacSha1_32,
     /// AES-128 in Galois/Counter mode.
     AeadAes128Gcm,
+    /// AES-256 in Galois/Counter mode.
+    AeadAes256Gcm,
 }
 
 impl SrtpSuite {
     /// Every suite.
-    pub const ALL: [Self; 3] = [Self::AesCm128HmacSha1_80, Self::AesCm128HmacSha1_32, Self::AeadAes128Gcm];
+    pub const ALL: [Self; 4] =
+        [Self::AesCm128HmacSha1_80, Self::AesCm128HmacSha1_32, Self::AeadAes128Gcm, Self::AeadAes256Gcm];
 
     /// The name in an `a=crypto` line.
     pub const fn name(self) -> &'static str {
@@ -23,19 +26,23 @@ impl SrtpSuite {
             Self::AesCm128HmacSha1_80 => "AES_CM_128_HMAC_SHA1_80",
             Self::AesCm128HmacSha1_32 => "AES_CM_128_HMAC_SHA1_32",
             Self::AeadAes128Gcm => "AEAD_AES_128_GCM",
+            Self::AeadAes256Gcm => "AEAD_AES_256_GCM",
         }
     }
 
     /// Length of the master key in bytes.
     pub const fn key_bytes(self) -> usize {
-        16
+        match self {
+            Self::AesCm128HmacSha1_80 | Self::AesCm128HmacSha1_32 | Self::AeadAes128Gcm => 16,
+            Self::AeadAes256Gcm => 32,
+        }
     }
 
     /// Length of the master salt in bytes.
     pub const fn salt_bytes(self) -> usize {
         match self {
             Self::AesCm128HmacSha1_80 | Self::AesCm128HmacSha1_32 => 14,
-            Self::AeadAes128Gcm => 12,
+            Self::AeadAes128Gcm | Self::AeadAes256Gcm => 12,
         }
     }
 

@@ -62,7 +62,7 @@ impl Policy {
 
     /// An agent's softphone: Opus, then G.711, SDES where the phone does it.
     pub fn softphone() -> Self {
-        let suites = vec![SrtpSuite::AesCm128HmacSha1_80, SrtpSuite::AeadAes128Gcm];
+        let suites = vec![SrtpSuite::AesCm128HmacSha1_80, SrtpSuite::AeadAes128Gcm, SrtpSuite::AeadAes256Gcm];
         Self {
             srtp: SrtpPolicy::Optional(suites),
             one_crypto_line: false,

@@ -139,5 +139,6 @@ const fn suite(suite: SrtpSuite) -> Suite {
         SrtpSuite::AesCm128HmacSha1_80 => Suite::AesCm128HmacSha1_80,
         SrtpSuite::AesCm128HmacSha1_32 => Suite::AesCm128HmacSha1_32,
         SrtpSuite::AeadAes128Gcm => Suite::AeadAes128Gcm,
+        SrtpSuite::AeadAes256Gcm => Suite::AeadAes256Gcm,
     }
 }

@@ -149,7 +149,7 @@ async fn an_account_that_demands_srtp_gets_it_under_every_suite_and_refuses_a_ph
         account: "srtp = \"sdes\"\n",
         ..Setup::habits(|h| h.srtp = srtp)
     };
-    for suite in [Suite::AesCm128HmacSha1_80, Suite::AeadAes128Gcm] {
+    for suite in [Suite::AesCm128HmacSha1_80, Suite::AeadAes128Gcm, Suite::AeadAes256Gcm] {
         let mut lab = setup(vec![suite]).start().await;
         let dialling = Habits { srtp: vec![suite], ..agent_for(400) };
         for call in [lab.user_calls(customer_for(400)).await, lab.agent_calls(dialling).await] {
