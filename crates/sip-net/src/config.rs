@@ -17,6 +17,8 @@ pub struct SipNetConfig {
     pub tls: BTreeMap<Side, TlsConfig>,
     /// Names that are not asked of DNS.
     pub pinned: PinnedHosts,
+    /// The DNS servers to ask, by UDP and where an answer is cut by TCP. Without one, those of the system.
+    pub name_servers: Vec<SocketAddr>,
     /// Who may open a WebSocket.
     pub websocket: WebSocketConfig,
     /// Which addresses may be contacted.

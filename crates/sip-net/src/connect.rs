@@ -16,28 +16,31 @@ use tokio_rustls::client::TlsStream;
 use crate::config::canonical_name;
 use crate::event::SendFailure;
 use crate::net::{Phase, Shared};
+use crate::pool::Opening;
 use crate::resolve::literal;
 use crate::stream::{self, Opener};
 use crate::udp;
 
-/// Resolves `hop`, opens a stream to it unless it is reached by UDP, and sends what waits for it.
-pub(crate) async fn open(shared: Arc<Shared>, hop: Hop) {
+/// Resolves `hop`, opens a stream to one of its addresses but those to `avoid`, unless it is reached by UDP, and sends
+/// what waits for it.
+pub(crate) async fn open(shared: Arc<Shared>, hop: Hop, avoid: Vec<SocketAddr>) {
+    let opening = Opening::of(&hop, &avoid);
     let opened = tokio::select! {
         () = shared.reached(Phase::Draining) => Err(SendFailure::Shutdown),
-        opened = timeout(shared.timeouts.open, try_open(&shared, &hop)) => opened.unwrap_or_else(|_| {
+        opened = timeout(shared.timeouts.open, try_open(&shared, &hop, &avoid)) => opened.unwrap_or_else(|_| {
             shared.counters.handshakes_timed_out.add();
             Err(SendFailure::Unreachable("no address was reached in time".to_owned()))
         }),
     };
     match opened {
         Ok(Opened::Datagrams(addresses)) => {
-            for outgoing in shared.waited_for(&hop) {
+            for outgoing in shared.waited_for(&opening) {
                 udp::send_to(&shared, &hop, &addresses, outgoing);
             }
         }
-        Ok(Opened::Tcp(tcp, arrival)) => serve(shared, tcp, arrival, &hop).await,
-        Ok(Opened::Tls(tls, arrival)) => serve(shared, *tls, arrival, &hop).await,
-        Err(reason) => shared.give_up(&hop, &reason),
+        Ok(Opened::Tcp(tcp, arrival)) => serve(shared, tcp, arrival, (&hop, &opening)).await,
+        Ok(Opened::Tls(tls, arrival)) => serve(shared, *tls, arrival, (&hop, &opening)).await,
+        Err(reason) => shared.give_up(&opening, &reason),
     }
 }
 
@@ -60,6 +63,11 @@ pub(crate) fn allowed(shared: &Shared, addresses: &[SocketAddr]) -> Result<Vec<S
     }
 }
 
+/// What is said of a hop whose every address was tried.
+pub(crate) fn none_left() -> SendFailure {
+    SendFailure::Unreachable("no address is left".to_owned())
+}
+
 /// Sets what every stream of SIP wants: no delay for small messages, and to notice a peer that is gone.
 pub(crate) fn tune(tcp: &TcpStream) -> io::Result<()> {
     tcp.set_nodelay(true)?;
@@ -74,17 +82,17 @@ enum Opened {
     Tls(Box<TlsStream<TcpStream>>, Arrival),
 }
 
-async fn serve<S>(shared: Arc<Shared>, io: S, arrival: Arrival, hop: &Hop)
+async fn serve<S>(shared: Arc<Shared>, io: S, arrival: Arrival, dialled: (&Hop, &Opening))
 where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Send,
 {
-    match shared.adopt(arrival, Some(hop)) {
+    match shared.adopt(arrival, Some(dialled)) {
         Some(ends) => stream::run(shared, io, ends, Opener::Us).await,
-        None => shared.give_up(hop, &SendFailure::Shutdown),
+        None => shared.give_up(dialled.1, &SendFailure::Shutdown),
     }
 }
 
-async fn try_open(shared: &Shared, hop: &Hop) -> Result<Opened, SendFailure> {
+async fn try_open(shared: &Shared, hop: &Hop, avoid: &[SocketAddr]) -> Result<Opened, SendFailure> {
     if hop.transport.is_websocket() {
         // Its own connection is the only way to a browser, and that is gone.
         return Err(SendFailure::NoFlow);
@@ -98,8 +106,8 @@ async fn try_open(shared: &Shared, hop: &Hop) -> Result<Opened, SendFailure> {
     }
     // A server that shows the wrong certificate says more than one that does not answer.
     let mut unverified = None;
-    let mut failure = SendFailure::NoFlow;
-    for address in allowed(shared, &addresses)? {
+    let mut failure = none_left();
+    for address in allowed(shared, &addresses)?.into_iter().filter(|address| !avoid.contains(address)) {
         match open_one(shared, hop, address).await {
             Ok(opened) => return Ok(opened),
             Err(reason) => {

@@ -15,7 +15,7 @@ use crate::connect;
 use crate::counters::Counters;
 use crate::event::{NetEvent, SendFailure, StartError};
 use crate::listen::{self, Listening, StreamListener};
-use crate::pool::{Destination, Ends, Item, Offer, Outgoing, Pool, Waiting};
+use crate::pool::{Ends, Item, Offer, Opening, Outgoing, Pool, Waiting};
 use crate::resolve::Resolver;
 use crate::tasks::Tasks;
 use crate::tls::TlsStore;
@@ -50,8 +50,9 @@ impl SipNet {
         let bound = listen::bind_all(&config.listeners, &tls, config.limits.udp_flows)?;
 
         let (phase, phases) = watch::channel(Phase::Running);
+        let (within, most) = (config.timeouts.resolve, config.limits.candidates);
         let shared = Arc::new(Shared {
-            resolver: Resolver::new(config.pinned, config.timeouts.resolve, config.limits.candidates),
+            resolver: Resolver::new(config.pinned, &config.name_servers, within, most),
             egress: config.egress,
             websocket: config.websocket,
             limits: config.limits,
@@ -79,17 +80,17 @@ impl SipNet {
     /// Sends a message where its target says. What became of it is told by events; a retransmission over UDP that
     /// the system has no room for counts as lost on the way.
     pub fn send(&self, transmit: Transmit) {
-        let Transmit { token, target, message } = transmit;
+        let Transmit { token, target, avoid, message } = transmit;
         match target {
             Target::Flow(flow) => {
-                self.shared.send_on_flow(flow, Outgoing { token, message, otherwise: None });
+                self.shared.send_on_flow(flow, Outgoing { token, message, otherwise: None, avoid });
             }
             Target::FlowOr(flow, hop) => {
-                self.shared.send_on_flow(flow, Outgoing { token, message, otherwise: Some(hop) });
+                self.shared.send_on_flow(flow, Outgoing { token, message, otherwise: Some(hop), avoid });
             }
             Target::Hop(hop) => {
                 let otherwise = Some(hop.clone());
-                self.shared.send_to_hop(&hop, Outgoing { token, message, otherwise });
+                self.shared.send_to_hop(&hop, Outgoing { token, message, otherwise, avoid });
             }
         }
     }
@@ -211,13 +212,17 @@ impl Shared {
     }
 
     /// Takes a new stream into the pool and hands it what waited for it. None at shutdown.
-    pub(crate) fn adopt(self: &Arc<Self>, arrival: Arrival, dialled: Option<&Hop>) -> Option<Ends> {
+    pub(crate) fn adopt(
+        self: &Arc<Self>,
+        arrival: Arrival,
+        dialled: Option<(&Hop, &Opening)>,
+    ) -> Option<Ends> {
         let mut offers = Vec::new();
         let ends = {
             let mut pool = self.pool();
-            let ends = pool.insert(arrival, dialled, self.limits.queue)?;
-            if let Some(hop) = dialled {
-                for outgoing in pool.waited_for(&Destination::of(hop)) {
+            let ends = pool.insert(arrival, dialled.map(|(hop, _)| hop), self.limits.queue)?;
+            if let Some((_, opening)) = dialled {
+                for outgoing in pool.waited_for(opening) {
                     offers.push((outgoing.token, pool.offer_to_flow(ends.arrival.flow, outgoing)));
                 }
             }
@@ -237,10 +242,9 @@ impl Shared {
         }
     }
 
-    /// Fails everything that waits for `hop`.
-    pub(crate) fn give_up(&self, hop: &Hop, reason: &SendFailure) {
-        let waited = self.pool().waited_for(&Destination::of(hop));
-        for outgoing in waited {
+    /// Fails everything that waits for an opening.
+    pub(crate) fn give_up(&self, opening: &Opening, reason: &SendFailure) {
+        for outgoing in self.waited_for(opening) {
             self.fail(outgoing.token, reason.clone());
         }
     }
@@ -276,6 +280,7 @@ impl Shared {
 
     fn send_to_hop(self: &Arc<Self>, hop: &Hop, outgoing: Outgoing) {
         let token = outgoing.token;
+        let avoid = outgoing.avoid.clone();
         let most = Waiting { messages: self.limits.waiting, destinations: self.limits.connecting };
         let offer = if hop.transport == Transport::Udp {
             match self.resolver.known(hop) {
@@ -284,13 +289,13 @@ impl Shared {
                     self.counters.unresolved.add();
                     return self.fail(token, SendFailure::Unresolved(fault.to_string()));
                 }
-                Ok(None) => self.pool().wait_for(Destination::of(hop), outgoing, most),
+                Ok(None) => self.pool().wait_for(hop, outgoing, most),
             }
         } else {
             self.pool().offer_to_hop(hop, outgoing, most)
         };
         if matches!(offer, Offer::Waiting { first: true }) {
-            let opening = connect::open(Arc::clone(self), hop.clone());
+            let opening = connect::open(Arc::clone(self), hop.clone(), avoid);
             self.tasks.spawn(opening);
         }
         self.settle(token, offer, true);
@@ -299,8 +304,10 @@ impl Shared {
     /// Does what an offer to the pool calls for.
     fn settle(self: &Arc<Self>, token: SendToken, offer: Offer, bound: bool) {
         match offer {
-            Offer::Place { flow, remote, place, outgoing } => {
+            Offer::Place { flow, remote, place, mut outgoing } => {
                 if bound {
+                    // Should this stream die, the core chooses where the request goes next: it must not go twice.
+                    outgoing.otherwise = None;
                     self.emit(NetEvent::Bound { token, flow, remote });
                 }
                 place.send(Item::Message(outgoing));
@@ -322,8 +329,8 @@ impl Shared {
         }
     }
 
-    pub(crate) fn waited_for(&self, hop: &Hop) -> Vec<Outgoing> {
-        self.pool().waited_for(&Destination::of(hop))
+    pub(crate) fn waited_for(&self, opening: &Opening) -> Vec<Outgoing> {
+        self.pool().waited_for(opening)
     }
 
     fn pool(&self) -> MutexGuard<'_, Pool> {

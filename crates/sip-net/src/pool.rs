@@ -19,7 +19,7 @@ pub(crate) struct Pool {
     last: u64,
     streams: BTreeMap<FlowId, Stream>,
     claims: BTreeMap<Claim, Vec<FlowId>>,
-    waiting: BTreeMap<Destination, Vec<Outgoing>>,
+    waiting: BTreeMap<Opening, Vec<Outgoing>>,
     closed: bool,
 }
 
@@ -30,6 +30,8 @@ pub(crate) struct Outgoing {
     pub(crate) message: Message,
     /// Where it may go instead, if the stream dies before it left.
     pub(crate) otherwise: Option<Hop>,
+    /// Addresses of the hop that must not be tried again.
+    pub(crate) avoid: Vec<SocketAddr>,
 }
 
 /// What is put into a stream.
@@ -57,6 +59,19 @@ impl Destination {
             host: canonical_name(&hop.host),
             port: hop.port.unwrap_or(hop.transport.default_port()),
         }
+    }
+}
+
+/// What messages wait for together: a stream to a destination, but not at these addresses.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Opening {
+    destination: Destination,
+    avoid: Vec<SocketAddr>,
+}
+
+impl Opening {
+    pub(crate) fn of(hop: &Hop, avoid: &[SocketAddr]) -> Self {
+        Self { destination: Destination::of(hop), avoid: avoid.to_vec() }
     }
 }
 
@@ -168,36 +183,36 @@ impl Pool {
         if self.closed {
             return Offer::Closed(outgoing);
         }
-        let destination = Destination::of(hop);
-        match self.serving(&destination) {
+        match self.serving(&Destination::of(hop), &outgoing.avoid) {
             Some(flow) => self.offer_to_flow(flow, outgoing),
-            None => self.wait_for(destination, outgoing, most),
+            None => self.wait_for(hop, outgoing, most),
         }
     }
 
-    /// Lets a message wait for the opening of `destination`.
-    pub(crate) fn wait_for(&mut self, destination: Destination, outgoing: Outgoing, most: Waiting) -> Offer {
+    /// Lets a message wait for the opening of `hop`.
+    pub(crate) fn wait_for(&mut self, hop: &Hop, outgoing: Outgoing, most: Waiting) -> Offer {
         if self.closed {
             return Offer::Closed(outgoing);
         }
-        let opening = self.waiting.len();
-        match self.waiting.get_mut(&destination) {
+        let destinations = self.waiting.len();
+        let opening = Opening::of(hop, &outgoing.avoid);
+        match self.waiting.get_mut(&opening) {
             Some(waiting) if waiting.len() >= most.messages => Offer::Refused(outgoing),
             Some(waiting) => {
                 waiting.push(outgoing);
                 Offer::Waiting { first: false }
             }
-            None if opening >= most.destinations => Offer::Refused(outgoing),
+            None if destinations >= most.destinations => Offer::Refused(outgoing),
             None => {
-                self.waiting.insert(destination, vec![outgoing]);
+                self.waiting.insert(opening, vec![outgoing]);
                 Offer::Waiting { first: true }
             }
         }
     }
 
-    /// Returns what waited for the opening of `destination`, which has come to an end.
-    pub(crate) fn waited_for(&mut self, destination: &Destination) -> Vec<Outgoing> {
-        self.waiting.remove(destination).unwrap_or_default()
+    /// Returns what waited for an opening that has come to an end.
+    pub(crate) fn waited_for(&mut self, opening: &Opening) -> Vec<Outgoing> {
+        self.waiting.remove(opening).unwrap_or_default()
     }
 
     /// Takes every stream out and nothing more in. Returns the streams that were there.
@@ -207,13 +222,16 @@ impl Pool {
         std::mem::take(&mut self.streams).into_keys().collect()
     }
 
-    fn serving(&self, destination: &Destination) -> Option<FlowId> {
+    fn serving(&self, destination: &Destination, avoid: &[SocketAddr]) -> Option<FlowId> {
+        let serves =
+            |flow: &&FlowId| self.streams.get(*flow).is_some_and(|stream| !avoid.contains(&stream.remote));
         let dialled = self.claims.get(&Claim::Dialled(destination.clone()));
         let proven = (destination.transport == Transport::Tls)
             .then(|| self.claims.get(&Claim::Proven(destination.side, destination.host.clone())))
             .flatten();
         // The youngest is the least likely to have died unnoticed.
-        dialled.and_then(|flows| flows.last()).or_else(|| proven.and_then(|flows| flows.last())).copied()
+        let youngest = |flows: Option<&Vec<FlowId>>| flows?.iter().rev().find(serves).copied();
+        youngest(dialled).or_else(|| youngest(proven))
     }
 
     fn take(&mut self, flow: FlowId) -> Option<Stream> {

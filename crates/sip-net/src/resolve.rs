@@ -5,7 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use hickory_resolver::TokioResolver;
-use hickory_resolver::config::LookupIpStrategy;
+use hickory_resolver::config::{LookupIpStrategy, NameServerConfig, ResolverConfig};
+use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::proto::rr::{RData, RecordType};
 use setu_model::Entropy;
 use setu_sip::{Hop, Transport};
@@ -22,9 +23,17 @@ pub(crate) struct Resolver {
 }
 
 impl Resolver {
-    /// Reads the system's DNS configuration. Without one, only pinned names and literal addresses resolve.
-    pub(crate) fn new(pinned: PinnedHosts, within: Duration, most: usize) -> Self {
-        let built = TokioResolver::builder_tokio().and_then(|mut builder| {
+    /// Asks `servers`, or without one those of the system's DNS configuration. Where that is missing too, only pinned
+    /// names and literal addresses resolve.
+    pub(crate) fn new(pinned: PinnedHosts, servers: &[SocketAddr], within: Duration, most: usize) -> Self {
+        let builder = if servers.is_empty() {
+            TokioResolver::builder_tokio()
+        } else {
+            let servers = servers.iter().map(|server| name_server(*server)).collect();
+            let config = ResolverConfig::from_name_servers(servers);
+            Ok(TokioResolver::builder_with_config(config, TokioRuntimeProvider::default()))
+        };
+        let built = builder.and_then(|mut builder| {
             builder.options_mut().ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
             builder.build()
         });
@@ -69,6 +78,14 @@ impl Resolver {
         }
         Ok(None)
     }
+}
+
+fn name_server(address: SocketAddr) -> NameServerConfig {
+    let mut server = NameServerConfig::udp_and_tcp(address.ip());
+    for connection in &mut server.connections {
+        connection.port = address.port();
+    }
+    server
 }
 
 /// Why a hop has no address.

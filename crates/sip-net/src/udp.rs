@@ -94,7 +94,10 @@ pub(crate) fn send_to(shared: &Shared, hop: &Hop, addresses: &[SocketAddr], outg
         Ok(allowed) => allowed,
         Err(reason) => return shared.fail(outgoing.token, reason),
     };
-    for remote in allowed {
+    if allowed.iter().all(|remote| outgoing.avoid.contains(remote)) {
+        return shared.fail(outgoing.token, connect::none_left());
+    }
+    for remote in allowed.into_iter().filter(|remote| !outgoing.avoid.contains(remote)) {
         let fits = |l: &&UdpListener| l.side == hop.side && l.local.is_ipv4() == remote.is_ipv4();
         let Some(listener) = shared.udp.iter().find(fits) else { continue };
         let flow = listener.flow(remote);

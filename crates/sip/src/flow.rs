@@ -167,6 +167,9 @@ pub struct Transmit {
     pub token: SendToken,
     /// Where it goes.
     pub target: Target,
+    /// Addresses of the target's hop that did not serve and must not be tried again (RFC 3263 section 4.3). If no
+    /// other is left, the message fails.
+    pub avoid: Vec<SocketAddr>,
     /// What goes, Via included: the core writes the advertised address of the side and the target's transport.
     pub message: Message,
 }

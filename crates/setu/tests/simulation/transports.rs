@@ -138,6 +138,10 @@ impl Transports {
     }
 
     fn send_to_hop(&mut self, hop: Hop, transmit: Transmit, turn: &mut Turn) {
+        if !transmit.avoid.is_empty() {
+            // Every name of the simulation has one address.
+            return turn.inputs.push_back(Input::SendFailed(transmit.token));
+        }
         let known = match (hop.transport, hop.host.parse()) {
             (Transport::Udp, Ok(ip)) => {
                 let remote = SocketAddr::new(ip, hop.port.unwrap_or(hop.transport.default_port()));

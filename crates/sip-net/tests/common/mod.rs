@@ -3,6 +3,8 @@
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
 #![allow(clippy::unwrap_used, clippy::wildcard_enum_match_arm, reason = "helpers of a test may panic")]
 
+pub mod dns;
+
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -151,7 +153,12 @@ impl Bridge {
     }
 
     pub fn send(&self, token: u64, target: Target, message: &Message) {
-        self.net.send(Transmit { token: SendToken(token), target, message: message.clone() });
+        self.send_avoiding(&[], token, target, message);
+    }
+
+    pub fn send_avoiding(&self, avoid: &[SocketAddr], token: u64, target: Target, message: &Message) {
+        let (token, message) = (SendToken(token), message.clone());
+        self.net.send(Transmit { token, target, avoid: avoid.to_vec(), message });
     }
 
     pub async fn next(&mut self) -> NetEvent {

@@ -237,6 +237,8 @@ pub struct Counters {
     pub sent: u64,
     /// Messages sent again by a timer.
     pub retransmitted: u64,
+    /// Requests sent again to the next address of their hop.
+    pub failed_over: u64,
     /// Messages that could not be parsed.
     pub malformed: u64,
     /// Responses that belong to no transaction of ours.

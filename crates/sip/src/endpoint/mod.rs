@@ -97,13 +97,13 @@ impl Endpoint {
 
     /// A transmission could not be sent: no route, no connection, no proof of the name.
     pub fn handle_send_failed(&mut self, token: SendToken, now: Now) {
-        self.layer.handle_send_failed(token);
+        self.layer.handle_send_failed(token, now.mono);
         self.drain(now);
     }
 
     /// A flow is gone. Dialogs go on over another one; bindings of a stream vanish with it.
     pub fn handle_flow_closed(&mut self, flow: FlowId, now: Now) {
-        self.layer.handle_flow_closed(flow);
+        self.layer.handle_flow_closed(flow, now.mono);
         self.proven.remove(&flow);
         let changes = self.registrar.handle_flow_closed(flow);
         self.tell_bindings(changes);

@@ -16,8 +16,6 @@ pub(super) struct Calling {
     /// The INVITE as sent last, without Via.
     invite: Message,
     early: Vec<Early>,
-    /// Whether the peer has shown that it has the INVITE: before that, CANCEL may overtake it (RFC 3261 section 9.1).
-    provisional: bool,
     giving_up: Option<GiveUp>,
     /// The interval a 422 asked for, in seconds. Asked once.
     min_session_expires_s: Option<u32>,
@@ -57,15 +55,8 @@ pub(crate) fn start(
     let invite = compose(layer, &request, &local_tag, &call_id, FIRST_CSEQ, None, None)?;
     let start = ClientStart { owner: Owner::Session(id), side, target: request.target.clone(), branch: None };
     let tx = layer.start(&invite, start, now.mono)?;
-    let calling = Calling {
-        tx,
-        request,
-        invite,
-        early: Vec::new(),
-        provisional: false,
-        giving_up: None,
-        min_session_expires_s: None,
-    };
+    let calling =
+        Calling { tx, request, invite, early: Vec::new(), giving_up: None, min_session_expires_s: None };
     let mut session = Session::new(id, side, local_tag, auth, State::Calling(Box::new(calling)));
     session.open.insert(tx);
     Ok(session)
@@ -164,8 +155,7 @@ impl Session {
     }
 
     fn handle_provisional(&mut self, layer: &mut Layer, answer: &Answer, now: Now) {
-        let State::Calling(calling) = &mut self.state else { return };
-        calling.provisional = true;
+        let State::Calling(calling) = &self.state else { return };
         if let Some(GiveUp::Wanted(headers)) = &calling.giving_up {
             let headers = headers.clone();
             self.cancel(layer, headers, now);
@@ -289,7 +279,6 @@ impl Session {
         let Ok(tx) = layer.start(&invite, start, now.mono) else { return false };
         calling.tx = tx;
         calling.invite = invite;
-        calling.provisional = false;
         calling.early.clear();
         self.open.insert(tx);
         true
@@ -301,7 +290,9 @@ impl Session {
         if calling.giving_up.is_some() {
             return;
         }
-        if calling.provisional {
+        layer.stay(calling.tx);
+        // Before the peer has shown that it has the INVITE, CANCEL may overtake it (RFC 3261 section 9.1).
+        if layer.is_answered(calling.tx) {
             self.cancel(layer, headers, now);
         } else {
             calling.giving_up = Some(GiveUp::Wanted(headers));

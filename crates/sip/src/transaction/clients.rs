@@ -4,10 +4,11 @@ use std::time::Instant;
 
 use setu_model::Side;
 
+use super::failover::{Failure, Spare, tx_of};
 use super::layer::{Layer, Owner, TxId, Upcall};
 use super::schedule::Due;
 use super::{Action, ClientInvite, ClientRequest};
-use crate::endpoint::CommandError;
+use crate::endpoint::{CommandError, EndpointConfig};
 use crate::flow::{Arrival, FlowId, Hop, SendToken, Target, Transmit, Transport};
 use crate::message::{Message, Method};
 use crate::timers::Timer;
@@ -25,15 +26,18 @@ pub(crate) struct ClientStart {
 /// A request of ours and what its transaction needs to know of it.
 pub(super) struct Client {
     pub(super) machine: ClientMachine,
-    owner: Owner,
-    side: Side,
-    method: Method,
-    branch: Arc<str>,
-    transport: Transport,
-    target: Target,
-    bound: Option<(FlowId, SocketAddr)>,
+    pub(super) owner: Owner,
+    pub(super) side: Side,
+    pub(super) method: Method,
+    pub(super) branch: Arc<str>,
+    pub(super) transport: Transport,
+    pub(super) target: Target,
+    pub(super) bound: Option<(FlowId, SocketAddr)>,
     /// Whether any response came.
-    answered: bool,
+    pub(super) answered: bool,
+    /// Names this attempt to the transports.
+    pub(super) token: SendToken,
+    pub(super) spare: Option<Box<Spare>>,
 }
 
 /// Either client transaction.
@@ -43,7 +47,7 @@ pub(super) enum ClientMachine {
 }
 
 impl ClientMachine {
-    fn handle_response(&mut self, response: Message, now: Instant) {
+    pub(super) fn handle_response(&mut self, response: Message, now: Instant) {
         match self {
             Self::Invite(machine) => machine.handle_response(response, now),
             Self::Request(machine) => machine.handle_response(response, now),
@@ -101,22 +105,27 @@ impl Layer {
         let method = request.method().ok_or(CommandError::Unbuildable)?;
         let transport = transport_of(&target).ok_or(CommandError::Unbuildable)?;
         let branch = branch.unwrap_or_else(|| self.branch());
+        let spare = Spare::of(&target, request);
         let request = self.with_via(request, side, transport, &branch)?;
         let tx = TxId(self.next_token());
-        let timers = self.config.timers;
-        let reliable = transport.is_reliable();
-        let machine = if method == Method::Invite {
-            let ringing = self.config.limits.ringing;
-            ClientMachine::Invite(ClientInvite::new(request, timers, ringing, reliable, now))
-        } else {
-            ClientMachine::Request(ClientRequest::new(request, timers, reliable, now))
-        };
+        let machine = machine(&self.config, request, &method, transport, now);
         let branch: Arc<str> = branch.into();
         self.by_branch.insert((Arc::clone(&branch), method.clone()), tx);
-        let client =
-            Client { machine, owner, side, method, branch, transport, target, bound: None, answered: false };
+        let client = Client {
+            machine,
+            owner,
+            side,
+            method,
+            branch,
+            transport,
+            target,
+            bound: None,
+            answered: false,
+            token: SendToken(tx.0),
+            spare,
+        };
         self.clients.insert(tx, Box::new(client));
-        self.pump_client(tx, None);
+        self.pump_client(tx, None, now);
         Ok(tx)
     }
 
@@ -126,12 +135,17 @@ impl Layer {
         let branch = self.branch();
         let Ok(message) = self.with_via(ack, side, transport, &branch) else { return };
         let token = SendToken(self.next_token());
-        self.send(Transmit { token, target, message });
+        self.send(Transmit { token, target, avoid: Vec::new(), message });
     }
 
     /// Where an INVITE of ours went and under which branch: a CANCEL must follow it.
     pub(crate) fn path_of(&self, tx: TxId) -> Option<(Target, String)> {
         self.clients.get(&tx).map(|client| (client.target.clone(), client.branch.to_string()))
+    }
+
+    /// Whether the peer has shown that it has a request of ours.
+    pub(crate) fn is_answered(&self, tx: TxId) -> bool {
+        self.clients.get(&tx).is_some_and(|client| client.answered)
     }
 
     /// Tells an INVITE transaction that its CANCEL was sent.
@@ -141,7 +155,7 @@ impl Layer {
         {
             machine.handle_cancelled(now);
         }
-        self.pump_client(tx, None);
+        self.pump_client(tx, None, now);
     }
 
     /// Takes a response from the transports.
@@ -158,8 +172,16 @@ impl Layer {
         if client.bound.is_none() && trusted {
             client.bound = Some((arrival.flow, arrival.remote));
         }
-        client.machine.handle_response(message, now);
-        self.pump_client(tx, Some((arrival, trusted)));
+        match message.status() {
+            Some(100) => {}
+            Some(503) if trusted && self.turn_away(tx, &message, arrival, now) => return,
+            // A server has taken the request.
+            Some(_) | None => self.stay(tx),
+        }
+        if let Some(client) = self.clients.get_mut(&tx) {
+            client.machine.handle_response(message, now);
+        }
+        self.pump_client(tx, Some((arrival, trusted)), now);
     }
 
     /// Finds the transaction of a response, and whether the response came from where its request went.
@@ -186,8 +208,8 @@ impl Layer {
 
     /// A request of ours went out on `flow`.
     pub(crate) fn handle_bound(&mut self, token: SendToken, flow: FlowId, remote: SocketAddr) {
-        let tx = TxId(token.0);
-        let Some(client) = self.clients.get_mut(&tx) else { return };
+        let tx = tx_of(token);
+        let Some(client) = self.clients.get_mut(&tx).filter(|client| client.token == token) else { return };
         // Each attempt at another address of the hop tells its own flow: the last one counts.
         if let Some((before, _)) = client.bound.replace((flow, remote)) {
             self.unanswered.remove(&(before, tx));
@@ -196,44 +218,48 @@ impl Layer {
             self.unanswered.insert((flow, tx));
         }
         // Retransmissions and the CANCEL must reach the same host, whatever the name resolves to next time.
-        if let Target::Hop(hop) = &client.target {
+        if let Target::Hop(hop) | Target::FlowOr(_, hop) = &client.target {
             client.target = Target::FlowOr(flow, hop.clone());
         }
     }
 
     /// The transports could not send what `token` names.
-    pub(crate) fn handle_send_failed(&mut self, token: SendToken) {
-        self.fail(TxId(token.0));
+    pub(crate) fn handle_send_failed(&mut self, token: SendToken, now: Instant) {
+        let tx = tx_of(token);
+        if self.clients.get(&tx).is_some_and(|client| client.token == token) {
+            self.fail(tx, now);
+        }
     }
 
     /// A flow closed: requests that nobody answered on it have failed.
-    pub(crate) fn handle_flow_closed(&mut self, flow: FlowId) {
+    pub(crate) fn handle_flow_closed(&mut self, flow: FlowId, now: Instant) {
         let lost: Vec<TxId> =
             self.unanswered.range((flow, TxId(0))..=(flow, TxId(u64::MAX))).map(|(_, tx)| *tx).collect();
         for tx in lost {
             self.unanswered.remove(&(flow, tx));
             if self.clients.get(&tx).is_some_and(|client| client.transport.is_reliable()) {
-                self.fail(tx);
+                self.fail(tx, now);
             }
         }
     }
 
-    fn fail(&mut self, tx: TxId) {
+    fn fail(&mut self, tx: TxId, now: Instant) {
         let Some(client) = self.clients.get_mut(&tx) else { return };
         client.machine.handle_failed();
-        self.pump_client(tx, None);
+        self.pump_client(tx, None, now);
     }
 
     /// Does what a client transaction asks for. `from` is where the response at hand came from.
-    pub(super) fn pump_client(&mut self, tx: TxId, from: Option<(&Arrival, bool)>) {
+    pub(super) fn pump_client(&mut self, tx: TxId, from: Option<(&Arrival, bool)>, now: Instant) {
         loop {
             let Some(client) = self.clients.get_mut(&tx) else { return };
             let action = client.machine.poll_output();
             let (owner, method) = (client.owner.clone(), client.method.clone());
             match action {
                 Some(action @ (Action::Transmit(_) | Action::Retransmit(_))) => {
-                    let target = client.target.clone();
-                    self.transmit(tx, target, action);
+                    let (token, target) = (client.token, client.target.clone());
+                    let avoid = client.spare.as_ref().map(|spare| spare.tried.clone()).unwrap_or_default();
+                    self.transmit(token, target, avoid, action);
                 }
                 Some(Action::Response(message)) => {
                     if let Some((arrival, trusted)) = from {
@@ -249,8 +275,8 @@ impl Layer {
                     }
                 }
                 Some(Action::Overdue) => self.upcalls.push_back(Upcall::Overdue { owner }),
-                Some(Action::TimedOut) => self.upcalls.push_back(Upcall::TimedOut { tx, owner }),
-                Some(Action::Failed) => self.upcalls.push_back(Upcall::Failed { tx, owner }),
+                Some(Action::TimedOut) => self.fail_over_or_report(tx, Failure::TimedOut, now),
+                Some(Action::Failed) => self.fail_over_or_report(tx, Failure::Unsent, now),
                 None => break,
             }
         }
@@ -272,6 +298,23 @@ impl Layer {
             self.by_branch.remove(&(client.branch, client.method));
             self.upcalls.push_back(Upcall::Done { tx, owner: client.owner });
         }
+    }
+}
+
+/// The machine of a request, which carries its Via.
+pub(super) fn machine(
+    config: &EndpointConfig,
+    request: Message,
+    method: &Method,
+    transport: Transport,
+    now: Instant,
+) -> ClientMachine {
+    let (timers, reliable) = (config.timers, transport.is_reliable());
+    if *method == Method::Invite {
+        let ringing = config.limits.ringing;
+        ClientMachine::Invite(ClientInvite::new(request, timers, ringing, reliable, now))
+    } else {
+        ClientMachine::Request(ClientRequest::new(request, timers, reliable, now))
     }
 }
 

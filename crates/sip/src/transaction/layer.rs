@@ -1,4 +1,5 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -122,7 +123,7 @@ impl Layer {
     pub(crate) fn handle_timeout(&mut self, tx: TxId, now: Instant) {
         if let Some(client) = self.clients.get_mut(&tx) {
             client.machine.handle_timeout(now);
-            self.pump_client(tx, None);
+            self.pump_client(tx, None, now);
         } else if let Some(server) = self.servers.get_mut(&tx) {
             server.machine.handle_timeout(now);
             self.pump_server(tx);
@@ -159,7 +160,13 @@ impl Layer {
         self.outputs.push_back(Output::Send(transmit));
     }
 
-    pub(super) fn transmit(&mut self, tx: TxId, target: Target, action: Action) {
+    pub(super) fn transmit(
+        &mut self,
+        token: SendToken,
+        target: Target,
+        avoid: Vec<SocketAddr>,
+        action: Action,
+    ) {
         let message = match action {
             Action::Transmit(message) => message,
             Action::Retransmit(message) => {
@@ -168,7 +175,7 @@ impl Layer {
             }
             Action::Response(_) | Action::Overdue | Action::TimedOut | Action::Failed => return,
         };
-        self.send(Transmit { token: SendToken(tx.0), target, message });
+        self.send(Transmit { token, target, avoid, message });
     }
 
     /// The earliest deadline of everything.

@@ -4,6 +4,7 @@ mod client_invite;
 mod client_request;
 mod clients;
 mod compose;
+mod failover;
 mod key;
 mod layer;
 mod schedule;

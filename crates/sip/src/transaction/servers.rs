@@ -209,7 +209,7 @@ impl Layer {
     /// Sends a response of no transaction.
     pub(crate) fn respond_stateless(&mut self, origin: Origin, message: Message) {
         let token = SendToken(self.next_token());
-        self.send(Transmit { token, target: origin.target, message });
+        self.send(Transmit { token, target: origin.target, avoid: Vec::new(), message });
     }
 
     /// Does what a server transaction asks for.
@@ -219,7 +219,7 @@ impl Layer {
             match server.machine.poll_output() {
                 Some(action @ (Action::Transmit(_) | Action::Retransmit(_))) => {
                     let target = server.origin.target.clone();
-                    self.transmit(tx, target, action);
+                    self.transmit(SendToken(tx.0), target, Vec::new(), action);
                 }
                 // A refusal that is never acknowledged changes nothing: the session is over (Timer H).
                 Some(Action::TimedOut | Action::Response(_) | Action::Overdue | Action::Failed) => {}

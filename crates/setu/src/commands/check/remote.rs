@@ -107,7 +107,12 @@ async fn ask(config: &Config, probes: &mut [Probe], deadline: Instant) -> Result
     .map_err(|error| error.to_string())?;
     for (i, probe) in probes.iter().enumerate() {
         let message = options(&net, &probe.hop, i).ok_or("an OPTIONS cannot be written")?;
-        net.send(Transmit { token: SendToken(i as u64), target: Target::Hop(probe.hop.clone()), message });
+        net.send(Transmit {
+            token: SendToken(i as u64),
+            target: Target::Hop(probe.hop.clone()),
+            avoid: Vec::new(),
+            message,
+        });
     }
     while probes.iter().any(|p| p.verdict.is_none()) {
         let Ok(Some(event)) = timeout_at(deadline, queue.recv()).await else { break };

@@ -5,6 +5,7 @@
 mod answering;
 mod calling;
 mod door;
+mod failing_over;
 mod lossy;
 mod peer;
 mod registering;
