@@ -210,8 +210,10 @@ pub(crate) enum Recording {
     Running,
     /// The file is being finished.
     Stopping,
-    /// It is complete, or there is none after all.
-    Done(Option<RecordingRef>),
+    /// It is complete.
+    Done(RecordingRef),
+    /// It could not be kept, or only in part.
+    Failed { why: String, partial: Option<RecordingRef> },
 }
 
 impl Call {

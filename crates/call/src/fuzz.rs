@@ -307,7 +307,7 @@ const fn address(port: u16) -> SocketAddr {
 }
 
 fn failed(call: CallId) -> Input {
-    Input::Record(RecordEvent::Failed { call, why: "disk full".into() })
+    Input::Record(RecordEvent::Failed { call, why: "disk full".into(), partial: None })
 }
 
 fn finished(call: CallId) -> Input {

@@ -1,6 +1,6 @@
 //! The end of a call, from whichever side, and the wait until everything has confirmed it.
 
-use setu_model::{Cause, EndedBy, Milestone, RecordingRef, Side, Termination};
+use setu_model::{Cause, EndedBy, Milestone, Side, Termination};
 
 use crate::call::{Call, Context, LegState, Phase, Recording};
 use crate::desk::Ask;
@@ -174,7 +174,8 @@ impl Call {
         self.media.plane = Plane::Closed;
         self.stop_recording(ctx);
         if matches!(self.recording, Recording::Stopping) {
-            self.recording = Recording::Done(None);
+            self.recording =
+                Recording::Failed { why: "the recorder did not confirm its end".to_owned(), partial: None };
         }
     }
 
@@ -185,14 +186,19 @@ impl Call {
         }
     }
 
-    /// The recorder is done: with a file, or without one and the call goes on all the same.
-    pub(crate) fn recording_over(&mut self, recording: Option<RecordingRef>, ctx: &mut Context<'_>) {
+    /// The recorder is done: with a whole file, or not and the call goes on all the same.
+    pub(crate) fn recording_over(&mut self, outcome: Recording, ctx: &mut Context<'_>) {
         if matches!(self.recording, Recording::Running) && self.media.plane == Plane::Open {
             ctx.media(MediaCommand::Tap { call: self.id, on: false });
         }
         if matches!(self.recording, Recording::Running | Recording::Stopping) {
-            self.recording = Recording::Done(recording);
-            self.milestone(Milestone::RecordingStopped, None, ctx.now);
+            let what = if matches!(outcome, Recording::Failed { .. }) {
+                Milestone::RecordingFailed
+            } else {
+                Milestone::RecordingStopped
+            };
+            self.recording = outcome;
+            self.milestone(what, None, ctx.now);
         }
     }
 
@@ -219,7 +225,7 @@ impl Call {
     /// Says whether legs, media and recording have all confirmed the end.
     pub(crate) fn is_done(&self) -> bool {
         let recorded = match &self.recording {
-            Recording::Off { .. } | Recording::Done(_) => true,
+            Recording::Off { .. } | Recording::Done(_) | Recording::Failed { .. } => true,
             Recording::Running | Recording::Stopping => false,
         };
         self.is_ending()

@@ -34,9 +34,10 @@ impl Call {
             | Phase::Settling { .. }
             | Phase::Connected { .. } => Termination::new(Cause::Fault, EndedBy::Bridge),
         };
-        let recording = match self.recording {
-            Recording::Done(recording) => recording,
-            Recording::Off { .. } | Recording::Running | Recording::Stopping => None,
+        let (recording, recording_failure) = match self.recording {
+            Recording::Done(recording) => (Some(recording), None),
+            Recording::Failed { why, partial } => (partial, Some(why)),
+            Recording::Off { .. } | Recording::Running | Recording::Stopping => (None, None),
         };
         let over = self.over.unwrap_or(now);
         Cdr {
@@ -57,6 +58,7 @@ impl Call {
             timeline: self.timeline,
             digits: self.digits,
             recording,
+            recording_failure,
         }
     }
 

@@ -546,5 +546,7 @@ pub enum RecordEvent {
         call: CallId,
         /// Why, for the operator.
         why: String,
+        /// The playable part up to the failure, if there is one.
+        partial: Option<RecordingRef>,
     },
 }

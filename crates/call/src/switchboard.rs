@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use setu_model::{CallId, CallQuality, Cause, Direction, EndedBy, Entropy, Milestone, Now, Termination};
 
-use crate::call::{Call, Context, Phase, Timer};
+use crate::call::{Call, Context, Phase, Recording, Timer};
 use crate::config::CallConfig;
 use crate::desk::{Ask, Desk};
 use crate::hangup::Refusing;
@@ -96,11 +96,13 @@ impl Switchboard {
             Input::Leg(event) => self.with(event.leg().call, now, |call, ctx| call.handle_leg(event, ctx)),
             Input::Media(event) => self.with(call_of(&event), now, |call, ctx| call.handle_media(event, ctx)),
             Input::Record(RecordEvent::Finished { call, recording }) => {
-                self.with(call, now, |call, ctx| call.recording_over(Some(recording), ctx));
+                self.with(call, now, |call, ctx| call.recording_over(Recording::Done(recording), ctx));
             }
-            Input::Record(RecordEvent::Failed { call, why }) => {
-                tracing::warn!(%call, why, "recording failed");
-                self.with(call, now, |call, ctx| call.recording_over(None, ctx));
+            Input::Record(RecordEvent::Failed { call, why, partial }) => {
+                tracing::error!(%call, why, "recording failed; the call goes on");
+                self.with(call, now, |call, ctx| {
+                    call.recording_over(Recording::Failed { why, partial }, ctx);
+                });
             }
             Input::Desk(change) => self.desk.handle_change(change),
             Input::Configure(config) => self.config = *config,

@@ -170,9 +170,14 @@ impl Metrics {
         self.call_faults.get_or_create(&ByHop::new(hop)).inc();
     }
 
-    /// Sets how many calls are being recorded.
-    pub fn recordings_active(&self, recordings: u64) {
-        self.recordings_active.set(signed(recordings));
+    /// Notes that the recorder took a recording; [`recording_over`](Self::recording_over) ends it.
+    pub fn recording_began(&self) {
+        self.recordings_active.inc();
+    }
+
+    /// Notes that a recording has ended, whole or not.
+    pub fn recording_over(&self) {
+        self.recordings_active.dec();
     }
 
     /// Counts a recording that is complete: its size in bytes, and the frames it lost.
@@ -375,7 +380,9 @@ mod tests {
         metrics.registrations_active(7);
         metrics.media_packets(Fate::Sent, 50);
         metrics.media_legs(2);
-        metrics.recordings_active(1);
+        metrics.recording_began();
+        metrics.recording_began();
+        metrics.recording_over();
         metrics.recording_finished(4_096, 2);
         metrics.recording_failed();
         metrics.cdr_written();

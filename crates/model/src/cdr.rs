@@ -40,8 +40,11 @@ pub struct Cdr {
     /// The keys that were pressed, in order, at most [`Cdr::MOST_DIGITS`].
     #[serde(default)]
     pub digits: Vec<DigitRecord>,
-    /// Where the recording is; null if the call was not recorded.
+    /// Where the recording is; null if the call was not recorded, or nothing of it could be kept.
     pub recording: Option<RecordingRef>,
+    /// Why the recording is missing or ends before the call did, for the operator; null if it is whole or was not wanted.
+    #[serde(default)]
+    pub recording_failure: Option<String>,
 }
 
 impl Cdr {
@@ -240,6 +243,8 @@ pub enum Milestone {
     RecordingStarted,
     /// The recording is complete.
     RecordingStopped,
+    /// The recording stopped before its end, or never began; the call went on.
+    RecordingFailed,
     /// The call is over.
     Ended,
 }

@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender, bounded, select_biased};
 use setu_model::{CallId, RecordingRef, TapFrame, Wall};
-use tracing::{info, warn};
+use tracing::info;
 
 use crate::{Muxer, Tags};
 
@@ -275,7 +275,6 @@ impl Writer {
     }
 
     fn failed(&self, call: CallId, why: String, partial: Option<RecordingRef>) -> Recording {
-        warn!(%call, why, "recording failed");
         (self.on_event)(RecorderEvent::Failed { call, why, partial });
         Recording::Failed
     }

@@ -286,15 +286,15 @@ fn start_recorder(
     let metrics = Arc::clone(metrics);
     let to_driver = forward(inputs, Input::Record);
     let recorder = Recorder::spawn(settings::recorder(config), move |event| {
+        metrics.recording_over();
         to_driver(match event {
             RecorderEvent::Finished { call, recording } => {
                 metrics.recording_finished(recording.bytes, recording.dropped_frames);
                 RecordEvent::Finished { call, recording }
             }
-            RecorderEvent::Failed { call, why, .. } => {
+            RecorderEvent::Failed { call, why, partial } => {
                 metrics.recording_failed();
-                tracing::error!(%call, why, "recording failed; the call goes on");
-                RecordEvent::Failed { call, why }
+                RecordEvent::Failed { call, why, partial }
             }
         });
     })?;
@@ -404,14 +404,15 @@ impl Driver {
             (None, _) => Err("recording was off when the bridge was started; start it again".to_owned()),
             (Some(recorder), RecordCommand::Start { call, at, facts, direction }) => recorder
                 .start(call, at, settings::tags(call, at, &facts, direction))
+                .map(|()| self.metrics.recording_began())
                 .map_err(|error| error.to_string()),
             (Some(recorder), RecordCommand::Stop { call }) => {
                 recorder.stop(call).map_err(|error| error.to_string())
             }
         };
         if let Err(why) = done {
-            tracing::error!(%call, why, "recording failed; the call goes on");
-            self.shard.handle(Input::Record(RecordEvent::Failed { call, why }), now());
+            self.metrics.recording_failed();
+            self.shard.handle(Input::Record(RecordEvent::Failed { call, why, partial: None }), now());
         }
     }
 

@@ -2,11 +2,12 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use setu_model::Cdr;
@@ -28,12 +29,14 @@ impl CdrLog {
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder)?;
         }
-        let file = append_to(path)?;
+        let mut file = append_to(path)?;
+        end_torn_line(&mut file, path)?;
         let (queue, records) = bounded(QUEUE);
         let closing = Arc::new(AtomicBool::new(false));
         let writer = Writer {
             path: path.to_owned(),
             file,
+            outage: None,
             closing: Arc::clone(&closing),
             on_written: Box::new(on_written),
         };
@@ -79,12 +82,17 @@ const QUEUE: usize = 10_000;
 /// How long to wait before the disk is tried again.
 const RETRY: Duration = Duration::from_secs(1);
 
+/// How often the log is told of a disk that goes on refusing.
+const TELL_AGAIN: Duration = Duration::from_secs(60);
+
 /// How often a record is tried before shutdown gives it up to the log.
 const LAST_TRIES: u32 = 3;
 
 struct Writer {
     path: PathBuf,
     file: File,
+    /// When the log was last told that the disk refuses records; none while it takes them.
+    outage: Option<Instant>,
     closing: Arc<AtomicBool>,
     on_written: Box<dyn Fn(&Cdr) + Send>,
 }
@@ -112,10 +120,13 @@ impl Writer {
         let (_never, pause) = bounded::<()>(0);
         let mut last_tries = 0;
         while let Err(error) = self.append(line) {
-            tracing::error!(
-                path = %self.path.display(), %error, waiting = waiting.len(),
-                "cannot write CDRs; make room or mend the permissions, they are kept and tried again"
-            );
+            if self.outage.is_none_or(|told| told.elapsed() >= TELL_AGAIN) {
+                self.outage = Some(Instant::now());
+                tracing::error!(
+                    path = %self.path.display(), %error, waiting = waiting.len() + 1,
+                    "cannot write CDRs; make room or mend the permissions, they are kept and tried again"
+                );
+            }
             if self.closing.load(Ordering::Acquire) {
                 last_tries += 1;
                 if last_tries == LAST_TRIES {
@@ -125,10 +136,13 @@ impl Writer {
             }
             let _ = pause.recv_timeout(RETRY);
         }
+        if self.outage.take().is_some() {
+            tracing::info!(path = %self.path.display(), waiting = waiting.len(), "CDRs are written again");
+        }
         true
     }
 
-    /// Appends one whole line and syncs it. After a failure the file is opened again, and a torn line is ended.
+    /// Appends one whole line and syncs it. After a failure a torn line is taken back and the file is opened again.
     fn append(&mut self, line: &[u8]) -> io::Result<()> {
         let before = self.file.metadata()?.len();
         let written = self.file.write_all(line).and_then(|()| self.file.sync_data());
@@ -141,12 +155,31 @@ impl Writer {
     }
 }
 
+/// For the operator's group at most: records name people.
 fn append_to(path: &Path) -> io::Result<File> {
-    OpenOptions::new().create(true).append(true).open(path)
+    OpenOptions::new().create(true).append(true).mode(0o640).open(path)
+}
+
+/// Ends the half line that a crash left, so that the first new record is not lost in it.
+fn end_torn_line(file: &mut File, path: &Path) -> io::Result<()> {
+    // A pipe or device has no past.
+    let length = file.metadata().map(|meta| if meta.is_file() { meta.len() } else { 0 })?;
+    if length == 0 {
+        return Ok(());
+    }
+    let mut last = [0];
+    File::open(path)?.read_exact_at(&mut last, length - 1)?;
+    if last != *b"\n" {
+        tracing::warn!(path = %path.display(), "the last CDR was cut by a crash; its part is left in a line of its own");
+        file.write_all(b"\n")?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use setu_model::{CallFacts, CallId, Cause, Direction, EndedBy, Ingress, Termination, Timeline, Wall};
 
     use super::*;
@@ -170,6 +203,7 @@ mod tests {
             timeline: Timeline::default(),
             digits: Vec::new(),
             recording: None,
+            recording_failure: None,
         })
     }
 
@@ -185,6 +219,29 @@ mod tests {
         let text = std::fs::read_to_string(&path).unwrap();
         let read: Vec<Cdr> = text.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
         assert_eq!(read, [*cdr(1), *cdr(2)]);
+    }
+
+    #[test]
+    fn a_line_that_a_crash_tore_does_not_spoil_the_next_record() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("cdr.jsonl");
+        std::fs::write(&path, "{\"call\":\"01").unwrap();
+        let log = CdrLog::open(&path, |_| ()).unwrap();
+        log.write(cdr(1));
+        log.close();
+        let text = std::fs::read_to_string(&path).unwrap();
+        let [torn, whole] = text.lines().collect::<Vec<_>>()[..] else { panic!("{text}") };
+        assert_eq!(torn, "{\"call\":\"01");
+        assert_eq!(serde_json::from_str::<Cdr>(whole).unwrap(), *cdr(1));
+    }
+
+    #[test]
+    fn records_name_people_and_are_for_the_operators_group_at_most() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("cdr.jsonl");
+        CdrLog::open(&path, |_| ()).unwrap().close();
+        let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o007, 0, "{mode:o}");
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::support::*;
 use setu_call::{EndHow, Input, MediaEvent, RecordEvent};
-use setu_model::{Cause, LegId};
+use setu_model::{Cause, LegId, Milestone, RecordingRef};
 
 #[test]
 fn a_lost_confirmation_never_leaks_a_call() {
@@ -79,15 +79,24 @@ fn a_full_house_refuses_without_keeping_state() {
 }
 
 #[test]
-fn a_failed_recording_does_not_end_the_call() {
+fn a_failed_recording_does_not_end_the_call_and_the_record_says_why_and_what_is_left() {
     let mut house = House::with_alice();
+    let partial =
+        RecordingRef { path: "a.opus".into(), channels: 2, duration_ms: 400, bytes: 9, dropped_frames: 0 };
     let (call, meta, _) = house.talking();
-    house.tell(Input::Record(RecordEvent::Failed { call, why: "disk full".into() }));
+    house.tell(Input::Record(RecordEvent::Failed {
+        call,
+        why: "disk full".into(),
+        partial: Some(partial.clone()),
+    }));
     assert_eq!(house.says(), ["untap"]);
     house.ends(meta, EndHow::Bye);
     house.confirm(call, &[1]);
     house.says();
-    assert_eq!(house.the_record().recording, None);
+    let record = house.the_record();
+    assert_eq!((&record.recording, record.recording_failure.as_deref()), (&Some(partial), Some("disk full")));
+    assert!(record.timeline.first(Milestone::RecordingFailed).is_some());
+    assert_eq!(record.timeline.first(Milestone::RecordingStopped), None);
     house.ended_with(Cause::Success);
 }
 

@@ -4,6 +4,7 @@
 
 mod check;
 mod crash;
+mod disk;
 mod drain;
 #[path = "../interop/house.rs"]
 mod house;

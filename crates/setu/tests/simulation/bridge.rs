@@ -99,7 +99,7 @@ impl Bridge {
     fn record(&mut self, command: RecordCommand) -> Option<RecordEvent> {
         match command {
             RecordCommand::Start { call, .. } if self.disk_full => {
-                Some(RecordEvent::Failed { call, why: "no space left".to_owned() })
+                Some(RecordEvent::Failed { call, why: "no space left".to_owned(), partial: None })
             }
             RecordCommand::Start { call, at, .. } => {
                 self.recorder.insert(call, (Muxer::new(&Tags::new(call, at)), Vec::new()));

@@ -75,6 +75,7 @@ fn step(direction: Direction, entry: TimelineEntry) -> Option<String> {
         Milestone::MediaLost => (INSIDE, "no media"),
         Milestone::RecordingStarted => (INSIDE, "recording begins"),
         Milestone::RecordingStopped => (INSIDE, "recording complete"),
+        Milestone::RecordingFailed => (INSIDE, "recording failed"),
         Milestone::Ended => (INSIDE, "the record (CDR) is written"),
     };
     Some(format!("{arrow}  {what}"))

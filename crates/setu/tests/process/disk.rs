@@ -1,0 +1,118 @@
+//! A full disk: what is recorded and what is written of calls that go on all the same. The disk is a small tmpfs in a
+//! mount namespace of the bridge's own.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use setu_model::{Cause, Cdr, Milestone};
+use setu_twin::Person;
+use setu_twin::agent::{Habits, PhoneAnswer};
+use setu_twin::meta::{CallReport, CallSpec, UserSaw};
+use setu_twin::shell::EdgeHandle;
+
+use crate::house::{CUSTOMER, CUSTOMER_HZ, House, NUMBER, NUMBER_PASSWORD, Ports};
+use crate::peers::{Process, until};
+
+/// A bridge that sees `folder` on a disk of `kib` KiB.
+fn with_small_disk(folder: &str, kib: u32) -> (House, Process) {
+    let rest = format!(
+        "[[numbers]]\nnumber = \"{NUMBER}\"\npassword = \"{NUMBER_PASSWORD}\"\nagents = [\"alice\"]\n\
+         [[accounts]]\nname = \"alice\"\npassword = \"a\"\n"
+    );
+    let house = House::new(Ports::pick(), &rest);
+    fs::create_dir(house.path(folder)).unwrap();
+    let serve = house.setu("serve");
+    let script = format!(
+        "mount -t tmpfs -o size={kib}k,mode=755 small {} && exec \"$@\"",
+        house.path(folder).display()
+    );
+    let mut command = Command::new("unshare");
+    command
+        .args(["--map-root-user", "--mount", "sh", "-c", &script, "sh"])
+        .arg(serve.get_program())
+        .args(serve.get_args());
+    let bridge = house.serve_by(&mut command);
+    (house, bridge)
+}
+
+/// How the bridge's process sees `path`.
+fn inside(bridge: &Process, path: &Path) -> PathBuf {
+    PathBuf::from(format!("/proc/{}/root{}", bridge.id(), path.display()))
+}
+
+fn agent() -> Habits {
+    Habits { answer: PhoneAnswer::AfterMs(100), person: Person::saying(880), ..Habits::default() }
+}
+
+/// A user's call that talks for `ms`, heard to its end.
+async fn talk(edge: &EdgeHandle, ms: u64) -> CallReport {
+    let spec = CallSpec::new(CUSTOMER, NUMBER).by(Person::saying(CUSTOMER_HZ).hanging_up_after(ms));
+    edge.call(spec).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_ends_the_recording_but_not_the_call_and_is_told_once_in_log_and_record() {
+    let (house, bridge) = with_small_disk("recordings", 16);
+    let edge = house.edge().await;
+    let _phone = house.phone("alice", "a", agent()).await;
+
+    let report = talk(&edge, 6_000).await;
+    assert_eq!((report.saw, report.violations), (UserSaw::Connected, vec![]));
+    assert!(report.heard.last_audio_ms.unwrap() > 5_500, "{:?}", report.heard);
+
+    let cdr = house.cdrs(1).remove(0);
+    assert_eq!(cdr.termination.cause, Cause::Success);
+    let why = cdr.recording_failure.unwrap();
+    assert!(why.contains("No space left") && why.contains("free space"), "{why}");
+    assert!(cdr.timeline.first(Milestone::RecordingFailed).is_some());
+    let part = cdr.recording.unwrap();
+    assert!((500..5_500).contains(&part.duration_ms), "{part:?}");
+    assert_eq!(fs::metadata(inside(&bridge, Path::new(&part.path))).unwrap().len(), part.bytes);
+
+    // The next call finds not even room for a file's first page.
+    assert_eq!(talk(&edge, 500).await.saw, UserSaw::Connected);
+    let cdr = house.cdrs(2).remove(1);
+    assert_eq!((cdr.termination.cause, &cdr.recording), (Cause::Success, &None));
+    assert!(cdr.recording_failure.is_some(), "{cdr:?}");
+
+    let log = house.log();
+    assert_eq!(log.matches("recording failed").count(), 2, "once for each call: {log}");
+    assert_eq!(house.metric("setu_recordings_failed_total"), 2.0);
+    assert_eq!(house.metric("setu_recordings_active"), 0.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn records_wait_for_room_on_a_full_disk_and_none_is_lost() {
+    let (house, mut bridge) = with_small_disk("cdr", 16);
+    let edge = house.edge().await;
+    let _phone = house.phone("alice", "a", agent()).await;
+    let cdr = inside(&bridge, &house.path("cdr"));
+    let filler = cdr.join("filler");
+    // The last page is taken too, so that not even a part of a record fits.
+    let mut full = fs::File::create(&filler).unwrap();
+    until("the disk is full", Duration::from_secs(5), || {
+        std::io::Write::write_all(&mut full, &[0; 1_024]).is_err()
+    });
+    drop(full);
+
+    for _ in 0..2 {
+        assert_eq!(talk(&edge, 300).await.saw, UserSaw::Connected);
+    }
+    until("the full disk is told", Duration::from_secs(10), || house.log().contains("cannot write CDRs"));
+    until("both calls have ended", Duration::from_secs(10), || house.metric("setu_calls_active") == 0.0);
+    assert_eq!(house.metric("setu_cdrs_written_total"), 0.0);
+    fs::remove_file(&filler).unwrap();
+    until("the records are written", Duration::from_secs(10), || {
+        house.metric("setu_cdrs_written_total") == 2.0
+    });
+    let text = fs::read_to_string(cdr.join("cdr.jsonl")).unwrap();
+    let records: Vec<Cdr> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(records.len(), 2);
+    let log = house.log();
+    assert_eq!(log.matches("cannot write CDRs").count(), 1, "{log}");
+    assert!(log.contains("CDRs are written again"), "{log}");
+    bridge.signal("TERM");
+    assert!(bridge.wait(Duration::from_secs(20)).success());
+}
