@@ -16,6 +16,8 @@ mod house;
 mod peers;
 #[path = "../../../crates/setu/tests/process/phones.rs"]
 mod phones;
+#[path = "../../../crates/setu/tests/shared/ports.rs"]
+mod ports;
 
 use house::{CUSTOMER, CUSTOMER_HZ, House, NUMBER, NUMBER_PASSWORD, Ports};
 use peers::until;

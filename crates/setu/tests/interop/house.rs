@@ -12,7 +12,8 @@ use setu_twin::Person;
 use setu_twin::meta::{Answer, Answering, BusinessNumber, EdgeConfig, KeyExchange};
 use setu_twin::shell::{EdgeHandle, EdgeOptions, Identity, TestAuthority, spawn_edge};
 
-use crate::peers::{Process, port, until};
+use crate::peers::{Process, until};
+use crate::ports::port;
 
 pub(crate) const HOSTNAME: &str = "sip.bridge.example";
 pub(crate) const NUMBER: &str = "+911234567890";

@@ -4,7 +4,8 @@ use std::net::{Ipv4Addr, TcpStream};
 use std::time::Duration;
 
 use crate::house::Ports;
-use crate::peers::{port, until};
+use crate::peers::until;
+use crate::ports::port;
 use crate::sipp::{Sipp, trunk_house};
 
 #[test]

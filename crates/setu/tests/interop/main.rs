@@ -7,6 +7,8 @@ mod calls;
 mod house;
 mod load;
 mod peers;
+#[path = "../shared/ports.rs"]
+mod ports;
 mod sipp;
 mod sound;
 

@@ -1,11 +1,11 @@
 //! Real peers as processes of a test: started, waited for until they answer, ended by id. A missing one fails.
 
 use std::fs::{self, File};
-use std::net::{TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
+
+use crate::ports::port;
 
 /// The chroot that `cargo xtask peers` makes.
 pub(crate) fn root() -> PathBuf {
@@ -120,18 +120,6 @@ impl<F: Fn() -> String> What for F {
 fn pause(how_long: Duration) {
     let (_never, receiver) = std::sync::mpsc::channel::<()>();
     let _ = receiver.recv_timeout(how_long);
-}
-
-/// A port that is free for UDP and TCP on loopback; never the same twice in one test run.
-pub(crate) fn port() -> u16 {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    loop {
-        let base = 33_000 + (std::process::id() % 40) as u16 * 200;
-        let port = base + NEXT.fetch_add(1, Ordering::Relaxed) % 200;
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() && UdpSocket::bind(("127.0.0.1", port)).is_ok() {
-            return port;
-        }
-    }
 }
 
 /// An Asterisk in the chroot, with one PJSIP endpoint `setu`.
@@ -273,7 +261,7 @@ fn write_asterisk_config(etc: &Path, inside: &str, port: u16, spec: &AsteriskSpe
             hz = spec.tone_hz
         ),
     );
-    let rtp = port.wrapping_add(10_000);
+    let rtp = port + 40_000;
     write("rtp.conf", format!("[general]\nrtpstart={rtp}\nrtpend={}\n", rtp + 60));
     write("logger.conf", "[logfiles]\nmessages => notice,warning,error,verbose,dtmf\n".to_owned());
     write(
@@ -325,7 +313,7 @@ impl Baresip {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path();
         let sip = port();
-        let rtp = port().wrapping_add(12_000);
+        let rtp = port() + 45_000;
         fs::write(
             path.join("config"),
             format!(

@@ -6,7 +6,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use crate::house::{HOSTNAME, House, NUMBER, NUMBER_PASSWORD, Ports};
-use crate::peers::{Process, port, root};
+use crate::peers::{Process, root};
+use crate::ports::port;
 
 /// A house without recording whose calls go to a PBX at `pbx`, which calls customers too.
 pub(crate) fn trunk_house(ports: Ports, pbx: u16) -> House {

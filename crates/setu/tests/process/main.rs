@@ -12,6 +12,8 @@ mod house;
 #[expect(dead_code, reason = "shared with the tests of real peers, which need all of it")]
 mod peers;
 mod phones;
+#[path = "../shared/ports.rs"]
+mod ports;
 mod serve;
 #[path = "../interop/sound.rs"]
 #[expect(dead_code, reason = "shared with the tests of real peers, which need all of it")]

@@ -1,6 +1,6 @@
 //! Certificates, twins and a bridge between them, all on 127.0.0.1 and each test with its own.
 
-use std::net::{IpAddr, Ipv4Addr, TcpListener, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
@@ -14,6 +14,8 @@ use setu_twin::meta::{
 use setu_twin::shell::{self, EdgeHandle, EdgeOptions, PhoneHandle, PhoneOptions, TestAuthority};
 use setu_twin::{Person, Transport};
 use tokio::sync::broadcast;
+
+use crate::ports::port;
 
 pub(crate) const CUSTOMER_HZ: u32 = 440;
 pub(crate) const AGENT_HZ: u32 = 880;
@@ -328,18 +330,4 @@ bind = "127.0.0.1:0"
         media + 80,
         media + 159,
     )
-}
-
-/// A port that is free for UDP and TCP, from below the range the system hands out: one from that range may be taken by a
-/// socket of another test before the bridge binds it.
-fn port() -> u16 {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    loop {
-        let first = u16::try_from(std::process::id() % 8).unwrap() * 200;
-        let port = 10_240 + (first + NEXT.fetch_add(1, Ordering::Relaxed)) % 1_700;
-        let address = (Ipv4Addr::LOCALHOST, port);
-        if TcpListener::bind(address).is_ok() && UdpSocket::bind(address).is_ok() {
-            return port;
-        }
-    }
 }

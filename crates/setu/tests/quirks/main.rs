@@ -10,5 +10,7 @@ mod dtls;
 mod every_switch;
 mod lab;
 mod media;
+#[path = "../shared/ports.rs"]
+mod ports;
 mod requests;
 mod sounds;

@@ -11,12 +11,15 @@ mod house;
 #[path = "../interop/peers.rs"]
 #[expect(dead_code, reason = "shared with the tests of real peers, which need all of it")]
 mod peers;
+#[path = "../shared/ports.rs"]
+mod ports;
 #[path = "../interop/sipp.rs"]
 #[expect(dead_code, reason = "shared with the tests of real peers, which need all of it")]
 mod sipp;
 
 use house::{House, Ports};
-use peers::{Process, port, until};
+use peers::{Process, until};
+use ports::port;
 use sipp::{Sipp, trunk_house};
 
 /// The program under test.
