@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
 # Installs the real peers that the tests run against, on Debian 12, as root. Running it again costs a second.
-#   from Debian 12:            baresip, ffmpeg, opus-tools (opusinfo, opusdec), sox, openssl, iproute2, rtpengine, debootstrap
+#   from Debian 12:            baresip, Chromium, ffmpeg, opus-tools (opusinfo, opusdec), sox, openssl, iproute2, rtpengine, debootstrap
 #   from a newer Debian suite: Asterisk 22 (pjsip, SRTP, Opus) and SIPp 3.8 with TLS, in a chroot below the cache folder
+#   from npm:                  JsSIP, bundled into one script for a page (opt/jssip.js below the cache folder)
 # Debian 12 itself has no Asterisk, and its SIPp has no TLS. The mirror is the one in the host's own apt sources.
 #   SETU_PEERS  cache folder (default: ~/.cache/setu/peers)      SETU_SUITE  newer suite (default: forky)
 set -euo pipefail
 root=${SETU_PEERS:-${XDG_CACHE_HOME:-$HOME/.cache}/setu/peers}
 suite=${SETU_SUITE:-forky}
-stamp=$root/.setu-peers-1
-host_tools=(baresip ffmpeg opusinfo opusdec sox openssl ip rtpengine debootstrap)
+stamp=$root/.setu-peers-2
+host_tools=(baresip chromium ffmpeg opusinfo opusdec sox openssl ip rtpengine debootstrap)
 
 missing=()
 for tool in "${host_tools[@]}"; do command -v "$tool" >/dev/null || missing+=("$tool"); done
@@ -21,7 +22,8 @@ fi
 export DEBIAN_FRONTEND=noninteractive
 mkdir -p "$root"
 log=$(mktemp)
-trap 'rm -f "$log"' EXIT
+modules=$(mktemp -d)
+trap 'rm -rf "$log" "$modules"' EXIT
 quiet() { "$@" >"$log" 2>&1 || { echo "failed: $*" >&2; tail -n 20 "$log" >&2; exit 1; }; }
 
 echo "installing peers into $root (about two minutes, once)"
@@ -30,10 +32,11 @@ quiet apt-get update
 if [[ ! -e /usr/sbin/policy-rc.d ]]; then
   printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d
   chmod 755 /usr/sbin/policy-rc.d
-  trap 'rm -f "$log" /usr/sbin/policy-rc.d' EXIT
+  trap 'rm -rf "$log" "$modules" /usr/sbin/policy-rc.d' EXIT
 fi
-quiet apt-get install -y --no-install-recommends baresip-core ffmpeg opus-tools sox openssl iproute2 rtpengine-daemon \
-  debootstrap ca-certificates
+quiet apt-get install -y --no-install-recommends baresip-core chromium ffmpeg opus-tools sox openssl iproute2 \
+  rtpengine-daemon debootstrap ca-certificates
+command -v npm >/dev/null || quiet apt-get install -y --no-install-recommends npm
 
 mirror=$({ cat /etc/apt/sources.list.d/*.sources /etc/apt/sources.list 2>/dev/null || true; } |
   sed -n -E 's/^URIs: *([^ ]+).*/\1/p; s/^deb (\[[^]]*\] )?([^ ]+) .*/\2/p' | head -n 1)
@@ -52,6 +55,11 @@ if [[ ! -x $root/usr/sbin/asterisk || ! -x $root/usr/bin/sipp ]]; then
 fi
 # Without its own name in hosts, Asterisk stalls on DNS at every call.
 grep -q "$(hostname)" "$root/etc/hosts" 2>/dev/null || echo "127.0.0.1 localhost $(hostname)" >>"$root/etc/hosts"
+
+# JsSIP comes as modules for a bundler.
+quiet npm install --prefix "$modules" --no-audit --no-fund jssip@3.13.8 esbuild@0.28.2
+quiet "$modules/node_modules/.bin/esbuild" "$modules/node_modules/jssip" --bundle --minify --global-name=JsSIP \
+  --log-level=warning --outfile="$root/opt/jssip.js"
 
 chroot "$root" /usr/sbin/asterisk -V
 chroot "$root" /usr/bin/sipp -v | sed -n 2p || true

@@ -11,8 +11,8 @@ use crate::house::{CUSTOMER, CUSTOMER_HZ, House, NUMBER, NUMBER_PASSWORD, Ports}
 use crate::peers::{Asterisk, AsteriskSpec, Baresip, BaresipSpec, tool, until};
 use crate::sound::Sound;
 
-const AGENT_HZ: u32 = 880;
-const TALK_MS: u64 = 4_000;
+pub(crate) const AGENT_HZ: u32 = 880;
+pub(crate) const TALK_MS: u64 = 4_000;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn asterisk_answers_a_users_call_with_opus() {
@@ -216,7 +216,7 @@ fn trunk(asterisk: u16) -> String {
 }
 
 /// The customer heard the agent's tone in one unbroken stream, and the bridge broke none of Meta's rules.
-fn customer_was_served(report: &CallReport) {
+pub(crate) fn customer_was_served(report: &CallReport) {
     let heard = &report.heard;
     assert_eq!(report.saw, UserSaw::Connected, "{report:?}");
     assert_eq!(report.violations, [], "{report:?}");
@@ -235,7 +235,7 @@ fn heard(wav: &Path, hz: u32) {
 }
 
 /// The customer's tone left, the agent's right, in every player; the length of the call to 40 ms.
-fn recording_holds_both_sides(cdr: &Cdr) {
+pub(crate) fn recording_holds_both_sides(cdr: &Cdr) {
     let recording = cdr.recording.as_ref().expect("a recording");
     let path = Path::new(&recording.path);
     let info = tool("opusinfo", &[&recording.path]);

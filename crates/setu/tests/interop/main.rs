@@ -1,8 +1,9 @@
-//! Calls between the Meta twin and real peers through a running `setu serve`: Asterisk, baresip, SIPp; recordings
-//! read by opusinfo, opusdec and ffmpeg.
+//! Calls between the Meta twin and real peers through a running `setu serve`: Asterisk, baresip, SIPp, Chromium;
+//! recordings read by opusinfo, opusdec and ffmpeg.
 
 #![expect(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
 
+mod browser;
 mod calls;
 mod house;
 mod load;
