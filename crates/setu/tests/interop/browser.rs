@@ -16,7 +16,8 @@ use tokio::sync::Mutex;
 
 use crate::calls::{AGENT_HZ, TALK_MS, customer_was_served, recording_holds_both_sides};
 use crate::house::{CUSTOMER, CUSTOMER_HZ, House, NUMBER, NUMBER_PASSWORD, Ports};
-use crate::peers::{Process, port, root, tool, until};
+use crate::peers::{Process, root, tool, until};
+use crate::ports::port;
 
 /// A browser that starts takes all of a small machine, and another one's call would be late for its packets.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
