@@ -10,6 +10,7 @@ mod certificate;
 mod config;
 mod connect;
 mod counters;
+mod datagram;
 mod event;
 mod listen;
 mod net;

@@ -1,17 +1,19 @@
-//! UDP: one socket a listener, and flows that are names for (listener, remote address) pairs.
+//! UDP: one socket a listener, and flows that are names for (listener, our address, remote address).
 
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use setu_model::{Side, limits};
 use setu_sip::{Arrival, FlowId, Hop, Message, Transport};
+use tokio::io::Interest;
 use tokio::net::UdpSocket;
 
 use crate::connect;
+use crate::datagram::{self, Local};
 use crate::event::{NetEvent, SendFailure};
 use crate::net::{Peer, Phase, Shared};
 use crate::pool::Outgoing;
@@ -23,6 +25,7 @@ pub(crate) struct UdpListener {
     side: Side,
     local: SocketAddr,
     socket: std::net::UdpSocket,
+    locals: Mutex<Locals>,
     v6: Mutex<Remembered>,
 }
 
@@ -30,10 +33,14 @@ impl UdpListener {
     /// Sends from `socket`, which must be non-blocking. `index` is the listener's place among the UDP listeners.
     pub(crate) fn new(index: u8, side: Side, socket: std::net::UdpSocket, flows: usize) -> io::Result<Self> {
         let local = socket.local_addr()?;
-        Ok(Self { index, side, local, socket, v6: Mutex::new(Remembered::new(flows)) })
+        if local.ip().is_unspecified() {
+            datagram::tell_local(&socket)?;
+        }
+        let (locals, v6) = (Mutex::default(), Mutex::new(Remembered::new(flows)));
+        Ok(Self { index, side, local, socket, locals, v6 })
     }
 
-    /// Sends one message. The retransmissions of SIP make good for a datagram the system has no room for.
+    /// Sends one message, from the address of ours that its flow names. The retransmissions of SIP make good for a datagram the system has no room for.
     pub(crate) fn send(
         &self,
         shared: &Shared,
@@ -42,8 +49,8 @@ impl UdpListener {
         message: &Message,
     ) -> Result<(), SendFailure> {
         let wire = message.as_bytes();
-        match self.socket.send_to(wire, remote) {
-            Ok(_) => {
+        match datagram::send(&self.socket, wire, remote, self.locals().of(flow)) {
+            Ok(()) => {
                 shared.counters.traffic(self.side, Transport::Udp).sent.add();
                 shared.trace("out", Peer { side: self.side, transport: Transport::Udp, flow, remote }, wire);
                 Ok(())
@@ -58,14 +65,21 @@ impl UdpListener {
         }
     }
 
-    fn flow(&self, remote: SocketAddr) -> FlowId {
+    /// The flow between an address of ours, or whichever the system chooses, and `remote`.
+    fn flow(&self, local: Option<Local>, remote: SocketAddr) -> FlowId {
+        let local = local.map_or(0, |local| self.locals().number(local));
+        let ours = UDP | local << LOCAL_SHIFT | u64::from(self.index) << INDEX_SHIFT;
         match remote {
-            SocketAddr::V4(v4) => name_v4(self.index, v4),
+            SocketAddr::V4(v4) => FlowId(ours | name_v4(v4)),
             SocketAddr::V6(_) => {
                 let mut known = self.v6.lock().unwrap_or_else(PoisonError::into_inner);
-                FlowId(UDP | UDP_V6 | u64::from(self.index) << INDEX_SHIFT | known.name(remote))
+                FlowId(ours | UDP_V6 | known.name(remote))
             }
         }
+    }
+
+    fn locals(&self) -> MutexGuard<'_, Locals> {
+        self.locals.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn remote(&self, flow: FlowId) -> Option<SocketAddr> {
@@ -100,7 +114,7 @@ pub(crate) fn send_to(shared: &Shared, hop: &Hop, addresses: &[SocketAddr], outg
     for remote in allowed.into_iter().filter(|remote| !outgoing.avoid.contains(remote)) {
         let fits = |l: &&UdpListener| l.side == hop.side && l.local.is_ipv4() == remote.is_ipv4();
         let Some(listener) = shared.udp.iter().find(fits) else { continue };
-        let flow = listener.flow(remote);
+        let flow = listener.flow(None, remote);
         // First, so that no response can come before it.
         shared.emit(NetEvent::Bound { token: outgoing.token, flow, remote });
         match listener.send(shared, flow, remote, &outgoing.message) {
@@ -116,15 +130,20 @@ pub(crate) async fn receive(shared: Arc<Shared>, index: usize, socket: UdpSocket
     let Some(listener) = shared.udp.get(index) else { return };
     // Never written past what arrived, and copied from: one buffer serves the listener's whole life.
     let mut buffer = vec![0; limits::SIP_MESSAGE_BYTES];
+    let mut reader = datagram::Reader::new();
     let ended = shared.reached(Phase::Draining);
     tokio::pin!(ended);
     loop {
+        let next = || reader.receive(&socket, &mut buffer);
         let received = tokio::select! {
             () = &mut ended => return,
-            received = socket.recv_from(&mut buffer) => received,
+            received = socket.async_io(Interest::READABLE, next) => received,
         };
         match received {
-            Ok((length, remote)) => take(&shared, listener, buffer.get(..length).unwrap_or_default(), remote),
+            Ok(received) => {
+                let datagram = buffer.get(..received.length).unwrap_or_default();
+                take(&shared, listener, datagram, received.remote, received.local);
+            }
             Err(fault) => {
                 tracing::warn!(local = %listener.local, %fault, "a datagram could not be received");
                 // A fault that stays would spin.
@@ -134,17 +153,17 @@ pub(crate) async fn receive(shared: Arc<Shared>, index: usize, socket: UdpSocket
     }
 }
 
-fn take(shared: &Shared, listener: &UdpListener, datagram: &[u8], remote: SocketAddr) {
+fn take(shared: &Shared, listener: &UdpListener, datagram: &[u8], remote: SocketAddr, local: Option<Local>) {
     if datagram.iter().all(|byte| matches!(byte, b'\r' | b'\n' | 0 | b' ')) {
         // What phones send to keep a NAT open; there is nothing to answer (RFC 5626 has STUN for that).
         shared.counters.keepalives.add();
         return;
     }
     let arrival = Arrival {
-        flow: listener.flow(remote),
+        flow: listener.flow(local, remote),
         transport: Transport::Udp,
         side: listener.side,
-        local: listener.local,
+        local: local.map_or(listener.local, |local| SocketAddr::new(local.ip, listener.local.port())),
         remote,
         outbound: false,
         verified: Arc::default(),
@@ -164,16 +183,39 @@ fn take(shared: &Shared, listener: &UdpListener, datagram: &[u8], remote: Socket
     }
 }
 
-/// A UDP flow over IPv4 is its own name: bit 63, the listener in bits 48 to 54, the address in bits 16 to 47, the port
-/// in bits 0 to 15. So there is nothing to remember, and a flood from forged addresses can push nobody out.
-fn name_v4(index: u8, remote: SocketAddrV4) -> FlowId {
-    let address = u64::from(remote.ip().to_bits()) << 16 | u64::from(remote.port());
-    FlowId(UDP | u64::from(index) << INDEX_SHIFT | address)
+/// A UDP flow over IPv4 is its own name: bit 63, the number of our address in bits 55 to 61, the listener in bits 48 to
+/// 54, the peer's address in bits 16 to 47, its port in bits 0 to 15. So there is nothing to remember of the peer, and a
+/// flood from forged addresses can push nobody out.
+fn name_v4(remote: SocketAddrV4) -> u64 {
+    u64::from(remote.ip().to_bits()) << 16 | u64::from(remote.port())
 }
 
 fn address_v4(flow: FlowId) -> SocketAddr {
     let [_, _, a, b, c, d, high, low] = flow.0.to_be_bytes();
     SocketAddr::new(IpAddr::V4(Ipv4Addr::new(a, b, c, d)), u16::from_be_bytes([high, low]))
+}
+
+/// The addresses of this machine that datagrams came to, numbered from 1. Beyond the last number, and where the listener
+/// is bound to one address, the system chooses: 0.
+#[derive(Debug, Default)]
+struct Locals(Vec<Local>);
+
+impl Locals {
+    fn number(&mut self, local: Local) -> u64 {
+        if let Some(place) = self.0.iter().position(|known| *known == local) {
+            return place as u64 + 1;
+        }
+        if self.0.len() >= MOST_LOCALS {
+            return 0;
+        }
+        self.0.push(local);
+        self.0.len() as u64
+    }
+
+    fn of(&self, flow: FlowId) -> Option<Local> {
+        let number = usize::try_from(flow.0 >> LOCAL_SHIFT & MOST_LOCALS as u64).ok()?;
+        self.0.get(number.checked_sub(1)?).copied()
+    }
 }
 
 /// IPv6 addresses do not fit into a flow id, so they are numbered, and those used least recently are forgotten: two
@@ -235,6 +277,11 @@ const UDP_V6: u64 = 1 << 62;
 
 const INDEX_SHIFT: u32 = 48;
 
+const LOCAL_SHIFT: u32 = 55;
+
+/// As many addresses of ours as a flow id tells apart: all seven bits.
+const MOST_LOCALS: usize = 127;
+
 /// As many UDP listeners as a flow id tells apart.
 pub(crate) const MOST_LISTENERS: usize = 128;
 
@@ -244,15 +291,38 @@ const FAULT_PAUSE: Duration = Duration::from_millis(10);
 mod tests {
     use super::*;
 
+    fn ours(number: u8) -> Local {
+        Local { ip: [127, 0, 0, number].into(), interface: 0 }
+    }
+
     #[test]
-    fn a_flow_over_ipv4_is_its_own_name() {
-        for (index, remote) in [(0, "192.0.2.1:5060"), (127, "255.255.255.255:65535"), (3, "0.0.0.1:1")] {
-            let flow = name_v4(index, remote.parse().unwrap());
-            assert_eq!(address_v4(flow).to_string(), remote);
-            assert_eq!(flow.0 >> INDEX_SHIFT & 127, u64::from(index));
-            assert_eq!(flow.0 & UDP_V6, 0);
-            assert_ne!(flow.0 & UDP, 0);
+    fn a_flow_names_its_listener_and_both_addresses() {
+        let listener = |index| {
+            let socket = std::net::UdpSocket::bind("0.0.0.0:0").unwrap();
+            UdpListener::new(index, Side::Meta, socket, 16).unwrap()
+        };
+        let listeners = [0, 3, 127].map(listener);
+        for from in &listeners {
+            for local in [None, Some(ours(1)), Some(ours(2))] {
+                for remote in ["192.0.2.1:5060", "255.255.255.255:65535", "0.0.0.1:1", "[2001:db8::1]:5060"] {
+                    let remote = remote.parse().unwrap();
+                    let flow = from.flow(local, remote);
+                    let (listener, to) = route(&listeners, flow).unwrap();
+                    assert_eq!((listener.index, listener.locals().of(flow), to), (from.index, local, remote));
+                    assert_eq!(from.flow(local, remote), flow);
+                }
+            }
         }
+    }
+
+    #[test]
+    fn beyond_the_addresses_a_flow_tells_apart_the_system_chooses() {
+        let mut locals = Locals::default();
+        for number in 1..=127 {
+            assert_eq!(locals.number(ours(number)), u64::from(number));
+        }
+        assert_eq!(locals.number(ours(128)), 0);
+        assert_eq!(locals.number(ours(127)), 127);
     }
 
     #[test]

@@ -4,6 +4,8 @@
 
 mod common;
 
+use std::net::SocketAddr;
+
 use common::{Bridge, LOOPBACK, call_id, config, hop, message, pin, text, to, within};
 use setu_model::Side;
 use setu_sip::{Target, Transport};
@@ -69,6 +71,61 @@ async fn ipv6_flows_work_like_ipv4_ones() {
 
     bridge.send(3, Target::Hop(hop(Transport::Udp, "127.0.0.1", Some(9))), &message("no"));
     assert!(matches!(bridge.send_failed(3).await, SendFailure::Forbidden(_)));
+}
+
+/// A phone that is connected takes an answer from the address it asked and from no other.
+async fn phone_of(server: SocketAddr, call_id: &str) -> UdpSocket {
+    let any = if server.is_ipv4() { LOOPBACK } else { "[::1]:0".parse().unwrap() };
+    let phone = UdpSocket::bind(any).await.unwrap();
+    phone.connect(server).await.unwrap();
+    phone.send(text(call_id).as_bytes()).await.unwrap();
+    phone
+}
+
+#[tokio::test]
+async fn an_answer_leaves_from_the_address_of_ours_that_was_asked() {
+    for (everything, asked) in
+        [("0.0.0.0:0", &["127.0.0.1", "127.0.0.2", "127.0.0.3"][..]), ("[::]:0", &["::1"])]
+    {
+        let mut config = config(&[Transport::Udp]);
+        config.listeners[0].bind = everything.parse().unwrap();
+        let mut bridge = Bridge::start(config);
+        let port = bridge.address(Transport::Udp).port();
+        let mut asking = Vec::new();
+        for ours in asked {
+            let ours = SocketAddr::new(ours.parse().unwrap(), port);
+            let phone = phone_of(ours, &ours.to_string()).await;
+            let (arrival, request) = bridge.received().await;
+            assert_eq!((arrival.local, call_id(&request)), (ours, ours.to_string()));
+            asking.push((phone, arrival.flow));
+        }
+        // Which one was asked last does not matter.
+        for (token, (phone, flow)) in (1..).zip(asking) {
+            bridge.send(token, Target::Flow(flow), &message("answer"));
+            assert_eq!(receive(&phone).await, text("answer"));
+        }
+        bridge.nothing_more();
+    }
+}
+
+#[tokio::test]
+async fn a_listener_of_every_address_reaches_a_hop_and_takes_its_answer() {
+    let mut config = config(&[Transport::Udp]);
+    config.listeners[0].bind = "0.0.0.0:0".parse().unwrap();
+    let mut bridge = Bridge::start(config);
+    let phone = UdpSocket::bind(LOOPBACK).await.unwrap();
+    bridge.send(1, to(Transport::Udp, phone.local_addr().unwrap()), &message("out"));
+    let flow = bridge.bound(1).await;
+    let mut buffer = vec![0; 65_535];
+    let (_, from) = within(phone.recv_from(&mut buffer)).await.unwrap();
+    phone.send_to(text("back").as_bytes(), from).await.unwrap();
+    let (arrival, _) = bridge.received().await;
+    assert_eq!((arrival.local, arrival.remote), (from, phone.local_addr().unwrap()));
+    for (token, flow) in [(2, flow), (3, arrival.flow)] {
+        bridge.send(token, Target::Flow(flow), &message("again"));
+        let (_, again) = within(phone.recv_from(&mut buffer)).await.unwrap();
+        assert_eq!(again, from);
+    }
 }
 
 #[tokio::test]

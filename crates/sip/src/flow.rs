@@ -1,7 +1,7 @@
 //! Where the core and the transports meet: flows, targets and transmissions.
 //!
-//! A *flow* is one stream connection, or one (UDP listener, remote address) pair: the thing a message came on and
-//! may go back on (RFC 5626 section 1.1).
+//! A *flow* is one stream connection, or one (UDP listener, our address, remote address): the thing a message came on
+//! and may go back on (RFC 5626 section 1.1).
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -12,7 +12,7 @@ use setu_model::Side;
 
 use crate::Message;
 
-/// Names one stream connection, or one (UDP listener, remote address) pair. Never used twice in one process.
+/// Names one stream connection, or one (UDP listener, our address, remote address). Never used twice in one process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FlowId(pub u64);
 

@@ -247,11 +247,14 @@ impl Layer {
     }
 }
 
-/// Whether two messages of one transaction come from one peer: on one flow, or on a stream from one address.
+/// Whether two messages of one transaction come from one peer: on one flow, on streams from one address, or in
+/// datagrams from one address and port, whichever address of ours they came to.
 fn same_source(first: &Arrival, second: &Arrival) -> bool {
+    let same_address = if first.transport.is_reliable() {
+        first.remote.ip() == second.remote.ip()
+    } else {
+        first.remote == second.remote
+    };
     first.side == second.side
-        && (first.flow == second.flow
-            || (first.transport == second.transport
-                && first.transport.is_reliable()
-                && first.remote.ip() == second.remote.ip()))
+        && (first.flow == second.flow || (first.transport == second.transport && same_address))
 }
