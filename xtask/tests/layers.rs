@@ -21,7 +21,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("setu-whatsapp", &["setu-model"]),
     ("setu-sip-net", &["setu-model", "setu-sip"]),
     ("setu-media-net", &["setu-model", "setu-media"]),
-    ("setu-control", &["setu-model"]),
+    ("setu-control", &["setu-model", "setu-whatsapp"]),
     ("setu-twin", &["setu-model"]),
     (
         "setu",
