@@ -40,6 +40,57 @@ pub enum Fate {
     Dropped,
 }
 
+/// What became of a request to the webhooks' listener. The word is the code in the answer, too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum WebhookFate {
+    /// Acknowledged.
+    Taken,
+    /// The subscription was verified.
+    Verified,
+    /// The subscription was not verified.
+    NotVerified,
+    /// Without a signature, or with none that can be read.
+    NotSigned,
+    /// Signed with none of the configured app secrets.
+    WronglySigned,
+    /// No webhook at all.
+    Malformed,
+    /// Larger than any webhook is.
+    TooLarge,
+    /// It took too long to arrive.
+    TooSlow,
+    /// Good, but it could not be kept; the sender delivers it again.
+    NotTaken,
+}
+
+impl WebhookFate {
+    pub(crate) const ALL: [Self; 9] = [
+        Self::Taken,
+        Self::Verified,
+        Self::NotVerified,
+        Self::NotSigned,
+        Self::WronglySigned,
+        Self::Malformed,
+        Self::TooLarge,
+        Self::TooSlow,
+        Self::NotTaken,
+    ];
+
+    pub(crate) const fn word(self) -> &'static str {
+        match self {
+            Self::Taken => "taken",
+            Self::Verified => "verified",
+            Self::NotVerified => "not_verified",
+            Self::NotSigned => "not_signed",
+            Self::WronglySigned => "wrongly_signed",
+            Self::Malformed => "malformed",
+            Self::TooLarge => "too_large",
+            Self::TooSlow => "too_slow",
+            Self::NotTaken => "not_taken",
+        }
+    }
+}
+
 impl Transport {
     pub(crate) const ALL: [Self; 5] = [Self::Udp, Self::Tcp, Self::Tls, Self::Ws, Self::Wss];
 
@@ -138,6 +189,10 @@ pub(crate) struct ByFate {
 
 impl ByFate {
     pub(crate) const fn new(fate: Fate) -> Self {
+        Self { fate: fate.word() }
+    }
+
+    pub(crate) const fn of_webhook(fate: WebhookFate) -> Self {
         Self { fate: fate.word() }
     }
 }

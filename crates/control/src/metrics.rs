@@ -1,6 +1,7 @@
 use std::fmt;
 use std::sync::OnceLock;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use prometheus_client::encoding::text;
 use prometheus_client::metrics::counter::Counter;
@@ -12,7 +13,7 @@ use setu_model::{Cause, Direction, Hop, MediaQuality, Side};
 
 use crate::labels::{
     Bound, ByCause, ByDirection, ByEvent, ByFate, ByHop, ByMessage, BySide, DIRECTIONS, Fate, SIDES,
-    Transport,
+    Transport, WebhookFate,
 };
 
 /// Everything the bridge counts, under names that begin with `setu_`.
@@ -44,6 +45,9 @@ pub struct Metrics {
     recording_frames_dropped: Counter,
     cdrs: Counter,
     certificate_expiry: Family<BySide, Gauge>,
+    webhooks: Family<ByFate, Counter>,
+    webhook_events: Family<ByEvent, Counter>,
+    webhook_acknowledgement: Histogram,
 }
 
 type Refresh = Box<dyn Fn(&Metrics) + Send + Sync>;
@@ -76,10 +80,14 @@ impl Metrics {
             recording_frames_dropped: Counter::default(),
             cdrs: Counter::default(),
             certificate_expiry: Family::default(),
+            webhooks: Family::default(),
+            webhook_events: Family::default(),
+            webhook_acknowledgement: Histogram::new(ACKNOWLEDGEMENT_SECONDS),
         };
         metrics.register_calls();
         metrics.register_sip();
         metrics.register_media();
+        metrics.register_webhooks();
         metrics.show_zeroes();
         metrics
     }
@@ -201,6 +209,21 @@ impl Metrics {
         self.certificate_expiry.get_or_create(&BySide::new(side)).set(seconds);
     }
 
+    /// Counts a request to the webhooks' listener.
+    pub fn webhook(&self, fate: WebhookFate) {
+        self.webhooks.get_or_create(&ByFate::of_webhook(fate)).inc();
+    }
+
+    /// Counts an event of a webhook that is proven, each time it is delivered.
+    pub fn webhook_event(&self, event: &'static str) {
+        self.webhook_events.get_or_create(&ByEvent::new(event)).inc();
+    }
+
+    /// Notes how long a webhook took from its head to its acknowledgement.
+    pub fn webhook_acknowledged_within(&self, time: Duration) {
+        self.webhook_acknowledgement.observe(time.as_secs_f64());
+    }
+
     /// Writes everything as OpenMetrics text, refreshed just before.
     ///
     /// # Errors
@@ -287,7 +310,29 @@ impl Metrics {
         );
     }
 
+    fn register_webhooks(&mut self) {
+        let to = &mut self.registry;
+        to.register(
+            "webhooks",
+            "Requests to the webhooks' listener, by what became of them",
+            self.webhooks.clone(),
+        );
+        to.register(
+            "webhook_events",
+            "Events that proven webhooks told, repeated deliveries among them",
+            self.webhook_events.clone(),
+        );
+        to.register(
+            "webhook_acknowledgement_seconds",
+            "From the head of a webhook to its acknowledgement",
+            self.webhook_acknowledgement.clone(),
+        );
+    }
+
     fn show_zeroes(&self) {
+        for fate in WebhookFate::ALL {
+            drop(self.webhooks.get_or_create(&ByFate::of_webhook(fate)));
+        }
         for direction in DIRECTIONS {
             drop(self.setup.get_or_create(&ByDirection::new(direction)));
             drop(self.first_audio.get_or_create(&ByDirection::new(direction)));
@@ -347,6 +392,9 @@ const MOS: [f64; 7] = [1.5, 2.0, 2.6, 3.1, 3.6, 4.0, 4.3];
 
 /// Around the target of 100 ms after the answer.
 const FIRST_AUDIO_SECONDS: [f64; 10] = [0.01, 0.02, 0.04, 0.06, 0.1, 0.15, 0.25, 0.5, 1.0, 5.0];
+
+/// Around the target of 100 ms, up to the second in which every webhook is answered.
+const ACKNOWLEDGEMENT_SECONDS: [f64; 9] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0];
 
 #[cfg(test)]
 mod tests {

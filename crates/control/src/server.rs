@@ -45,19 +45,30 @@ pub async fn serve_with(
     health: impl Fn() -> Health + Send + Sync + 'static,
     limits: HttpLimits,
 ) -> Result<Control, StartError> {
-    let fault = |source| StartError { bind, source };
-    let listener = TcpListener::bind(bind).await.map_err(fault)?;
-    let address = listener.local_addr().map_err(fault)?;
-    if !address.ip().is_loopback() {
+    let control = start(WHAT, bind, routes(metrics, Arc::new(health)), limits).await?;
+    if !control.address.ip().is_loopback() {
+        let address = control.address;
         tracing::warn!(%address, "health and metrics are open to others than this machine, without a password");
     }
+    Ok(control)
+}
+
+/// Serves `routes` on `bind` within `limits`; `what` names them in errors.
+pub(crate) async fn start(
+    what: &'static str,
+    bind: SocketAddr,
+    routes: Router,
+    limits: HttpLimits,
+) -> Result<Control, StartError> {
+    let fault = |source| StartError { what, bind, source };
+    let listener = TcpListener::bind(bind).await.map_err(fault)?;
+    let address = listener.local_addr().map_err(fault)?;
     let (stop, stopped) = watch::channel(false);
-    let routes = routes(metrics, Arc::new(health));
     let task = tokio::spawn(accept(listener, routes, limits, stopped));
     Ok(Control { address, stop, task })
 }
 
-/// The running HTTP side.
+/// A running HTTP listener.
 pub struct Control {
     address: SocketAddr,
     stop: watch::Sender<bool>,
@@ -114,8 +125,9 @@ impl Default for HttpLimits {
 
 /// The HTTP side could not start.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot serve health and metrics on {bind}: {source}; {}", remedy(source))]
+#[error("cannot serve {what} on {bind}: {source}; {}", remedy(source))]
 pub struct StartError {
+    what: &'static str,
     bind: SocketAddr,
     source: io::Error,
 }
@@ -218,6 +230,8 @@ fn connection(stream: TcpStream, routes: Router, limits: HttpLimits) -> Connecti
         .max_headers(limits.headers)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(routes))
 }
+
+const WHAT: &str = "health and metrics";
 
 /// No route takes a body.
 const BODY_BYTES: usize = 1_024;

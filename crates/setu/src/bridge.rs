@@ -22,6 +22,7 @@ use tokio::task::JoinHandle;
 use crate::cdr_log::CdrLog;
 use crate::config::Config;
 use crate::driver::{Input, Output, Shard};
+use crate::inbox::Inbox;
 use crate::{health, settings};
 
 /// A running bridge.
@@ -36,6 +37,7 @@ pub struct Bridge {
     fingerprint: Fingerprint,
     net: Option<Arc<SipNet>>,
     control: Option<Control>,
+    inbox: Option<Inbox>,
     driver: Option<JoinHandle<()>>,
     drained: Option<oneshot::Receiver<()>>,
 }
@@ -79,6 +81,9 @@ pub enum StartError {
     /// The HTTP listener cannot start.
     #[error("http.bind: {0}")]
     Http(#[from] setu_control::StartError),
+    /// The listener for webhooks cannot start.
+    #[error("webhooks.bind: {0}")]
+    Webhooks(setu_control::StartError),
 }
 
 impl Bridge {
@@ -100,6 +105,7 @@ impl Bridge {
         // waits in the queue.
         let net = Arc::new(SipNet::start(settings::sip_net(&config), forward(inputs.clone(), net_input))?);
         let control = health::serve(&config, &metrics, &net, &state).await?;
+        let inbox = open_inbox(&config, &metrics, &inputs).await?;
         let recorder = start_recorder(&config, &metrics, inputs.clone())?;
         let tap = recorder.as_ref().map_or_else(|| crossbeam_channel::bounded(1).0, Recorder::frames);
         let on_media = forward(inputs.clone(), Input::Media);
@@ -128,6 +134,7 @@ impl Bridge {
             fingerprint,
             net: Some(net),
             control: Some(control),
+            inbox,
             driver: Some(driver),
             drained: Some(drained),
         })
@@ -153,6 +160,11 @@ impl Bridge {
         self.control.as_ref().map(Control::address)
     }
 
+    /// Where webhooks are taken.
+    pub fn webhook_address(&self) -> Option<SocketAddr> {
+        self.inbox.as_ref().map(Inbox::address)
+    }
+
     /// Takes a changed configuration: numbers, accounts, trunks, routes, passwords and certificates. Listeners,
     /// media ports and folders stay as they were until the next start.
     ///
@@ -161,8 +173,12 @@ impl Bridge {
     pub async fn reload(&self, config: &Config) -> Result<(), StartError> {
         let mut settings = settings::shard(config)?;
         settings.calls.dtls = Some(self.fingerprint);
+        let trust = settings::webhook_trust(config)?;
         if let Some(net) = &self.net {
             net.reload_certificates()?;
+        }
+        if let Some(inbox) = &self.inbox {
+            inbox.trust(trust);
         }
         // The driver ends only with the bridge.
         let _ = self.inputs.send(Input::Reload(Box::new(settings))).await;
@@ -199,6 +215,9 @@ impl Bridge {
         }
         if let Some(control) = self.control.take() {
             control.shutdown().await;
+        }
+        if let Some(inbox) = self.inbox.take() {
+            inbox.shutdown().await;
         }
         let _ = self.inputs.send(Input::Stop).await;
         if let Some(driver) = self.driver.take() {
@@ -272,6 +291,17 @@ fn open_cdr_log(config: &Config, metrics: &Arc<Metrics>) -> Result<CdrLog, Start
     let metrics = Arc::clone(metrics);
     CdrLog::open(&config.cdr.file, move |_| metrics.cdr_written())
         .map_err(|error| StartError::Cdr { path: config.cdr.file.clone(), error })
+}
+
+/// Webhooks that are not configured are not listened for.
+async fn open_inbox(
+    config: &Config,
+    metrics: &Arc<Metrics>,
+    inputs: &mpsc::Sender<Input>,
+) -> Result<Option<Inbox>, StartError> {
+    let Some(webhooks) = &config.webhooks else { return Ok(None) };
+    let trust = settings::webhook_trust(config)?;
+    Inbox::open(webhooks, trust, metrics, inputs.clone()).await.map(Some).map_err(StartError::Webhooks)
 }
 
 /// Recording that is switched off needs no folder.

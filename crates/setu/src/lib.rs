@@ -11,6 +11,7 @@ pub mod commands;
 pub mod config;
 pub mod driver;
 mod health;
+mod inbox;
 pub mod settings;
 
 pub use bridge::{Bridge, Drainer, StartError};

@@ -9,6 +9,7 @@ use setu_call::{
     AgentConfig, Answers, CallConfig, CallLimits, DialPlan, Keys, NumberConfig, NumberRoute, PortUse, Srtp,
     Timers, TrunkConfig,
 };
+use setu_control::WebhookTrust;
 use setu_media::{Cadence, Clip, ClipError, DtlsIdentity};
 use setu_media_net::{MediaNetConfig, MediaSide};
 use setu_model::{CallFacts, CallId, Direction, EgressPolicy, Secret, Side, Wall};
@@ -24,8 +25,8 @@ use setu_sip_net::{
 };
 
 use crate::config::{
-    Account, Codec, Config, DigestHash, DtmfBy, DtmfRecord, MediaAddresses, MetaSrtp, Number, SoundFrom,
-    SrtpUse, Trunk, TrunkTransport,
+    Account, Codec, Config, DigestHash, DtmfBy, DtmfRecord, MediaAddresses, MetaSrtp, Number, PasswordSource,
+    SoundFrom, SrtpUse, Trunk, TrunkTransport,
 };
 use crate::driver::{MetaPeer, ShardSettings, Sounds, TrunkPeer};
 
@@ -50,6 +51,27 @@ pub fn shard(config: &Config) -> Result<ShardSettings, SettingsError> {
         trunks: config.trunks.iter().map(|t| (t.name.clone(), TrunkPeer { hop: trunk_hop(t) })).collect(),
         silence: Duration::from_secs(config.limits.silence_s),
         sounds: sounds(config)?,
+        number_ids: config
+            .numbers
+            .iter()
+            .filter_map(|n| Some((n.phone_number_id.clone()?, n.number.clone())))
+            .collect(),
+    })
+}
+
+/// Reads what a sender of webhooks proves itself by; nothing proves anything where none are taken.
+pub(crate) fn webhook_trust(config: &Config) -> Result<WebhookTrust, SettingsError> {
+    let Some(webhooks) = &config.webhooks else { return Ok(WebhookTrust::default()) };
+    let secret = |setting: &str, source: &PasswordSource| {
+        source.read().map_err(|problem| SettingsError { owner: setting.to_owned(), problem })
+    };
+    Ok(WebhookTrust {
+        app_secrets: webhooks
+            .app_secrets
+            .iter()
+            .map(|source| secret("webhooks.app_secrets", source))
+            .collect::<Result<_, _>>()?,
+        verify_token: secret("webhooks.verify_token", &webhooks.verify_token)?,
     })
 }
 
@@ -88,7 +110,7 @@ fn sound_file(setting: &str, path: &Path, longest_s: u32) -> Result<Arc<Clip>, S
 /// The longest announcement, in seconds: below what the call core waits for.
 const LONGEST_ANNOUNCEMENT_S: u32 = 60;
 
-/// A password or sound that cannot be read.
+/// A password, secret or sound that cannot be read.
 #[derive(Debug, thiserror::Error)]
 #[error("{owner}: {problem}")]
 pub struct SettingsError {

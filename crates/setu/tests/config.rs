@@ -12,8 +12,8 @@ const EXAMPLE: &str = include_str!("../../../examples/setu.toml");
 fn example() -> (tempfile::TempDir, String) {
     let folder = tempfile::tempdir().unwrap();
     std::fs::create_dir(folder.path().join("secrets")).unwrap();
-    for name in ["number", "alice", "bob"] {
-        std::fs::write(folder.path().join(format!("secrets/{name}.password")), "s3cret\n").unwrap();
+    for name in ["number.password", "alice.password", "bob.password", "app.secret", "webhook.token"] {
+        std::fs::write(folder.path().join("secrets").join(name), "s3cret\n").unwrap();
     }
     (folder, EXAMPLE.to_owned())
 }
@@ -48,6 +48,7 @@ fn every_default_shown_in_the_example_is_the_real_one() {
         "\"wa.meta.vc\"",
         "level",
         "announcement",
+        "phone_number_id",
         "country_code",
     ];
     let uncommented: String = text
@@ -92,6 +93,8 @@ fn what_cannot_work_is_refused_with_a_remedy() {
         ("{ file = \"secrets/bob.password\" }", "{ file = \"secrets/nobody\" }", "cannot read"),
         ("{ file = \"secrets/bob.password\" }", "{ env = \"SETU_NO_SUCH\" }", "no SETU_NO_SUCH"),
         ("{ file = \"secrets/bob.password\" }", "{ url = \"x\" }", "expected `file` or `env`"),
+        ("[{ file = \"secrets/app.secret\" }]", "[]", "every webhook would be refused"),
+        ("secrets/webhook.token", "secrets/none", "webhooks.verify_token"),
         ("udp = \"0.0.0.0:5060\"\ntcp = \"0.0.0.0:5060\"", "", "no listener"),
     ];
     for (from, to, expected) in cases {

@@ -34,7 +34,8 @@ async fn serve(path: &Path, config: Config) -> Result<(), String> {
         tracing::info!(%side, %transport, %address, "listening");
     }
     let http = bridge.http_address().map(|address| address.to_string());
-    tracing::info!(http, version = env!("CARGO_PKG_VERSION"), "ready");
+    let webhooks = bridge.webhook_address().map(|address| address.to_string());
+    tracing::info!(http, webhooks, version = env!("CARGO_PKG_VERSION"), "ready");
     while let Event::Reload = signals.next().await {
         reload(&bridge, path).await;
     }

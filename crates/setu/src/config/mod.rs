@@ -53,6 +53,8 @@ pub struct Config {
     /// Health and metrics.
     #[serde(default)]
     pub http: Http,
+    /// Webhooks from Meta or a provider; without the section none are taken.
+    pub webhooks: Option<Webhooks>,
     /// Logs.
     #[serde(default)]
     pub log: Log,
@@ -252,6 +254,8 @@ pub struct Number {
     /// as Meta offers them.
     #[serde(default)]
     pub srtp: MetaSrtp,
+    /// Meta's id of the number: webhooks name it by this, and not always by the number itself.
+    pub phone_number_id: Option<String>,
 }
 
 /// How keys are exchanged with Meta (its `srtp_key_exchange_protocol`).
@@ -480,6 +484,19 @@ impl Default for Http {
     }
 }
 
+/// Webhooks from Meta or a provider.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Webhooks {
+    /// Where the HTTP listener binds, for a proxy in front that does TLS.
+    #[serde(default = "default_webhooks_bind")]
+    pub bind: SocketAddr,
+    /// Where the secrets of the apps are found whose webhooks are taken; several while one is being rotated.
+    pub app_secrets: Vec<PasswordSource>,
+    /// Where the word is found that Meta shows when the webhook is set up.
+    pub verify_token: PasswordSource,
+}
+
 /// Logs.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -534,6 +551,12 @@ impl Default for Limits {
     }
 }
 
+impl Webhooks {
+    fn sources_mut(&mut self) -> impl Iterator<Item = &mut PasswordSource> {
+        self.app_secrets.iter_mut().chain([&mut self.verify_token])
+    }
+}
+
 impl Config {
     /// Reads and validates the file at `path`; relative paths in it are taken from its folder.
     ///
@@ -576,7 +599,10 @@ impl Config {
                     .iter_mut()
                     .flat_map(|n| n.announcement.as_mut().into_iter().chain(n.password.file_mut())),
             )
-            .chain(self.accounts.iter_mut().filter_map(|a| a.password.file_mut()));
+            .chain(self.accounts.iter_mut().filter_map(|a| a.password.file_mut()))
+            .chain(
+                self.webhooks.iter_mut().flat_map(Webhooks::sources_mut).filter_map(PasswordSource::file_mut),
+            );
         for path in paths {
             if path.is_relative() {
                 *path = folder.join(&*path);
@@ -646,6 +672,10 @@ fn default_codecs() -> Vec<Codec> {
 
 fn default_digest() -> Vec<DigestHash> {
     vec![DigestHash::Sha256, DigestHash::Md5]
+}
+
+const fn default_webhooks_bind() -> SocketAddr {
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9061)
 }
 
 const fn default_probe_s() -> u64 {

@@ -11,6 +11,7 @@ pub(super) fn findings(config: &Config) -> Vec<Finding> {
     numbers(config, &mut found);
     accounts(config, &mut found);
     trunks(config, &mut found);
+    webhooks(config, &mut found);
     limits(config, &mut found);
     found.0
 }
@@ -90,7 +91,7 @@ fn media(setting: &str, media: &MediaAddresses, found: &mut Findings) {
 }
 
 fn numbers(config: &Config, found: &mut Findings) {
-    let mut seen = BTreeSet::new();
+    let (mut seen, mut ids) = (BTreeSet::new(), BTreeSet::new());
     if config.numbers.is_empty() {
         found.add("numbers", "no business number", "add a [[numbers]] section");
     }
@@ -99,6 +100,11 @@ fn numbers(config: &Config, found: &mut Findings) {
         e164(&at("number"), &number.number, found);
         if !seen.insert(&number.number) {
             found.add(at("number"), format!("{} is listed twice", number.number), "keep one of them");
+        }
+        if let Some(id) = &number.phone_number_id
+            && !ids.insert(id)
+        {
+            found.add(at("phone_number_id"), format!("{id:?} is listed twice"), "each number has its own");
         }
         found.password(&at("password"), &number.password);
         match (&number.trunk, &number.extension, number.agents.is_empty()) {
@@ -177,6 +183,21 @@ fn trunks(config: &Config, found: &mut Findings) {
             );
         }
     }
+}
+
+fn webhooks(config: &Config, found: &mut Findings) {
+    let Some(webhooks) = &config.webhooks else { return };
+    if webhooks.app_secrets.is_empty() {
+        found.add(
+            "webhooks.app_secrets",
+            "no secret, so that every webhook would be refused",
+            "name where the app's secret is found, such as [{ file = \"secrets/app.secret\" }]",
+        );
+    }
+    for (i, secret) in webhooks.app_secrets.iter().enumerate() {
+        found.password(&format!("webhooks.app_secrets[{i}]"), secret);
+    }
+    found.password("webhooks.verify_token", &webhooks.verify_token);
 }
 
 fn limits(config: &Config, found: &mut Findings) {

@@ -3,6 +3,7 @@
 //! It takes one input, hands it to a core, drains every output into the other core or outward, and then waits for
 //! the next input or the earliest deadline. It owns no socket, clock or task, so a whole bridge runs in virtual time.
 
+mod heard;
 mod legs;
 mod media;
 
@@ -18,6 +19,7 @@ use setu_sip::{
     Arrival, Binding, Endpoint, EndpointConfig, Event, FlowId, Hop, Message, ParseError, SendToken,
     SessionId, Stranger, Transmit,
 };
+use setu_whatsapp::webhook::Heard;
 
 /// What the shard is told.
 #[derive(Debug)]
@@ -36,6 +38,8 @@ pub enum Input {
     Media(setu_media::Event),
     /// From the recorder.
     Record(RecordEvent),
+    /// A webhook told something: proven, and once for each event.
+    Heard(Box<Heard>),
     /// The first time: take no new calls. The second time: end all.
     Drain,
     /// A new configuration; live calls go on.
@@ -80,6 +84,8 @@ pub struct ShardSettings {
     pub silence: std::time::Duration,
     /// What callers hear who are not with an agent.
     pub sounds: Sounds,
+    /// Business numbers (E.164 with `+`) by Meta's id of them, where it is known.
+    pub number_ids: BTreeMap<String, String>,
 }
 
 /// What callers hear who are not with an agent. None is silence.
@@ -155,6 +161,7 @@ impl Shard {
                 }
             }
             Input::Record(event) => self.calls.handle(setu_call::Input::Record(event), now),
+            Input::Heard(heard) => self.heard(*heard, now),
             Input::Drain => self.calls.handle(setu_call::Input::Drain, now),
             Input::Reload(settings) => {
                 self.endpoint.reload_access(settings.endpoint.access.clone(), now);

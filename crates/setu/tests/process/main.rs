@@ -18,6 +18,7 @@ mod serve;
 #[path = "../interop/sound.rs"]
 #[expect(dead_code, reason = "shared with the tests of real peers, which need all of it")]
 mod sound;
+mod webhooks;
 
 /// The program under test.
 const PROGRAM: &str = env!("CARGO_BIN_EXE_setu");

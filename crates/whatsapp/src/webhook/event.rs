@@ -179,6 +179,24 @@ pub struct GraphError {
     pub text: String,
 }
 
+impl Event {
+    /// One word for the metrics.
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::Connect(_) => "connect",
+            Self::Terminate(_) => "terminate",
+            Self::Status { .. } => "status",
+            Self::Created { .. } => "created",
+            Self::Permission { .. } => "permission",
+            Self::Message { .. } => "message",
+            Self::Account { .. } => "account",
+            Self::Settings => "settings",
+            Self::Errors(_) => "errors",
+            Self::Unknown { .. } => "unknown",
+        }
+    }
+}
+
 impl Heard {
     /// What the event means to the permission ledger.
     pub fn facts(&self) -> Option<Facts> {

@@ -123,11 +123,19 @@ fn listeners(config: &Config, report: &mut Report) {
         ("agents.tls", agents.tls),
         ("agents.ws", agents.ws),
         ("agents.wss", agents.wss),
+        ("webhooks.bind", config.webhooks.as_ref().map(|webhooks| webhooks.bind)),
     ];
     for (setting, address) in tcp.into_iter().chain([("http.bind", Some(config.http.bind))]) {
         if let Some(address) = address {
             bound(setting, address, TcpListener::bind(address).map(drop), report);
         }
+    }
+    if config.webhooks.as_ref().is_some_and(|webhooks| !webhooks.bind.ip().is_loopback()) {
+        report.warning(
+            "webhooks.bind",
+            "others than this machine reach it, in clear",
+            "have a reverse proxy do TLS, and bind where only that reaches it",
+        );
     }
     if let Some(address) = agents.udp {
         bound("agents.udp", address, UdpSocket::bind(address).map(drop), report);
@@ -203,7 +211,12 @@ fn passwords(config: &Config, report: &mut Report) {
         config.numbers.iter().enumerate().map(|(i, n)| (format!("numbers[{i}].password"), &n.password));
     let accounts =
         config.accounts.iter().enumerate().map(|(i, a)| (format!("accounts[{i}].password"), &a.password));
-    for (setting, source) in numbers.chain(accounts) {
+    let webhooks = config.webhooks.iter().flat_map(|webhooks| {
+        let secrets = webhooks.app_secrets.iter().map(|secret| ("webhooks.app_secrets", secret));
+        secrets.chain([("webhooks.verify_token", &webhooks.verify_token)])
+    });
+    let webhooks = webhooks.map(|(setting, source)| (setting.to_owned(), source));
+    for (setting, source) in numbers.chain(accounts).chain(webhooks) {
         let PasswordSource::File(path) = source else { continue };
         if fs::metadata(path).is_ok_and(|file| file.permissions().mode() & 0o004 != 0) {
             report.warning(

@@ -1,0 +1,299 @@
+//! Webhooks in, at `/webhooks/whatsapp` and below: who sent them is proven here; what they mean is for whoever takes them.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, FromRequest, Path, Request, State};
+use axum::http::{HeaderMap, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use bytes::Bytes;
+use setu_model::{Secret, Wall};
+use setu_whatsapp::webhook::{Heard, MalformedWebhook, SignatureError, read, verify};
+use subtle::ConstantTimeEq;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{Instant, timeout, timeout_at};
+
+use crate::labels::WebhookFate;
+use crate::metrics::Metrics;
+use crate::refusal::refusal;
+use crate::server::{Control, HttpLimits, StartError, start};
+
+/// Serves `/webhooks/whatsapp` on `bind`. Every delivery that is proven goes into `deliveries`, and is acknowledged once it
+/// is [`taken`](Delivery::taken).
+///
+/// # Errors
+/// If `bind` cannot be bound.
+pub async fn serve_webhooks(
+    bind: SocketAddr,
+    metrics: Arc<Metrics>,
+    trust: watch::Receiver<WebhookTrust>,
+    deliveries: mpsc::Sender<Delivery>,
+    limits: WebhookLimits,
+) -> Result<Control, StartError> {
+    let door = Door { metrics, trust, deliveries, limits };
+    start("webhooks", bind, routes(door), limits.http).await
+}
+
+/// What a sender of webhooks proves itself by. A new one may be sent through the channel at any time.
+#[derive(Debug, Clone, Default)]
+pub struct WebhookTrust {
+    /// The app's secrets; several while one is being rotated.
+    pub app_secrets: Vec<Secret<String>>,
+    /// What Meta shows when the webhook is set up (`hub.verify_token`).
+    pub verify_token: Secret<String>,
+}
+
+/// What a sender of webhooks may use up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WebhookLimits {
+    /// Connections and heads.
+    pub http: HttpLimits,
+    /// The largest body in bytes. Meta's are at most 3 MB.
+    pub body_bytes: usize,
+    /// How long a body may take to arrive.
+    pub body_time: Duration,
+    /// How long a proven delivery may wait to be taken. Meta sends again what is not acknowledged.
+    pub taking_time: Duration,
+}
+
+impl Default for WebhookLimits {
+    fn default() -> Self {
+        Self {
+            http: HttpLimits { connections: 256, ..HttpLimits::default() },
+            body_bytes: 3 * 1_024 * 1_024,
+            body_time: Duration::from_secs(5),
+            taking_time: Duration::from_millis(900),
+        }
+    }
+}
+
+/// One body that is proven to be Meta's or the provider's.
+#[derive(Debug)]
+pub struct Delivery {
+    /// The event's type where the path names it (`call.connect`): the provider's dialect.
+    pub kind: Option<String>,
+    /// The body as it came.
+    pub body: Bytes,
+    /// When it came.
+    pub received: Wall,
+    /// What it tells.
+    pub heard: Vec<Heard>,
+    /// To be sent once the delivery is in safe hands: the sender hears 200 then. If it is dropped instead, the sender hears
+    /// 503 and delivers again.
+    pub taken: oneshot::Sender<()>,
+}
+
+#[derive(Clone)]
+struct Door {
+    metrics: Arc<Metrics>,
+    trust: watch::Receiver<WebhookTrust>,
+    deliveries: mpsc::Sender<Delivery>,
+    limits: WebhookLimits,
+}
+
+fn routes(door: Door) -> Router {
+    let body_bytes = door.limits.body_bytes;
+    Router::new()
+        .route("/webhooks/whatsapp", get(subscribe).post(deliver_plain))
+        .route("/webhooks/whatsapp/{kind}", get(subscribe).post(deliver_kind))
+        .fallback(async || refusal(StatusCode::NOT_FOUND, "not_found", "webhooks are at /webhooks/whatsapp"))
+        .method_not_allowed_fallback(async || {
+            refusal(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "method",
+                "webhooks are posted; GET verifies the subscription",
+            )
+        })
+        .layer(DefaultBodyLimit::max(body_bytes))
+        .with_state(door)
+}
+
+/// Meta asks whether whoever set the webhook up knows the token.
+async fn subscribe(State(door): State<Door>, uri: Uri) -> Response {
+    let query = uri.query().unwrap_or_default();
+    let token = parameter(query, "hub.verify_token").unwrap_or_default();
+    let known = {
+        let trust = door.trust.borrow();
+        let known = trust.verify_token.reveal().as_bytes();
+        !known.is_empty() && bool::from(known.ct_eq(token.as_bytes()))
+    };
+    let asked = parameter(query, "hub.mode").as_deref() == Some("subscribe");
+    let challenge = parameter(query, "hub.challenge").filter(|challenge| is_challenge(challenge));
+    match challenge {
+        Some(challenge) if known && asked => {
+            door.metrics.webhook(WebhookFate::Verified);
+            tracing::info!("the webhook's subscription is verified");
+            let plain = [(header::CONTENT_TYPE, "text/plain"), (header::X_CONTENT_TYPE_OPTIONS, "nosniff")];
+            (plain, challenge).into_response()
+        }
+        Some(_) | None => door.refuse(
+            StatusCode::FORBIDDEN,
+            WebhookFate::NotVerified,
+            "the subscription is not verified: hub.mode, hub.verify_token or hub.challenge is not as configured",
+        ),
+    }
+}
+
+async fn deliver_plain(State(door): State<Door>, request: Request) -> Response {
+    door.deliver(None, request).await
+}
+
+async fn deliver_kind(State(door): State<Door>, Path(kind): Path<String>, request: Request) -> Response {
+    let known = |b: u8| b.is_ascii_alphanumeric() || b == b'.' || b == b'_';
+    if kind.len() > LONGEST_KIND || !kind.bytes().all(known) {
+        return refusal(StatusCode::NOT_FOUND, "not_found", "the path names no type of an event");
+    }
+    door.deliver(Some(kind), request).await
+}
+
+impl Door {
+    async fn deliver(&self, kind: Option<String>, request: Request) -> Response {
+        let began = Instant::now();
+        let headers = request.headers().clone();
+        let body = match timeout(self.limits.body_time, Bytes::from_request(request, &())).await {
+            Ok(Ok(body)) => body,
+            Ok(Err(why)) if why.status() == StatusCode::PAYLOAD_TOO_LARGE => {
+                let said = format!("the body is larger than {} bytes", self.limits.body_bytes);
+                return self.refuse(StatusCode::PAYLOAD_TOO_LARGE, WebhookFate::TooLarge, &said);
+            }
+            Ok(Err(_)) => {
+                return self.refuse(StatusCode::BAD_REQUEST, WebhookFate::Malformed, "the body broke off");
+            }
+            Err(_) => {
+                return self.refuse(
+                    StatusCode::REQUEST_TIMEOUT,
+                    WebhookFate::TooSlow,
+                    "the body came too slowly",
+                );
+            }
+        };
+        if let Err(why) = self.prove(&headers, &body) {
+            let (status, fate) = match why {
+                SignatureError::Missing | SignatureError::Malformed => {
+                    (StatusCode::UNAUTHORIZED, WebhookFate::NotSigned)
+                }
+                SignatureError::Wrong => (StatusCode::FORBIDDEN, WebhookFate::WronglySigned),
+            };
+            return self.refuse(status, fate, &why.to_string());
+        }
+        let received = wall();
+        match read(kind.as_deref(), &body, received) {
+            Ok(heard) => self.hand_over(began, kind, body, received, heard).await,
+            Err(why) => {
+                let fate = match why {
+                    MalformedWebhook::TooMany => WebhookFate::TooLarge,
+                    MalformedWebhook::NotJson(_) | MalformedWebhook::NoEntries => WebhookFate::Malformed,
+                };
+                self.refuse(StatusCode::BAD_REQUEST, fate, &why.to_string())
+            }
+        }
+    }
+
+    fn prove(&self, headers: &HeaderMap, body: &[u8]) -> Result<(), SignatureError> {
+        let mut signatures = headers.get_all("x-hub-signature-256").iter();
+        let signature = signatures.next().map(|value| value.to_str().unwrap_or_default());
+        if signatures.next().is_some() {
+            return Err(SignatureError::Malformed);
+        }
+        verify(&self.trust.borrow().app_secrets, body, signature).map(drop)
+    }
+
+    async fn hand_over(
+        &self,
+        began: Instant,
+        kind: Option<String>,
+        body: Bytes,
+        received: Wall,
+        heard: Vec<Heard>,
+    ) -> Response {
+        let events = heard.len();
+        for heard in &heard {
+            self.metrics.webhook_event(heard.event.word());
+        }
+        let (taken, acknowledged) = oneshot::channel();
+        let until = began + self.limits.taking_time;
+        let delivery = Delivery { kind, body, received, heard, taken };
+        let sent = self.deliveries.try_send(delivery).is_ok();
+        if !sent || !matches!(timeout_at(until, acknowledged).await, Ok(Ok(()))) {
+            let mut busy = self.refuse(
+                StatusCode::SERVICE_UNAVAILABLE,
+                WebhookFate::NotTaken,
+                "the webhook cannot be kept at the moment: deliver it again",
+            );
+            busy.headers_mut().insert(header::RETRY_AFTER, header::HeaderValue::from_static("5"));
+            return busy;
+        }
+        self.metrics.webhook(WebhookFate::Taken);
+        self.metrics.webhook_acknowledged_within(began.elapsed());
+        axum::Json(serde_json::json!({ "events": events })).into_response()
+    }
+
+    fn refuse(&self, status: StatusCode, fate: WebhookFate, why: &str) -> Response {
+        self.metrics.webhook(fate);
+        tracing::warn!(status = status.as_u16(), why, "a webhook is refused");
+        refusal(status, fate.word(), why)
+    }
+}
+
+/// A parameter of a query, without its escapes.
+fn parameter(query: &str, name: &str) -> Option<String> {
+    let (_, value) =
+        query.split('&').filter_map(|pair| pair.split_once('=')).find(|(key, _)| *key == name)?;
+    let mut bytes = value.bytes();
+    let mut text = Vec::with_capacity(value.len());
+    while let Some(byte) = bytes.next() {
+        text.push(match byte {
+            b'+' => b' ',
+            b'%' => {
+                let mut digit = || char::from(bytes.next()?).to_digit(16);
+                u8::try_from(digit()? << 4 | digit()?).ok()?
+            }
+            plain => plain,
+        });
+    }
+    String::from_utf8(text).ok()
+}
+
+/// What is sent back is what Meta sends: a short word.
+fn is_challenge(text: &str) -> bool {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.~".contains(&b);
+    (1..=LONGEST_CHALLENGE).contains(&text.len()) && text.bytes().all(plain)
+}
+
+fn wall() -> Wall {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Wall::from_unix_ms(i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX))
+}
+
+const LONGEST_CHALLENGE: usize = 128;
+
+const LONGEST_KIND: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_parameter_is_found_by_its_whole_name_and_unescaped() {
+        let query = "hub.mode=subscribe&hub.challenge=11%3A5&hub.verify_token=a%20b+c&x";
+        assert_eq!(parameter(query, "hub.mode").as_deref(), Some("subscribe"));
+        assert_eq!(parameter(query, "hub.verify_token").as_deref(), Some("a b c"));
+        assert_eq!(parameter(query, "hub.challenge").as_deref(), Some("11:5"));
+        for (query, name) in
+            [(query, "mode"), (query, "x"), ("a=%", "a"), ("a=%4", "a"), ("a=%zz", "a"), ("a=%ff", "a")]
+        {
+            assert_eq!(parameter(query, name), None, "{query} {name}");
+        }
+    }
+
+    #[test]
+    fn a_challenge_is_a_word_and_no_page() {
+        assert!(is_challenge("1158201444"));
+        for bad in ["", "<script>", "a b", &"1".repeat(129)] {
+            assert!(!is_challenge(bad), "{bad}");
+        }
+    }
+}
