@@ -10,6 +10,7 @@ pub mod cli;
 pub mod commands;
 pub mod config;
 pub mod driver;
+mod files;
 mod health;
 mod inbox;
 pub mod settings;

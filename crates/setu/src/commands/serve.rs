@@ -8,6 +8,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::{fail, start_log};
 use crate::bridge::Bridge;
 use crate::config::Config;
+use crate::files;
 
 pub(super) fn run(path: &Path) -> ExitCode {
     let config = match Config::load(path) {
@@ -17,6 +18,7 @@ pub(super) fn run(path: &Path) -> ExitCode {
     if let Err(error) = start_log(&config.log) {
         return fail(&error);
     }
+    raise_file_limit(&config);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return fail(&format!("cannot start the runtime: {error}")),
@@ -24,6 +26,20 @@ pub(super) fn run(path: &Path) -> ExitCode {
     match runtime.block_on(serve(path, config)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&error),
+    }
+}
+
+fn raise_file_limit(config: &Config) {
+    let wanted = files::wanted(config);
+    match files::raise() {
+        Ok(permitted) if permitted < wanted => tracing::warn!(
+            permitted,
+            wanted,
+            "too few open files are permitted for limits.calls and limits.connections: {}",
+            files::REMEDY
+        ),
+        Ok(_) => {}
+        Err(error) => tracing::warn!(%error, "the limit of open files cannot be raised"),
     }
 }
 

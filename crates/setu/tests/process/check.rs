@@ -93,6 +93,7 @@ async fn a_good_configuration_has_no_problem_and_exit_code_0() {
         "agents.media.ports",
         "recording.folder",
         "cdr.file",
+        "limits.calls",
         "meta.domain",
         "trunks[0].host",
     ] {

@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
-use std::process::Output;
+use std::process::{Command, Output};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -195,4 +195,26 @@ fn a_strangers_perfect_invite_is_challenged_and_never_reaches_an_agent() {
     assert!(house.metric("setu_strangers_refused_total{side=\"meta\"}") > 0.0);
     pbx.set_nonblocking(true).unwrap();
     assert!(pbx.recv(&mut [0; 2048]).is_err(), "the PBX heard of a stranger");
+}
+
+/// Debian gives a process 1,024, which would end at two hundred calls.
+#[test]
+fn a_bridge_takes_as_many_open_files_as_it_may_and_says_so_if_they_are_too_few() {
+    let limited = |soft_and_hard: &str| {
+        let house = house();
+        let serve = house.setu("serve");
+        let mut command = Command::new("sh");
+        command.args(["-c", &format!("ulimit {soft_and_hard} && exec \"$@\""), "sh"]);
+        let bridge = house.serve_by(command.arg(serve.get_program()).args(serve.get_args()));
+        let limits = fs::read_to_string(format!("/proc/{}/limits", bridge.id())).unwrap();
+        let line = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+        let permitted: Vec<u64> = line.split_whitespace().filter_map(|word| word.parse().ok()).collect();
+        (permitted, house.log())
+    };
+    let (permitted, log) = limited("-Sn 256 && ulimit -Hn 12000");
+    assert_eq!(permitted, [12_000, 12_000], "{log}");
+    assert!(!log.contains("too few open files"), "{log}");
+    let (permitted, log) = limited("-n 256");
+    assert_eq!(permitted, [256, 256]);
+    assert!(log.contains("too few open files") && log.contains("LimitNOFILE="), "{log}");
 }

@@ -12,6 +12,7 @@ use setu_sip_net::{CertificateError, CertificateFiles, Trust, verify_as_peer};
 use super::Report;
 use crate::bridge::now;
 use crate::config::{Config, MediaAddresses, PasswordSource};
+use crate::files;
 
 pub(super) fn check(config: &Config, report: &mut Report) {
     certificates(config, report);
@@ -29,6 +30,7 @@ pub(super) fn check(config: &Config, report: &mut Report) {
         );
     }
     folders(config, report);
+    open_files(config, report);
     passwords(config, report);
 }
 
@@ -204,6 +206,23 @@ fn writable(folder: &Path) -> io::Result<()> {
     let probe = existing.join(format!(".setu-check-{}", std::process::id()));
     fs::write(&probe, b"probe")?;
     fs::remove_file(&probe)
+}
+
+fn open_files(config: &Config, report: &mut Report) {
+    let wanted = files::wanted(config);
+    match files::raise() {
+        Ok(permitted) if permitted < wanted => report.warning(
+            "limits.calls",
+            format!("about {wanted} files and sockets may be wanted, and {permitted} are permitted"),
+            files::REMEDY,
+        ),
+        Ok(permitted) => report.ok("limits.calls", format!("{permitted} files and sockets are permitted")),
+        Err(error) => report.warning(
+            "limits.calls",
+            format!("how many files and sockets are permitted is not known: {error}"),
+            "check the limit of open files (ulimit -n) of the bridge's user",
+        ),
+    }
 }
 
 fn passwords(config: &Config, report: &mut Report) {
