@@ -36,13 +36,7 @@ async fn asterisk_answers_a_users_call_with_g722_only() {
 
 async fn user_calls_asterisk(allow: &str, codec: &str) {
     let ports = Ports::pick();
-    let asterisk = Asterisk::start(&AsteriskSpec {
-        bridge: format!("sip:127.0.0.1:{}", ports.udp),
-        allow,
-        media_encryption: "no",
-        dtmf_mode: "rfc4733",
-        tone_hz: AGENT_HZ,
-    });
+    let asterisk = Asterisk::start(&AsteriskSpec { allow, ..at(ports) });
     let codecs = "codecs = [\"opus\", \"g722\", \"pcmu\", \"pcma\"]\n";
     let (house, _bridge) = House::start(ports, &format!("{}{codecs}", trunk(asterisk.port)));
     let edge = house.edge().await;
@@ -82,13 +76,7 @@ async fn keys_pass_between_a_user_and_an_asterisk_that_tells_them_by_info() {
 /// The customer presses 9 and the star, Asterisk 1 and the hash: each is heard once.
 async fn keys_pass(dtmf_mode: &str, allow: &str) {
     let ports = Ports::pick();
-    let asterisk = Asterisk::start(&AsteriskSpec {
-        bridge: format!("sip:127.0.0.1:{}", ports.udp),
-        allow,
-        media_encryption: "no",
-        dtmf_mode,
-        tone_hz: AGENT_HZ,
-    });
+    let asterisk = Asterisk::start(&AsteriskSpec { allow, dtmf_mode, ..at(ports) });
     let trunk = trunk(asterisk.port).replace("\"tone\"", "\"keys\"");
     let (house, _bridge) = House::start(ports, &format!("{trunk}dtmf = \"{dtmf_mode}\"\n"));
     let edge = house.edge().await;
@@ -112,13 +100,7 @@ async fn keys_pass(dtmf_mode: &str, allow: &str) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sound_file_made_by_the_documented_command_is_announced_before_the_agent_is_heard() {
     let ports = Ports::pick();
-    let asterisk = Asterisk::start(&AsteriskSpec {
-        bridge: format!("sip:127.0.0.1:{}", ports.udp),
-        allow: "opus",
-        media_encryption: "no",
-        dtmf_mode: "rfc4733",
-        tone_hz: AGENT_HZ,
-    });
+    let asterisk = Asterisk::start(&at(ports));
     let announced =
         trunk(asterisk.port).replace("trunk = \"pbx\"", "trunk = \"pbx\"\nannouncement = \"consent.opus\"");
     let house = House::new(ports, &announced);
@@ -152,13 +134,7 @@ async fn a_sound_file_made_by_the_documented_command_is_announced_before_the_age
 #[tokio::test(flavor = "multi_thread")]
 async fn asterisk_calls_a_user() {
     let ports = Ports::pick();
-    let asterisk = Asterisk::start(&AsteriskSpec {
-        bridge: format!("sip:127.0.0.1:{}", ports.udp),
-        allow: "opus",
-        media_encryption: "no",
-        dtmf_mode: "rfc4733",
-        tone_hz: AGENT_HZ,
-    });
+    let asterisk = Asterisk::start(&at(ports));
     let (house, _bridge) = House::start(ports, &trunk(asterisk.port));
     let edge = house.edge().await;
     let next = edge.next_business_call(Duration::from_secs(20));
@@ -190,6 +166,7 @@ async fn a_registered_baresip_answers_with_sdes_over_tls() {
         registrar: format!("127.0.0.1:{}", ports.tls),
         transport: "tls",
         account: ";mediaenc=srtp-mand;audio_codecs=opus/48000/2",
+        rtcp_mux: false,
         tone_hz: AGENT_HZ,
     });
     let edge = house.edge().await;
@@ -207,7 +184,12 @@ async fn a_registered_baresip_answers_with_sdes_over_tls() {
     heard(&phone.heard(), CUSTOMER_HZ);
 }
 
-fn trunk(asterisk: u16) -> String {
+/// An Asterisk that calls over UDP.
+fn at(ports: Ports) -> AsteriskSpec<'static> {
+    AsteriskSpec::new(format!("sip:127.0.0.1:{}", ports.udp), AGENT_HZ)
+}
+
+pub(crate) fn trunk(asterisk: u16) -> String {
     format!(
         "[[numbers]]\nnumber = \"{NUMBER}\"\npassword = \"{NUMBER_PASSWORD}\"\ntrunk = \"pbx\"\nextension = \"tone\"\n\
          [[trunks]]\nname = \"pbx\"\nhost = \"127.0.0.1\"\nport = {asterisk}\nnetworks = [\"127.0.0.1/32\"]\n\
@@ -227,7 +209,7 @@ pub(crate) fn customer_was_served(report: &CallReport) {
     assert_eq!((heard.ptime_violations, heard.srtp_failures), (0, 0), "{heard:?}");
 }
 
-fn heard(wav: &Path, hz: u32) {
+pub(crate) fn heard(wav: &Path, hz: u32) {
     let sound = Sound::read(wav, 0, None);
     assert!(sound.loud_seconds() > 2.0, "{} has {} s of sound", wav.display(), sound.loud_seconds());
     let share = sound.share_at(f64::from(hz));

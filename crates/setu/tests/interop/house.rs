@@ -178,7 +178,7 @@ fn media_ports(at: &Path) -> (u16, u16) {
 }
 
 /// This machine's own address, which baresip writes into its descriptions whatever it listens on.
-fn own_address() -> IpAddr {
+pub(crate) fn own_address() -> IpAddr {
     let socket = std::net::UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
     // Nothing is sent: the system only looks for the way. Without one, the loopback address does no harm.
     let way = socket.connect((Ipv4Addr::new(198, 51, 100, 1), 9));

@@ -6,6 +6,7 @@
 mod browser;
 mod calls;
 mod house;
+mod keys;
 mod load;
 mod peers;
 #[path = "../shared/ports.rs"]

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use setu_twin::shell::Identity;
+
 use crate::ports::port;
 
 /// The chroot that `cargo xtask peers` makes.
@@ -138,12 +140,29 @@ pub(crate) struct AsteriskSpec<'a> {
     pub(crate) bridge: String,
     /// Codecs of the endpoint, such as `opus` or `ulaw`.
     pub(crate) allow: &'a str,
-    /// `no` or `sdes`.
-    pub(crate) media_encryption: &'a str,
+    /// How its media is keyed.
+    pub(crate) keying: Keying,
+    /// Its certificate, if it speaks SIP over TLS rather than UDP.
+    pub(crate) tls: Option<Identity>,
     /// `rfc4733` or `info`.
     pub(crate) dtmf_mode: &'a str,
     /// The tone it plays, in Hz.
     pub(crate) tone_hz: u32,
+}
+
+/// How media is keyed.
+pub(crate) enum Keying {
+    InClear,
+    Sdes,
+    /// As toward browsers, with a certificate of its own.
+    WebRtc(Identity),
+}
+
+impl AsteriskSpec<'_> {
+    /// One that finds the bridge at `bridge`, speaks Opus in clear and plays `tone_hz`.
+    pub(crate) fn new(bridge: String, tone_hz: u32) -> Self {
+        Self { bridge, allow: "opus", keying: Keying::InClear, tls: None, dtmf_mode: "rfc4733", tone_hz }
+    }
 }
 
 impl Asterisk {
@@ -233,14 +252,35 @@ fn write_asterisk_config(etc: &Path, inside: &str, port: u16, spec: &AsteriskSpe
     );
     let modules: String = ASTERISK_MODULES.split_whitespace().map(|m| format!("load = {m}.so\n")).collect();
     write("modules.conf", format!("[modules]\nautoload=no\n{modules}"));
+    let transport = match &spec.tls {
+        None => "protocol=udp".to_owned(),
+        Some(identity) => {
+            write("tls.pem", identity.certificate_pem.clone());
+            write("tls.key", identity.key_pem.clone());
+            format!(
+                "protocol=tls\nmethod=tlsv1_2\ncert_file={inside}/etc/tls.pem\npriv_key_file={inside}/etc/tls.key"
+            )
+        }
+    };
+    let keying = match &spec.keying {
+        Keying::InClear => "media_encryption=no".to_owned(),
+        Keying::Sdes => "media_encryption=sdes".to_owned(),
+        Keying::WebRtc(identity) => {
+            write("dtls.pem", identity.certificate_pem.clone());
+            write("dtls.key", identity.key_pem.clone());
+            format!(
+                "webrtc=yes\ndtls_cert_file={inside}/etc/dtls.pem\ndtls_private_key={inside}/etc/dtls.key"
+            )
+        }
+    };
     write(
         "pjsip.conf",
         format!(
-            "[udp]\ntype=transport\nprotocol=udp\nbind=127.0.0.1:{port}\n\
-             [setu]\ntype=endpoint\ntransport=udp\ncontext=from-setu\ndisallow=all\nallow={}\naors=setu\n\
-             direct_media=no\nmedia_encryption={}\ndtmf_mode={}\nrtp_symmetric=yes\n\
+            "[sip]\ntype=transport\nbind=127.0.0.1:{port}\n{transport}\n\
+             [setu]\ntype=endpoint\ntransport=sip\ncontext=from-setu\ndisallow=all\nallow={}\naors=setu\n\
+             direct_media=no\n{keying}\ndtmf_mode={}\nrtp_symmetric=yes\n\
              [setu]\ntype=aor\ncontact={}\n[setu]\ntype=identify\nendpoint=setu\nmatch=127.0.0.1\n",
-            spec.allow, spec.media_encryption, spec.dtmf_mode, spec.bridge
+            spec.allow, spec.dtmf_mode, spec.bridge
         ),
     );
     write(
@@ -303,6 +343,8 @@ pub(crate) struct BaresipSpec<'a> {
     pub(crate) transport: &'a str,
     /// Further account parameters, such as `;mediaenc=srtp-mand`.
     pub(crate) account: &'a str,
+    /// Whether it does RTP and RTCP through one port where the other side does.
+    pub(crate) rtcp_mux: bool,
     /// The tone it plays, in Hz.
     pub(crate) tone_hz: u32,
 }
@@ -319,14 +361,15 @@ impl Baresip {
             format!(
                 "poll_method epoll\nsip_listen 127.0.0.1:{sip}\nsip_verify_server no\nsip_trans_def {transport}\n\
                  audio_player aubridge,nowhere\nsnd_path {folder}\naudio_source ausine,{hz}\naudio_alert aufile,/dev/null\n\
-                 rtp_ports {rtp}-{last}\nrtp_timeout 0\njitter_buffer_delay 2-5\n\
+                 rtp_ports {rtp}-{last}\nrtp_timeout 0\nrtcp_mux {mux}\njitter_buffer_delay 2-5\n\
                  module_path /usr/lib/baresip/modules\n\
-                 module opus.so\nmodule g711.so\nmodule ausine.so\nmodule aubridge.so\nmodule aufile.so\nmodule sndfile.so\nmodule srtp.so\n\
+                 module opus.so\nmodule g711.so\nmodule ausine.so\nmodule aubridge.so\nmodule aufile.so\nmodule sndfile.so\nmodule srtp.so\nmodule dtls_srtp.so\nmodule ice.so\n\
                  module_tmp uuid.so\nmodule_tmp account.so\nmodule_app menu.so\n",
                 transport = spec.transport,
                 folder = path.display(),
                 hz = spec.tone_hz,
                 last = rtp + 20,
+                mux = if spec.rtcp_mux { "yes" } else { "no" },
             ),
         )
         .unwrap();
