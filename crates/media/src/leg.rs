@@ -456,7 +456,6 @@ impl Leg {
         now: Instant,
         sink: &mut impl Sink,
     ) -> Option<Parting> {
-        self.run_path(now, sink);
         let agreed = self.agreed.as_mut()?;
         let profile = agreed.setup.profile;
         let due = |at: Option<Instant>| at.filter(|at| *at <= now);

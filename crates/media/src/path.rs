@@ -1,17 +1,32 @@
 //! The way to a peer whose address or keys are not in its description: ICE finds the one, a handshake the other, and
 //! until both are there nothing is sent or taken.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Instant;
 
+use setu_model::Side;
+
 use crate::ice::{IceAgent, IceEvent};
 use crate::leg::{Agreed, Leg};
+use crate::relay::Outgoing;
 use crate::{Channel, Crypto, DtlsSetup, Event, HandshakeInput, HandshakeOutput, LegSetup, Sink};
 
 /// What a leg still waits for, and what it keeps alive.
 pub(crate) struct Path {
     ice: Option<IceAgent>,
     handshake: Option<Handshaking>,
+    /// What the partner said meanwhile, oldest first.
+    held: VecDeque<Held>,
+    /// Packets that were too many to be held.
+    unheld: u64,
+}
+
+/// A packet of the partner that waits for the way to the peer.
+pub(crate) struct Held {
+    pub(crate) packet: Outgoing,
+    pub(crate) payload: Box<[u8]>,
+    pub(crate) arrived: Instant,
 }
 
 /// How far the handshake of a leg is, which itself runs elsewhere.
@@ -28,7 +43,8 @@ impl Path {
     pub(crate) fn new(setup: &LegSetup, now: Instant) -> Option<Box<Self>> {
         let ice = setup.ice.as_deref().map(|ice| IceAgent::new(ice.clone(), now));
         let handshake = handshake_of(setup);
-        (ice.is_some() || handshake.is_some()).then(|| Box::new(Self { ice, handshake }))
+        (ice.is_some() || handshake.is_some())
+            .then(|| Box::new(Self { ice, handshake, held: VecDeque::new(), unheld: 0 }))
     }
 
     /// Goes over to what was agreed anew. What did not change goes on: the peer keeps its consent and its keys.
@@ -141,6 +157,37 @@ impl Leg {
         }
     }
 
+    /// Returns whether packets of the partner are taken: to be sent, or to wait while the way to an agent is being
+    /// found, so that the first word of a customer is not lost to a handshake. Toward Meta none waits, as it wants each
+    /// packet in its time.
+    pub(crate) fn takes(&self) -> bool {
+        let awaited = self.asked.is_some() && self.started.is_none() && self.direction.sends();
+        self.may_send() || (awaited && self.side == Side::Agents)
+    }
+
+    /// Lets a packet wait.
+    pub(crate) fn hold(&mut self, packet: Outgoing, payload: &[u8], arrived: Instant) {
+        let Some(path) = self.path() else { return };
+        if path.held.len() >= MOST_HELD {
+            path.held.pop_front();
+            path.unheld += 1;
+        }
+        path.held.push_back(Held { packet, payload: payload.into(), arrived });
+    }
+
+    /// Takes what waits, once it may go.
+    pub(crate) fn take_held(&mut self, now: Instant) -> VecDeque<Held> {
+        let (id, may_send) = (self.id, self.may_send());
+        let Some(agreed) = self.agreed.as_mut().filter(|_| may_send) else { return VecDeque::new() };
+        let Some(path) = agreed.path.as_mut().filter(|path| !path.held.is_empty()) else {
+            return VecDeque::new();
+        };
+        agreed.outbound.first_sent.get_or_insert(now);
+        let (held, unheld) = (path.held.len(), path.unheld);
+        tracing::debug!(leg = id.index, held, unheld, "sent what was said during the handshake");
+        std::mem::take(&mut path.held)
+    }
+
     /// Keeps the path: sends what is due, begins the handshake, tells of its loss.
     pub(crate) fn run_path(&mut self, now: Instant, sink: &mut impl Sink) {
         let id = self.id;
@@ -183,6 +230,10 @@ impl Leg {
         self.agreed.as_mut()?.path.as_deref_mut()
     }
 }
+
+/// Packets of the partner that wait for the way to the peer: one second, which is what a browser's jitter buffer takes
+/// at once.
+const MOST_HELD: usize = 50;
 
 fn dtls_of(setup: &LegSetup) -> Option<&DtlsSetup> {
     match &setup.crypto {

@@ -15,6 +15,7 @@ use crate::feed::{Feed, Route};
 use crate::inbound::{Meaning, NOISE_PT};
 use crate::leg::{Agreed, Clock, Leg, Taken};
 use crate::outbound::Parting;
+use crate::path::Held;
 use crate::stream::{Arrived, Source, Stamp};
 use crate::telephone::{Key, KeyNews};
 use crate::{
@@ -155,7 +156,7 @@ impl Relay {
     pub fn handle_coded(&mut self, way: Way, packet: Packet<'_>, now: Instant, sink: &mut impl Sink) {
         let tap = self.tap;
         let Some(to) = self.leg_mut(way.leg) else { return };
-        if !to.may_send() || to.is_announced_to() {
+        if !to.takes() || to.is_announced_to() {
             return;
         }
         let fed = to.agreed.as_ref().and_then(|agreed| agreed.feed.as_ref()).and_then(Feed::way);
@@ -169,6 +170,11 @@ impl Relay {
 
     /// Does what is due at `now`.
     pub fn handle_timeout(&mut self, now: Instant, sink: &mut impl Sink) {
+        for at in 0..self.legs.len() {
+            let Some(leg) = self.legs.get_mut(at) else { return };
+            leg.run_path(now, sink);
+            self.send_held(at, now, sink);
+        }
         self.handle_keys(now, sink);
         for leg in &mut self.legs {
             let Some(comfort) = leg.handle_timeout(self.clock, now, sink) else { continue };
@@ -281,7 +287,7 @@ impl Relay {
         let Some((_, partner)) = self.pair(index) else { return };
         let Ok([from, to]) = self.legs.get_disjoint_mut([at, partner]) else { return };
         if !from.direction.receives()
-            || !to.may_send()
+            || !to.takes()
             || to.is_announced_to()
             || !(1..=OPUS_PACKET_BYTES).contains(&taken.len)
         {
@@ -290,6 +296,16 @@ impl Relay {
         let Some(setup) = from.agreed.as_ref().map(|agreed| &agreed.setup) else { return };
         let ways = Ways { from: setup, generation: &mut self.generation };
         Hop { from: index, to, tap: self.tap, now }.pass(taken, ways, buffer, sink);
+    }
+
+    /// Sends to a leg what its partner said while the way there was being found. Its time stamps tell when that was.
+    fn send_held(&mut self, at: usize, now: Instant, sink: &mut impl Sink) {
+        let tap = self.tap;
+        let Some(to) = self.legs.get_mut(at) else { return };
+        let (held, Some(from)) = (to.take_held(now), to.partner) else { return };
+        for Held { packet, payload, arrived } in held {
+            Hop { from, to, tap, now: arrived }.send_copy(packet, &payload, sink);
+        }
     }
 
     /// Lets keys of a leg be pressed toward its partner. The packet that told of them is not passed on.
@@ -385,7 +401,7 @@ struct Ways<'r> {
 
 /// A packet that only lacks its numbers.
 #[derive(Debug, Clone, Copy)]
-struct Outgoing {
+pub(crate) struct Outgoing {
     source: Source,
     arrived: Arrived,
     marker: bool,
@@ -466,8 +482,12 @@ impl Hop<'_> {
         self.send(packet, &mut scratch, (HEADER_LEN, payload.len()), sink);
     }
 
-    /// Gives a packet its numbers, taps it, and sends it.
+    /// Gives a packet its numbers, taps it, and sends it; or lets it wait for the way to the peer.
     fn send(&mut self, packet: Outgoing, buffer: &mut [u8], (at, len): (usize, usize), sink: &mut impl Sink) {
+        if !self.to.may_send() {
+            let payload = buffer.get(at..at + len).unwrap_or_default();
+            return self.to.hold(packet, payload, self.now);
+        }
         let Some(Agreed { outbound, .. }) = &mut self.to.agreed else { return };
         let Outgoing { source, arrived, marker, payload_type } = packet;
         let Some((stamp, begins)) = outbound.stream.source(source, arrived, self.now) else { return };

@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use rtc_srtp::context::Context;
 use rtc_srtp::protection_profile::ProtectionProfile;
 use setu_media::{
-    Arrival, AudioFormat, Channel, Coders, Command, Crypto, Dtmf, Event, HandshakeInput, Job, LegSetup,
-    MediaProfile, OpusTarget, Packet, Relay, Sink, Way,
+    Arrival, AudioFormat, Channel, Coders, Command, Crypto, Dtmf, Event, HandshakeInput, HandshakeOutput,
+    Job, LegSetup, MediaProfile, OpusTarget, Packet, Relay, Sink, SrtpKeys, Way,
 };
 use setu_model::{CallId, LegId, MediaQuality, Now, Secret, Side, TapChannel, TapFrame, Wall};
 use setu_srtp::Suite;
@@ -326,6 +326,16 @@ impl Call {
         buffer[..datagram.len()].copy_from_slice(datagram);
         let arrival = Arrival { leg, channel, from };
         self.with(|relay, now, out| relay.handle_packet(arrival, &mut buffer, datagram.len(), now, out));
+    }
+
+    /// The handshake of a leg is done.
+    pub(crate) fn key(&mut self, leg: LegId, keys: SrtpKeys) {
+        let SrtpKeys { suite, send, receive } = keys.clone();
+        let peer = if leg == META { &mut self.meta } else { &mut self.agent };
+        peer.rekey(&Crypto::Srtp { suite, send, receive });
+        self.with(|relay, now, out| {
+            relay.handle_handshake(leg, HandshakeOutput::Keys(Box::new(keys)), now, out)
+        });
     }
 
     pub(crate) fn agent_says(&mut self, sequence: u16, timestamp: u32, payload: &[u8]) {

@@ -8,6 +8,7 @@ mod before_the_answer;
 mod dialogs;
 mod dtls;
 mod every_switch;
+mod first_word;
 mod lab;
 mod media;
 #[path = "../shared/ports.rs"]

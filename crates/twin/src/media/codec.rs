@@ -46,9 +46,9 @@ impl Codec {
     }
 }
 
-/// Packets of a steady tone: two seconds encoded once, of which the second one is repeated for ever.
+/// Packets of a steady tone, or of one that ends: encoded once, and the last second is repeated for ever.
 ///
-/// The first second lets the encoder settle, so that the seam is as smooth as any other packet boundary.
+/// The second before it lets the encoder settle, so that the seam is as smooth as any other packet boundary.
 #[derive(Debug, Clone)]
 pub(crate) struct Loop {
     packets: Vec<Bytes>,
@@ -58,16 +58,22 @@ pub(crate) struct Loop {
 impl Loop {
     /// Encodes a tone of `hz` at `dbfs` (0 is a full-scale sine) into packets of `ptime_ms`.
     pub(crate) fn tone(codec: Codec, hz: u32, dbfs: i32, ptime_ms: u32) -> Self {
+        Self::of((codec, hz, dbfs, None, ptime_ms))
+    }
+
+    /// The same of a tone that lasts so many milliseconds and leaves silence.
+    pub(crate) fn word(codec: Codec, (hz, dbfs, ms): (u32, i32, u32), ptime_ms: u32) -> Self {
+        Self::of((codec, hz, dbfs, Some(ms), ptime_ms))
+    }
+
+    fn of(recipe: Recipe) -> Self {
         static CACHE: OnceLock<Mutex<BTreeMap<Recipe, Loop>>> = OnceLock::new();
         let cache = CACHE.get_or_init(Mutex::default);
         let mut cache = cache.lock().unwrap_or_else(PoisonError::into_inner);
         if cache.len() > CACHED_TONES {
             cache.clear();
         }
-        cache
-            .entry((codec, hz, dbfs, ptime_ms))
-            .or_insert_with(|| Self::encode(codec, hz, dbfs, ptime_ms))
-            .clone()
+        cache.entry(recipe).or_insert_with(|| Self::encode(recipe)).clone()
     }
 
     /// The `n`th packet of the stream.
@@ -81,27 +87,29 @@ impl Loop {
         self.packets.get(at).cloned().unwrap_or_default()
     }
 
-    fn encode(codec: Codec, hz: u32, dbfs: i32, ptime_ms: u32) -> Self {
+    fn encode((codec, hz, dbfs, ms, ptime_ms): Recipe) -> Self {
         let rate = codec.pcm_rate();
         let frame = (rate * ptime_ms / 1_000) as usize;
         // A whole number of packets that hold a whole number of seconds: 3 s of 60 ms packets, else 1 s.
         let seconds = if 1_000 % ptime_ms == 0 { 1 } else { 3 };
-        let lead = (seconds * 1_000 / ptime_ms) as usize;
+        let body = (seconds * 1_000 / ptime_ms) as usize;
+        let lead = body * (1 + ms.unwrap_or(0).div_ceil(seconds * 1_000) as usize);
+        let sounding = ms.map_or(usize::MAX, |ms| (rate / 1_000 * ms) as usize);
         let amplitude = 10f64.powf(f64::from(dbfs) / 20.0);
         let sample = |i: usize| {
             let turns = (i as u64 * u64::from(hz) % u64::from(rate)) as f64 / f64::from(rate);
-            (amplitude * (turns * std::f64::consts::TAU).sin()) as f32
+            if i < sounding { (amplitude * (turns * std::f64::consts::TAU).sin()) as f32 } else { 0.0 }
         };
         let mut encoder = Encoder::new(codec);
-        let packets = (0..lead * 2)
+        let packets = (0..lead + body)
             .map(|n| encoder.encode(&(n * frame..(n + 1) * frame).map(sample).collect::<Vec<_>>()))
             .collect();
         Self { packets, lead }
     }
 }
 
-/// Codec, Hz, dBFS, milliseconds a packet.
-type Recipe = (Codec, u32, i32, u32);
+/// Codec, Hz, dBFS, milliseconds of sound if it ends, milliseconds a packet.
+type Recipe = (Codec, u32, i32, Option<u32>, u32);
 
 /// Tones kept encoded in one process; a run uses a handful.
 const CACHED_TONES: usize = 64;

@@ -285,6 +285,7 @@ impl Ear {
         let at = self.ms(now);
         self.heard.first_audio_ms.get_or_insert(at);
         self.heard.last_audio_ms = Some(at);
+        self.heard.sounding += 1;
         self.energy += pcm.iter().map(|&s| f64::from(s) * f64::from(s)).sum::<f64>();
         self.loud_samples += pcm.len() as u64;
         if self.window.is_empty() {

@@ -39,6 +39,8 @@ pub struct Heard {
     pub first_packet_ms: Option<i64>,
     /// When the first frame that is not silence came.
     pub first_audio_ms: Option<i64>,
+    /// Audio packets that were not silence.
+    pub sounding: u64,
     /// When the last frame that is not silence came.
     pub last_audio_ms: Option<i64>,
     /// The frequency that sounded longest, in Hz.

@@ -22,6 +22,15 @@ pub enum Says {
         /// Level in dB below a full-scale sine, -60 to 0.
         dbfs: i32,
     },
+    /// One word, which begins with the first packet, and silence behind it.
+    Word {
+        /// Pitch in Hz, 50 to 3,400.
+        hz: u32,
+        /// Level in dB below a full-scale sine, -60 to 0.
+        dbfs: i32,
+        /// Its length in milliseconds.
+        ms: u32,
+    },
     /// Packets of silence.
     Silence,
     /// No packet at all: what makes the other side's media timer fire.
@@ -32,6 +41,11 @@ impl Says {
     /// A tone at a comfortable -12 dB.
     pub const fn tone(hz: u32) -> Self {
         Self::Tone { hz, dbfs: -12 }
+    }
+
+    /// A word of `ms` milliseconds at the same level.
+    pub const fn word(hz: u32, ms: u32) -> Self {
+        Self::Word { hz, dbfs: -12, ms }
     }
 }
 
@@ -253,6 +267,7 @@ const KEYS: usize = 64;
 fn sound(plan: &MouthPlan) -> Option<Loop> {
     match plan.says {
         Says::Tone { hz, dbfs } => Some(Loop::tone(plan.codec, hz, dbfs, plan.ptime_ms)),
+        Says::Word { hz, dbfs, ms } => Some(Loop::word(plan.codec, (hz, dbfs, ms), plan.ptime_ms)),
         Says::Silence => Some(Loop::tone(plan.codec, 0, 0, plan.ptime_ms)),
         Says::Nothing => None,
     }
