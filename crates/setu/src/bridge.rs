@@ -382,6 +382,7 @@ impl Driver {
         while let Some(output) = self.shard.poll_output() {
             match output {
                 Output::Send(transmit) => self.net.send(transmit),
+                Output::Keep(flow) => self.net.keep(flow),
                 Output::Close(flow) => self.net.close(flow),
                 Output::Media(command) => self.command_media(command),
                 Output::Record(command) => self.record(command),

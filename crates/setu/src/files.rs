@@ -20,7 +20,8 @@ pub(crate) fn raise() -> Result<u64, nix::Error> {
 /// About as many as the bridge has open when all its places are taken.
 pub(crate) fn wanted(config: &Config) -> u64 {
     let limits = &config.limits;
-    (limits.calls.saturating_mul(FILES_OF_A_CALL) + limits.connections).saturating_add(FILES_OF_THE_BRIDGE) as u64
+    (limits.calls.saturating_mul(FILES_OF_A_CALL) + limits.connections).saturating_add(FILES_OF_THE_BRIDGE)
+        as u64
 }
 
 /// What to do where the system permits fewer than wanted.

@@ -157,7 +157,8 @@ pub struct Limits {
     pub connections: usize,
     /// Connections to one listener at once from one address (one /64 of IPv6). Meta opens many from few.
     pub connections_per_ip: usize,
-    /// Connections to one listener that are in the TLS handshake or have not sent a whole message yet.
+    /// Connections to one listener that are in the TLS handshake, or whose peers have not proved yet who they are. One
+    /// more takes the place of another.
     pub newcomers: usize,
     /// The same from one address (one /64 of IPv6).
     pub newcomers_per_ip: usize,
@@ -197,8 +198,9 @@ pub struct Timeouts {
     pub connect: Duration,
     /// The TLS handshake, on either side.
     pub handshake: Duration,
-    /// From the handshake to the first whole message of a connection that a peer opened.
-    pub first_message: Duration,
+    /// From the handshake of a connection that a peer opened to the proof of who it is: see
+    /// [`SipNet::keep`](crate::SipNet::keep).
+    pub proof: Duration,
     /// From the first byte of a message to its last: a peer that sends byte by byte is cut.
     pub message: Duration,
     /// One write to a stream.
@@ -224,7 +226,7 @@ impl Default for Timeouts {
             open: Duration::from_secs(25),
             connect: Duration::from_secs(4),
             handshake: Duration::from_secs(10),
-            first_message: Duration::from_secs(30),
+            proof: Duration::from_secs(30),
             message: Duration::from_secs(10),
             write: Duration::from_secs(10),
             idle: Duration::from_secs(4_200),

@@ -86,7 +86,7 @@ async fn serve<S>(shared: Arc<Shared>, io: S, arrival: Arrival, dialled: (&Hop, 
 where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Send,
 {
-    match shared.adopt(arrival, Some(dialled)) {
+    match shared.adopt(arrival, dialled.0, dialled.1) {
         Some(ends) => stream::run(shared, io, ends, Opener::Us).await,
         None => shared.give_up(dialled.1, &SendFailure::Shutdown),
     }

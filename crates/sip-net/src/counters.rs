@@ -40,8 +40,10 @@ pub struct Counters {
     pub queues_overflowed: Count,
     /// Connections closed because a message took too long to arrive.
     pub messages_too_slow: Count,
-    /// Connections closed because no message came at all.
-    pub silent_newcomers: Count,
+    /// Connections closed because their peers did not prove in time who they are.
+    pub strangers_closed: Count,
+    /// Connections closed because a newer one of a peer that has not proved who it is wanted the place.
+    pub newcomers_evicted: Count,
     /// Connections closed for want of traffic.
     pub idle_closed: Count,
     /// Connections closed because a write took too long.
@@ -72,7 +74,7 @@ impl Counters {
     }
 
     /// Every count of something that went wrong or is worth knowing, under the word for a metric's label.
-    pub fn events(&self) -> [(&'static str, u64); 17] {
+    pub fn events(&self) -> [(&'static str, u64); 18] {
         [
             ("connection_refused", self.connections_refused.total()),
             ("handshake_failed", self.handshakes_failed.total()),
@@ -86,7 +88,8 @@ impl Counters {
             ("unreachable", self.unreachable.total()),
             ("queue_overflowed", self.queues_overflowed.total()),
             ("message_too_slow", self.messages_too_slow.total()),
-            ("silent_newcomer", self.silent_newcomers.total()),
+            ("stranger_closed", self.strangers_closed.total()),
+            ("newcomer_evicted", self.newcomers_evicted.total()),
             ("idle_closed", self.idle_closed.total()),
             ("write_timed_out", self.writes_timed_out.total()),
             ("datagram_unsent", self.datagrams_unsent.total()),

@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use crate::admission::{Admission, Admitted};
+use crate::admission::{Admission, Admittance, Guest};
 use crate::config::ListenerConfig;
 use crate::connect::tune;
 use crate::counters::Counters;
@@ -143,11 +143,14 @@ pub(crate) async fn accept(shared: Arc<Shared>, listener: TcpListener, side: Sid
         };
         match accepted {
             Ok((tcp, remote)) => match admission.admit(remote.ip()) {
-                Some(admitted) => {
-                    let newcomer = Newcomer { tcp, remote, side, transport, admitted };
+                Admittance::Granted { guest, evicted } => {
+                    if evicted {
+                        shared.counters.newcomers_evicted.add();
+                    }
+                    let newcomer = Newcomer { tcp, remote, side, transport, guest };
                     shared.tasks.spawn(welcome(Arc::clone(&shared), newcomer));
                 }
-                None => {
+                Admittance::Refused => {
                     shared.counters.connections_refused.add();
                     tracing::debug!(%side, %transport, %remote, "too many connections");
                 }
@@ -166,11 +169,11 @@ struct Newcomer {
     remote: SocketAddr,
     side: Side,
     transport: Transport,
-    admitted: Admitted,
+    guest: Guest,
 }
 
 async fn welcome(shared: Arc<Shared>, newcomer: Newcomer) {
-    let Newcomer { tcp, remote, side, transport, admitted } = newcomer;
+    let Newcomer { tcp, remote, side, transport, mut guest } = newcomer;
     let Ok(local) = tcp.local_addr() else { return };
     if let Err(fault) = tune(&tcp) {
         tracing::debug!(%remote, %fault, "a connection was gone before it was accepted");
@@ -190,36 +193,38 @@ async fn welcome(shared: Arc<Shared>, newcomer: Newcomer) {
         Transport::Tls | Transport::Wss => {
             let shaken = tokio::select! {
                 () = shared.reached(Phase::Draining) => return,
+                () = guest.eviction.told() => return,
                 shaken = handshake(&shared, side, remote, tcp) => shaken,
             };
             let Some((tls, verified)) = shaken else { return };
             if transport == Transport::Wss {
-                upgrade(shared, tls, arrival(Vec::new()), admitted).await;
+                upgrade(shared, tls, arrival(Vec::new()), guest).await;
                 return;
             }
-            let Some(ends) = shared.adopt(arrival(verified), None) else { return };
-            stream::run(shared, tls, ends, Opener::Peer(admitted)).await;
+            let Some(ends) = shared.welcome(arrival(verified), &guest) else { return };
+            stream::run(shared, tls, ends, Opener::Peer(guest)).await;
         }
-        Transport::Ws => upgrade(shared, tcp, arrival(Vec::new()), admitted).await,
+        Transport::Ws => upgrade(shared, tcp, arrival(Vec::new()), guest).await,
         Transport::Tcp | Transport::Udp => {
-            let Some(ends) = shared.adopt(arrival(Vec::new()), None) else { return };
-            stream::run(shared, tcp, ends, Opener::Peer(admitted)).await;
+            let Some(ends) = shared.welcome(arrival(Vec::new()), &guest) else { return };
+            stream::run(shared, tcp, ends, Opener::Peer(guest)).await;
         }
     }
 }
 
 /// Carries SIP over a WebSocket, once its handshake is done.
-async fn upgrade<S>(shared: Arc<Shared>, io: S, arrival: Arrival, admitted: Admitted)
+async fn upgrade<S>(shared: Arc<Shared>, io: S, arrival: Arrival, mut guest: Guest)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
     let upgraded = tokio::select! {
         () = shared.reached(Phase::Draining) => return,
+        () = guest.eviction.told() => return,
         upgraded = websocket::accept(&shared, io, arrival.remote) => upgraded,
     };
     let Some(socket) = upgraded else { return };
-    let Some(ends) = shared.adopt(arrival, None) else { return };
-    stream::run(shared, socket, ends, Opener::Peer(admitted)).await;
+    let Some(ends) = shared.welcome(arrival, &guest) else { return };
+    stream::run(shared, socket, ends, Opener::Peer(guest)).await;
 }
 
 /// Shakes hands as the TLS server. Returns the names that a client certificate proves.

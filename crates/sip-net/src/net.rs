@@ -9,13 +9,14 @@ use setu_sip::{Arrival, FlowId, Hop, SendToken, Target, Transmit, Transport};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
+use crate::admission::Guest;
 use crate::certificate::{CertificateError, CertificateStatus};
 use crate::config::{Limits, SipNetConfig, Timeouts, WebSocketConfig};
 use crate::connect;
 use crate::counters::Counters;
 use crate::event::{NetEvent, SendFailure, StartError};
 use crate::listen::{self, Listening, StreamListener};
-use crate::pool::{Ends, Item, Offer, Opening, Outgoing, Pool, Waiting};
+use crate::pool::{Ends, Item, Offer, Opened, Opening, Outgoing, Pool, Waiting};
 use crate::resolve::Resolver;
 use crate::tasks::Tasks;
 use crate::tls::TlsStore;
@@ -93,6 +94,12 @@ impl SipNet {
                 self.shared.send_to_hop(&hop, Outgoing { token, message, otherwise, avoid });
             }
         }
+    }
+
+    /// Keeps a stream: its peer has proved who it is. A stream that a peer opened and that is not kept is closed after
+    /// [`Timeouts::proof`], or sooner to make room for another.
+    pub fn keep(&self, flow: FlowId) {
+        self.shared.pool().keep(flow);
     }
 
     /// Closes a stream once everything that waits for it was sent. UDP flows need no closing.
@@ -211,20 +218,19 @@ impl Shared {
         let _ = self.phases.clone().wait_for(|now| *now >= phase).await;
     }
 
-    /// Takes a new stream into the pool and hands it what waited for it. None at shutdown.
-    pub(crate) fn adopt(
-        self: &Arc<Self>,
-        arrival: Arrival,
-        dialled: Option<(&Hop, &Opening)>,
-    ) -> Option<Ends> {
+    /// Takes a stream that a peer opened into the pool. None at shutdown.
+    pub(crate) fn welcome(&self, arrival: Arrival, guest: &Guest) -> Option<Ends> {
+        self.pool().insert(arrival, Opened::ByPeer(guest), self.limits.queue)
+    }
+
+    /// Takes a stream that the bridge opened into the pool and hands it what waited for it. None at shutdown.
+    pub(crate) fn adopt(self: &Arc<Self>, arrival: Arrival, hop: &Hop, opening: &Opening) -> Option<Ends> {
         let mut offers = Vec::new();
         let ends = {
             let mut pool = self.pool();
-            let ends = pool.insert(arrival, dialled.map(|(hop, _)| hop), self.limits.queue)?;
-            if let Some((_, opening)) = dialled {
-                for outgoing in pool.waited_for(opening) {
-                    offers.push((outgoing.token, pool.offer_to_flow(ends.arrival.flow, outgoing)));
-                }
+            let ends = pool.insert(arrival, Opened::ByUs(hop), self.limits.queue)?;
+            for outgoing in pool.waited_for(opening) {
+                offers.push((outgoing.token, pool.offer_to_flow(ends.arrival.flow, outgoing)));
             }
             ends
         };

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use setu_model::Side;
 use setu_sip::{Arrival, FlowId, Hop, Message, SendToken, Transport};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::admission::{Admitted, Guest};
 use crate::config::canonical_name;
 
 /// The streams of both sides.
@@ -90,6 +92,17 @@ struct Stream {
     queue: mpsc::Sender<Item>,
     cut: oneshot::Sender<()>,
     claims: Vec<Claim>,
+    /// The place at the listener; none if the bridge opened it.
+    admitted: Option<Arc<Admitted>>,
+}
+
+/// Who opened a stream.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Opened<'a> {
+    /// The bridge, for this hop.
+    ByUs(&'a Hop),
+    /// The peer.
+    ByPeer(&'a Guest),
 }
 
 /// The task's end of a stream.
@@ -125,25 +138,20 @@ pub(crate) enum Offer {
 
 impl Pool {
     /// Takes a new stream in. Nothing but its name is asked of `arrival`: its flow id is given here.
-    pub(crate) fn insert(
-        &mut self,
-        mut arrival: Arrival,
-        dialled: Option<&Hop>,
-        queue: usize,
-    ) -> Option<Ends> {
+    pub(crate) fn insert(&mut self, mut arrival: Arrival, opened: Opened<'_>, queue: usize) -> Option<Ends> {
         if self.closed {
             return None;
         }
         self.last += 1;
         let flow = FlowId(self.last);
         arrival.flow = flow;
-        let claims: Vec<Claim> = match dialled {
-            Some(hop) => vec![Claim::Dialled(Destination::of(hop))],
-            None => arrival
-                .verified
-                .iter()
-                .map(|name| Claim::Proven(arrival.side, canonical_name(name)))
-                .collect(),
+        let (claims, admitted) = match opened {
+            Opened::ByUs(hop) => (vec![Claim::Dialled(Destination::of(hop))], None),
+            Opened::ByPeer(guest) => {
+                let proven = arrival.verified.iter();
+                let claims = proven.map(|name| Claim::Proven(arrival.side, canonical_name(name))).collect();
+                (claims, Some(Arc::clone(&guest.admitted)))
+            }
         };
         for claim in &claims {
             self.claims.entry(claim.clone()).or_default().push(flow);
@@ -152,8 +160,15 @@ impl Pool {
         let (cut, cut_receiver) = oneshot::channel();
         let ends =
             Ends { queue: receiver, reply: sender.downgrade(), cut: cut_receiver, arrival: arrival.clone() };
-        self.streams.insert(flow, Stream { remote: arrival.remote, queue: sender, cut, claims });
+        self.streams.insert(flow, Stream { remote: arrival.remote, queue: sender, cut, claims, admitted });
         Some(ends)
+    }
+
+    /// The peer of a stream has proved who it is.
+    pub(crate) fn keep(&self, flow: FlowId) {
+        if let Some(admitted) = self.streams.get(&flow).and_then(|stream| stream.admitted.as_ref()) {
+            admitted.settle();
+        }
     }
 
     /// Takes a stream out; what waits in it is still sent. Returns whether it was there.

@@ -11,7 +11,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, Wr
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until, timeout};
 
-use crate::admission::Admitted;
+use crate::admission::{Admitted, Guest};
 use crate::event::NetEvent;
 use crate::net::{Peer, Phase, Shared};
 use crate::pool::{Ends, Item};
@@ -22,7 +22,7 @@ pub(crate) enum Opener {
     /// The bridge. It sends the pings.
     Us,
     /// The peer, by leave of the listener's doorkeeper.
-    Peer(Admitted),
+    Peer(Guest),
 }
 
 /// Carries a stream until either end closes it, a deadline passes, or shutdown. Then says so, and finds another way
@@ -38,9 +38,9 @@ where
         Opener::Us => shared.timeouts.keepalive,
         Opener::Peer(_) => None,
     };
-    let (admitted, newcomer_since) = match opener {
-        Opener::Us => (None, None),
-        Opener::Peer(admitted) => (Some(admitted), Some(Instant::now())),
+    let mut guest = match opener {
+        Opener::Us => None,
+        Opener::Peer(guest) => Some(guest),
     };
     {
         let (read, write) = split(io);
@@ -49,10 +49,9 @@ where
             arrival: &arrival,
             activity: &activity,
             reply,
-            framer: if admitted.is_some() { Framer::accepted() } else { Framer::opened() },
+            framer: if guest.is_some() { Framer::accepted() } else { Framer::opened() },
             read,
-            admitted,
-            newcomer_since,
+            newcomer: guest.as_ref().map(|guest| (Arc::clone(&guest.admitted), Instant::now())),
             message_began: None,
         };
         let mut writer = Writer { shared: &shared, arrival: &arrival, activity: &activity, write, keepalive };
@@ -60,6 +59,7 @@ where
         tokio::select! {
             () = carried => {}
             () = cut_at_once(cut) => {}
+            () = evicted(&mut guest) => {}
             () = shared.reached(Phase::Cut) => {}
         }
     }
@@ -124,8 +124,8 @@ enum Ended {
 
 #[derive(Debug, Clone, Copy, thiserror::Error)]
 enum Deadline {
-    #[error("no message came")]
-    FirstMessage,
+    #[error("the peer did not prove who it is")]
+    Proof,
     #[error("a message took too long to arrive")]
     Message,
     #[error("nothing came or went for too long")]
@@ -141,10 +141,8 @@ struct Reader<'a, S> {
     reply: mpsc::WeakSender<Item>,
     framer: Framer,
     read: ReadHalf<S>,
-    /// The place at the listener, for the life of the stream; none if the bridge opened it.
-    admitted: Option<Admitted>,
-    /// Since when the peer has been here without a whole message.
-    newcomer_since: Option<Instant>,
+    /// Since when the peer has been here without a proof of who it is; none once it has given one.
+    newcomer: Option<(Arc<Admitted>, Instant)>,
     /// When the message that is arriving began.
     message_began: Option<Instant>,
 }
@@ -187,7 +185,6 @@ impl<S: AsyncRead + AsyncWrite> Reader<'_, S> {
             self.message_began = None;
             match frame {
                 Ok(Frame::Message(message)) => {
-                    self.settle();
                     self.shared.counters.traffic(self.arrival.side, self.arrival.transport).received.add();
                     self.shared.trace("in", Peer::of(self.arrival), message.as_bytes());
                     self.shared.emit(NetEvent::Received { arrival: self.arrival.clone(), message });
@@ -210,13 +207,6 @@ impl<S: AsyncRead + AsyncWrite> Reader<'_, S> {
         Ok(())
     }
 
-    fn settle(&mut self) {
-        self.newcomer_since = None;
-        if let Some(admitted) = &mut self.admitted {
-            admitted.settle();
-        }
-    }
-
     /// A peer that sends pings faster than it takes pongs gets none: it will notice.
     fn pong(&self) {
         self.shared.counters.keepalives.add();
@@ -225,12 +215,13 @@ impl<S: AsyncRead + AsyncWrite> Reader<'_, S> {
         }
     }
 
-    fn deadline(&self) -> (Instant, Deadline) {
+    fn deadline(&mut self) -> (Instant, Deadline) {
+        self.newcomer.take_if(|(admitted, _)| !admitted.is_newcomer());
         let timeouts = &self.shared.timeouts;
         let idle = (self.activity.last() + timeouts.idle, Deadline::Idle);
         let message = self.message_began.map(|began| (began + timeouts.message, Deadline::Message));
-        let first = self.newcomer_since.map(|since| (since + timeouts.first_message, Deadline::FirstMessage));
-        [message, first].into_iter().flatten().fold(
+        let proof = self.newcomer.as_ref().map(|(_, since)| (*since + timeouts.proof, Deadline::Proof));
+        [message, proof].into_iter().flatten().fold(
             idle,
             |soonest, other| {
                 if other.0 < soonest.0 { other } else { soonest }
@@ -241,7 +232,7 @@ impl<S: AsyncRead + AsyncWrite> Reader<'_, S> {
     fn late(&self, deadline: Deadline) -> Ended {
         let counters = &self.shared.counters;
         match deadline {
-            Deadline::FirstMessage => counters.silent_newcomers.add(),
+            Deadline::Proof => counters.strangers_closed.add(),
             Deadline::Message => counters.messages_too_slow.add(),
             Deadline::Idle => counters.idle_closed.add(),
             Deadline::Write => counters.writes_timed_out.add(),
@@ -355,6 +346,14 @@ impl<'a> OpenConnection<'a> {
 impl Drop for OpenConnection<'_> {
     fn drop(&mut self) {
         self.0.counters.open_connections.take();
+    }
+}
+
+/// Resolves only if the place at the listener goes to another.
+async fn evicted(guest: &mut Option<Guest>) {
+    match guest {
+        Some(guest) => guest.eviction.told().await,
+        None => pending().await,
     }
 }
 

@@ -89,6 +89,7 @@ impl Caller {
             while let Some(output) = self.endpoint.poll_output() {
                 match output {
                     Output::Send(transmit) => self.bridge.net.send(transmit),
+                    Output::Keep(flow) => self.bridge.net.keep(flow),
                     Output::Close(flow) => self.bridge.net.close(flow),
                     Output::Event(event) => return *event,
                 }

@@ -140,14 +140,14 @@ async fn a_message_that_trickles_in_is_cut_and_so_is_a_peer_that_says_nothing() 
     assert_eq!(bridge.net.counters().messages_too_slow.total(), 1);
 
     let mut config = tcp();
-    config.timeouts = Timeouts { first_message: SHORT * 2, message: SHORT, ..Timeouts::default() };
+    config.timeouts = Timeouts { proof: SHORT * 2, message: SHORT, ..Timeouts::default() };
     let mut bridge = Bridge::start(config);
     let mut silent = dial(&bridge).await;
     // Keepalives are no message, and half a ping does not begin one.
     silent.write_all(b"\r\n\r\n\r\n").await.unwrap();
     expect_end(&mut silent).await;
     bridge.closed().await;
-    assert_eq!(bridge.net.counters().silent_newcomers.total(), 1);
+    assert_eq!(bridge.net.counters().strangers_closed.total(), 1);
     assert_eq!(bridge.net.counters().messages_too_slow.total(), 0);
 }
 
@@ -248,11 +248,53 @@ async fn one_address_cannot_take_every_place() {
     expect_end(&mut third).await;
     assert_eq!(bridge.net.counters().connections_refused.total(), 1);
 
-    first.write_all(text("settled").as_bytes()).await.unwrap();
-    bridge.received().await;
+    first.write_all(text("known").as_bytes()).await.unwrap();
+    let (arrival, _) = bridge.received().await;
+    bridge.net.keep(arrival.flow);
     let mut fourth = dial(&bridge).await;
     fourth.write_all(text("welcome").as_bytes()).await.unwrap();
     assert_eq!(call_id(&bridge.received().await.1), "welcome");
+}
+
+#[tokio::test]
+async fn a_peer_is_closed_that_sends_messages_but_never_proves_who_it_is_and_one_that_does_stays() {
+    let mut config = tcp();
+    config.timeouts = Timeouts { proof: SHORT * 2, ..Timeouts::default() };
+    let mut bridge = Bridge::start(config);
+    let mut known = dial(&bridge).await;
+    known.write_all(text("known").as_bytes()).await.unwrap();
+    let (arrival, _) = bridge.received().await;
+    bridge.net.keep(arrival.flow);
+    let mut stranger = dial(&bridge).await;
+    stranger.write_all(text("stranger").as_bytes()).await.unwrap();
+    let (closed, _) = bridge.received().await;
+    expect_end(&mut stranger).await;
+    assert_eq!(bridge.closed().await, closed.flow);
+    assert_eq!(bridge.net.counters().strangers_closed.total(), 1);
+    known.write_all(text("still").as_bytes()).await.unwrap();
+    assert_eq!(call_id(&bridge.received().await.1), "still");
+}
+
+#[tokio::test]
+async fn strangers_that_hold_every_place_make_room_for_one_that_comes() {
+    let mut config = tcp();
+    config.limits = Limits { newcomers: 2, ..Limits::default() };
+    let mut bridge = Bridge::start(config);
+    let mut oldest = dial(&bridge).await;
+    oldest.write_all(text("oldest").as_bytes()).await.unwrap();
+    let (arrival, _) = bridge.received().await;
+    let mut second = dial(&bridge).await;
+    second.write_all(text("second").as_bytes()).await.unwrap();
+    bridge.received().await;
+    let mut comes = dial(&bridge).await;
+    expect_end(&mut oldest).await;
+    assert_eq!(bridge.closed().await, arrival.flow);
+    for (stream, name) in [(&mut second, "stays"), (&mut comes, "gets in")] {
+        stream.write_all(text(name).as_bytes()).await.unwrap();
+        assert_eq!(call_id(&bridge.received().await.1), name);
+    }
+    let counters = bridge.net.counters();
+    assert_eq!((counters.newcomers_evicted.total(), counters.connections_refused.total()), (1, 0));
 }
 
 #[tokio::test]

@@ -123,7 +123,7 @@ async fn who_does_not_speak_sip_or_is_a_foreign_page_is_refused() {
 
 #[tokio::test]
 async fn a_handshake_that_does_not_end_and_a_newcomer_without_a_message_are_cut() {
-    let timeouts = Timeouts { handshake: SHORT, first_message: SHORT, ..Timeouts::default() };
+    let timeouts = Timeouts { handshake: SHORT, proof: SHORT, ..Timeouts::default() };
     let mut bridge = Bridge::start(SipNetConfig { timeouts, ..ws() });
     let mut silent = tcp(&bridge).await;
     silent.write_all(b"GET / HTTP/1.1\r\n").await.unwrap();
@@ -132,7 +132,7 @@ async fn a_handshake_that_does_not_end_and_a_newcomer_without_a_message_are_cut(
     assert!(!matches!(next(&mut idle).await, Some(Message::Text(_) | Message::Binary(_))));
     bridge.closed().await;
     let counters = bridge.net.counters();
-    assert_eq!((counters.handshakes_timed_out.total(), counters.silent_newcomers.total()), (1, 1));
+    assert_eq!((counters.handshakes_timed_out.total(), counters.strangers_closed.total()), (1, 1));
 }
 
 #[tokio::test]

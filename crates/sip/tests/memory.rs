@@ -98,7 +98,7 @@ impl Bench {
             match output {
                 Output::Send(transmit) => self.sent.push(transmit),
                 Output::Event(event) => self.events.push(*event),
-                Output::Close(_) => {}
+                Output::Keep(_) | Output::Close(_) => {}
             }
         }
     }

@@ -532,7 +532,7 @@ pub struct Limits {
     pub silence_s: u64,
     /// Seconds a media port rests before it is used again.
     pub port_rest_s: u64,
-    /// Most SIP connections at once, all sides together.
+    /// Most connections to one SIP listener at once.
     pub connections: usize,
     /// Threads that carry media.
     pub media_threads: usize,

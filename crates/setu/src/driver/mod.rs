@@ -53,6 +53,8 @@ pub enum Input {
 pub enum Output {
     /// Send a SIP message.
     Send(Transmit),
+    /// Keep a SIP flow: its peer is known.
+    Keep(FlowId),
     /// Close a SIP flow.
     Close(FlowId),
     /// To the media plane.
@@ -236,6 +238,7 @@ impl Shard {
         use setu_sip::Output as Sip;
         match output {
             Sip::Send(transmit) => self.outputs.push_back(Output::Send(transmit)),
+            Sip::Keep(flow) => self.outputs.push_back(Output::Keep(flow)),
             Sip::Close(flow) => self.outputs.push_back(Output::Close(flow)),
             Sip::Event(event) => self.on_session(*event, now),
         }

@@ -53,6 +53,7 @@ impl Endpoint {
             self.layer.counters.stray_acks += 1;
             return;
         };
+        self.keep(arrival);
         self.with_session(id, |session, layer| session.handle_ack(layer, arrival, ack, now));
     }
 
@@ -78,6 +79,7 @@ impl Endpoint {
             self.turn_away(arrival, request, Rejected::of(481, Stranger::NoDialog), now);
             return;
         };
+        self.keep(arrival);
         if self.refuse_unsupported(arrival, request, now) {
             return;
         }
@@ -97,6 +99,13 @@ impl Endpoint {
         (meta || dialog.is_peer(arrival)).then_some(id)
     }
 
+    /// Somebody on this stream is known.
+    fn keep(&mut self, arrival: &Arrival) {
+        if arrival.transport.is_reliable() && self.proven.insert(arrival.flow) && !arrival.outbound {
+            self.layer.keep(arrival.flow);
+        }
+    }
+
     /// A request outside any dialog.
     fn handle_beginning(&mut self, arrival: &Arrival, request: &Message, method: &Method, now: Now) {
         match self.identify(arrival, request, method, now) {
@@ -110,8 +119,8 @@ impl Endpoint {
                 self.answer_known(arrival, request, 405, now, |reply| reply.header("Allow", allow));
             }
             Ok(identity) => {
-                if identity.is_some() && arrival.transport.is_reliable() {
-                    self.proven.insert(arrival.flow);
+                if identity.is_some() {
+                    self.keep(arrival);
                 }
                 if self.refuse_unsupported(arrival, request, now) {
                     return;

@@ -21,6 +21,8 @@ pub struct EarlyId(pub u32);
 pub enum Output {
     /// Send a message.
     Send(Transmit),
+    /// Keep a stream: its peer proved who it is. One that is not kept may be closed to make room for others.
+    Keep(FlowId),
     /// Close a stream: a stranger on it asks more than it may, and nobody on it ever proved anything.
     Close(FlowId),
     /// Tell the application.

@@ -106,6 +106,11 @@ impl Layer {
         self.outputs.push_back(Output::Event(Box::new(event)));
     }
 
+    /// Asks for a flow to be kept.
+    pub(crate) fn keep(&mut self, flow: FlowId) {
+        self.outputs.push_back(Output::Keep(flow));
+    }
+
     /// Asks for a flow to be closed.
     pub(crate) fn close(&mut self, flow: FlowId) {
         self.outputs.push_back(Output::Close(flow));

@@ -253,6 +253,28 @@ fn a_stranger_that_asks_too_often_meets_silence_and_a_stream_of_its_is_closed() 
 }
 
 #[test]
+fn a_stream_is_kept_once_somebody_on_it_has_proved_who_it_is() {
+    let mut bench = Bench::new();
+    bench.receive(&meta(), &meta_invite());
+    bench.next_status(407);
+    assert_eq!(bench.kept, [], "a challenge proves nothing");
+    let mut bench = Bench::new();
+    let (session, _) = admitted(&mut bench);
+    assert_eq!(bench.kept, [meta().flow]);
+    let options = trunk_invite("o").replace("INVITE", "OPTIONS").replace("SIP/2.0/UDP", "SIP/2.0/TCP");
+    bench.receive(&arrival(32, Transport::Tcp, Side::Agents, "203.0.113.97:9999"), &options);
+    bench.next_status(405);
+    assert_eq!(bench.kept, [meta().flow], "a stranger's");
+    // A request of the call over another connection of Meta.
+    bench.endpoint.answer(session, "v=0".into(), &[], bench.now).unwrap();
+    bench.drain();
+    let tag = to_tag(&bench.next_status(200));
+    let other = Arrival { flow: crate::FlowId(33), ..meta() };
+    bench.receive(&other, &meta_request("ACK", 31160, "other", &tag));
+    assert_eq!(bench.kept, [meta().flow, other.flow]);
+}
+
+#[test]
 fn a_peer_that_proves_itself_is_not_slowed_down() {
     let mut bench = Bench::new();
     for n in 0..200 {

@@ -96,6 +96,7 @@ impl World {
                     self.carry(at, &transmit.message);
                 }
                 Output::Event(event) => self.react(at, *event),
+                Output::Keep(_) => {}
                 Output::Close(_) => panic!("no stranger here"),
             }
         }

@@ -27,6 +27,7 @@ pub(super) struct Bench {
     pub(super) now: Now,
     pub(super) sent: VecDeque<Transmit>,
     pub(super) events: VecDeque<Event>,
+    pub(super) kept: Vec<FlowId>,
     pub(super) closed: Vec<FlowId>,
     entropy: SeededEntropy,
     digest: Client,
@@ -94,6 +95,7 @@ impl Bench {
             now,
             sent: VecDeque::new(),
             events: VecDeque::new(),
+            kept: Vec::new(),
             closed: Vec::new(),
             entropy: SeededEntropy::new(99),
             digest: Client::new(),
@@ -107,6 +109,7 @@ impl Bench {
             match output {
                 Output::Send(transmit) => self.sent.push_back(transmit),
                 Output::Event(event) => self.events.push_back(*event),
+                Output::Keep(flow) => self.kept.push(flow),
                 Output::Close(flow) => self.closed.push(flow),
             }
         }
