@@ -223,6 +223,7 @@ impl Heard {
             self.garbled += 1;
             return;
         }
+        let Some(at_ns) = at_ns else { return };
         let sent_ns = head.get(1..9).and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_be_bytes);
         self.packets += 1;
         self.latencies_ns.push(u32::try_from(at_ns.saturating_sub(sent_ns)).unwrap_or(u32::MAX));

@@ -7,6 +7,7 @@
 
 #![forbid(unsafe_code)]
 
+mod floor;
 mod load;
 mod ng;
 mod process;
@@ -37,9 +38,9 @@ struct Args {
     /// Turns of each contender; the median is told.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=25))]
     rounds: u8,
-    /// Another relay to measure in the same run.
-    #[arg(long)]
-    peer: Option<Peer>,
+    /// Another relay to measure in the same run; several, separated by commas.
+    #[arg(long, value_delimiter = ',')]
+    peer: Vec<Peer>,
     /// Packet threads of Setu.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=64))]
     threads: u8,
@@ -52,15 +53,18 @@ struct Args {
 }
 
 /// What Setu is compared with.
-#[derive(Debug, Clone, Copy, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, ValueEnum)]
 enum Peer {
     /// Sipwise rtpengine, without its kernel module.
     Rtpengine,
+    /// The same system calls and SRTP, and nothing else: what this system leaves to gain.
+    Floor,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum Role {
     SetuRelay,
+    Floor,
 }
 
 /// A relay under load: a process with sessions set up.
@@ -78,9 +82,11 @@ trait Contender {
 fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     raise_descriptor_limit();
-    if let Some(Role::SetuRelay) = args.role {
-        let sessions = args.sessions.first().copied().unwrap_or(1);
-        return setu::serve(sessions, usize::from(args.threads));
+    let sessions = args.sessions.first().copied().unwrap_or(1);
+    match args.role {
+        Some(Role::SetuRelay) => return setu::serve(sessions, usize::from(args.threads)),
+        Some(Role::Floor) => return floor::serve(sessions),
+        None => {}
     }
     let mut reports = Vec::new();
     for sessions in &args.sessions {
@@ -103,16 +109,19 @@ fn main() -> anyhow::Result<()> {
 }
 
 fn measure(sessions: u16, args: &Args) -> anyhow::Result<Report> {
-    let mut names = vec!["setu"];
-    if args.peer.is_some() {
-        names.push("rtpengine");
+    let mut names = vec![SETU];
+    for (peer, name) in [(Peer::Rtpengine, RTPENGINE), (Peer::Floor, FLOOR)] {
+        if args.peer.contains(&peer) {
+            names.push(name);
+        }
     }
     let mut report = Report::new(sessions, args.seconds, &names);
     for _ in 0..args.rounds {
         for name in &names {
             let contender: Box<dyn Contender> = match *name {
-                "setu" => Box::new(setu::Setu::start(sessions, args.threads)?),
-                _ => Box::new(rtpengine::Rtpengine::start(sessions)?),
+                RTPENGINE => Box::new(rtpengine::Rtpengine::start(sessions)?),
+                FLOOR => Box::new(setu::Setu::start("floor", sessions, args.threads)?),
+                _ => Box::new(setu::Setu::start("setu-relay", sessions, args.threads)?),
             };
             let turn = take_turn(&*contender, args.seconds);
             contender.stop()?;
@@ -125,6 +134,11 @@ fn measure(sessions: u16, args: &Args) -> anyhow::Result<Report> {
 fn take_turn(contender: &dyn Contender, seconds: u64) -> anyhow::Result<Turn> {
     Generator::new(contender.routes())?.run(contender, seconds)
 }
+
+/// The contenders, as the report has them.
+const SETU: &str = "setu";
+const RTPENGINE: &str = "rtpengine";
+const FLOOR: &str = "floor";
 
 /// What the port ranges of the tool have room for.
 const MOST_SESSIONS: i64 = 5_000;

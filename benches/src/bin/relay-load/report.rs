@@ -15,7 +15,7 @@ pub(crate) struct Report {
 
 /// The head of the table.
 pub(crate) const HEAD: &str =
-    "sessions  contender  ns CPU/packet  of rtpengine   loss  p50 us  p99 us  kB/session";
+    "sessions  contender  ns CPU/packet  of rtpengine  of floor   loss  p50 us  p99 us  kB/session";
 
 impl Report {
     pub(crate) fn new(sessions: u16, seconds: u64, names: &[&'static str]) -> Self {
@@ -34,28 +34,36 @@ impl Report {
             "sessions": self.sessions,
             "seconds": self.seconds,
             "contenders": contenders.collect::<serde_json::Map<_, _>>(),
-            "ratio": self.ratio().map(|ratio| (ratio * 1_000.0).round() / 1_000.0),
+            "ratio": self.ratio("rtpengine").map(thousandths),
+            "floor_ratio": self.ratio("floor").map(thousandths),
         })
     }
 
-    /// Setu's CPU time per packet over that of the other.
-    fn ratio(&self) -> Option<f64> {
-        let [(_, ours), (_, theirs)] = self.contenders.as_slice() else { return None };
-        Some(median(ours, Turn::ns_cpu_per_packet) / median(theirs, Turn::ns_cpu_per_packet))
+    /// Setu's CPU time per packet over that of another.
+    fn ratio(&self, other: &str) -> Option<f64> {
+        let cost = |name| {
+            let (_, turns) = self.contenders.iter().find(|(known, _)| *known == name)?;
+            Some(median(turns, Turn::ns_cpu_per_packet))
+        };
+        Some(cost("setu")? / cost(other)?)
     }
 }
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (name, turns) in &self.contenders {
-            let ratio = self.ratio().filter(|_| *name == "setu");
-            let ratio = ratio.map_or_else(String::new, |ratio| format!("{ratio:.3}"));
+            let ratio = |other| {
+                let ratio = self.ratio(other).filter(|_| *name == "setu");
+                ratio.map_or_else(String::new, |ratio| format!("{ratio:.3}"))
+            };
             let of = |what: fn(&Turn) -> f64| median(turns, what);
             writeln!(
                 f,
-                "{:>8}  {name:<9}  {:>13.0}  {ratio:>12}  {:>5.3}%  {:>6.0}  {:>6.0}  {:>10.1}",
+                "{:>8}  {name:<9}  {:>13.0}  {:>12}  {:>8}  {:>5.3}%  {:>6.0}  {:>6.0}  {:>10.1}",
                 self.sessions,
                 of(Turn::ns_cpu_per_packet),
+                ratio("rtpengine"),
+                ratio("floor"),
                 100.0 * of(Turn::loss),
                 of(|turn| turn.latency_us(50)),
                 of(|turn| turn.latency_us(99)),
@@ -81,6 +89,10 @@ fn told(turns: &[Turn]) -> Value {
         "packets": turns.iter().map(|turn| turn.relayed).sum::<u64>(),
         "turns_ns_cpu_per_packet": each,
     })
+}
+
+fn thousandths(ratio: f64) -> f64 {
+    (ratio * 1_000.0).round() / 1_000.0
 }
 
 fn median(turns: &[Turn], what: impl Fn(&Turn) -> f64) -> f64 {

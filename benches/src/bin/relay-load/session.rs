@@ -16,6 +16,8 @@ pub(crate) const META_SIDE: Ipv4Addr = Ipv4Addr::new(127, 0, 30, 1);
 pub(crate) const AGENT_SIDE: Ipv4Addr = Ipv4Addr::new(127, 0, 40, 1);
 /// Where both sides of rtpengine are.
 pub(crate) const RTPENGINE: Ipv4Addr = Ipv4Addr::new(127, 0, 50, 1);
+/// Where both sides of the floor are.
+pub(crate) const FLOOR: Ipv4Addr = Ipv4Addr::new(127, 0, 60, 1);
 
 /// How many of Meta's relays there are.
 pub(crate) const RELAYS: usize = 4;

@@ -1,4 +1,4 @@
-//! Setu's media plane as a contender: this program again, in the role of the relay.
+//! Setu's media plane as a contender: this program again, in the role of the relay. So is the floor.
 
 use std::io::{BufRead, BufReader, Write as _};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -29,16 +29,9 @@ pub(crate) struct Setu {
 
 impl Setu {
     /// Starts the process and has it set `sessions` calls up.
-    pub(crate) fn start(sessions: u16, threads: u8) -> anyhow::Result<Self> {
+    pub(crate) fn start(role: &str, sessions: u16, threads: u8) -> anyhow::Result<Self> {
         let mut child = Process::new(std::env::current_exe()?)
-            .args([
-                "--role",
-                "setu-relay",
-                "--sessions",
-                &sessions.to_string(),
-                "--threads",
-                &threads.to_string(),
-            ])
+            .args(["--role", role, "--sessions", &sessions.to_string(), "--threads", &threads.to_string()])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -204,7 +197,7 @@ fn setup(leg: LegId, side: Side, session: u16) -> LegSetup {
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What the process says before it holds any call.
-const READY: &str = "ready";
+pub(crate) const READY: &str = "ready";
 
 /// What the process says at the end if nothing was dropped in it.
-const CLEAN: &str = "clean";
+pub(crate) const CLEAN: &str = "clean";

@@ -14,21 +14,21 @@ use nix::sys::time::TimeSpec;
 const BATCH: usize = 64;
 
 /// Room for one datagram.
-const ROOM: usize = 256;
+pub(crate) const ROOM: usize = 256;
 
 /// A datagram that came in.
 pub(crate) struct Received<'b> {
     pub(crate) datagram: &'b mut [u8],
     pub(crate) from: SocketAddrV4,
-    /// When the kernel took it, in nanoseconds since 1970.
-    pub(crate) at_ns: u64,
+    /// When the kernel took it, in nanoseconds since 1970, where the socket notes it.
+    pub(crate) at_ns: Option<u64>,
 }
 
 /// Takes what waits at sockets.
 pub(crate) struct Inbox {
     headers: MultiHeaders<SockaddrIn>,
     buffers: Box<[[u8; ROOM]; BATCH]>,
-    notes: Vec<(usize, SocketAddrV4, u64)>,
+    notes: Vec<(usize, SocketAddrV4, Option<u64>)>,
 }
 
 impl Inbox {
@@ -63,8 +63,8 @@ impl Inbox {
                     let from = message.address.map(SocketAddrV4::from)?;
                     let stamp = message.cmsgs().ok()?.find_map(|note| {
                         if let ControlMessageOwned::ScmTimestampns(at) = note { Some(at) } else { None }
-                    })?;
-                    Some((message.bytes, from, stamp_ns(stamp)))
+                    });
+                    Some((message.bytes, from, stamp.map(stamp_ns)))
                 })),
                 Err(Errno::EAGAIN) => return Ok(()),
                 Err(error) => return Err(error.into()),
@@ -131,11 +131,17 @@ impl Outbox {
     }
 }
 
-/// A socket of the generator: it blocks nobody, holds a burst, and notes when datagrams came.
+/// A socket of the generator: it also notes when datagrams came.
 pub(crate) fn bind(at: SocketAddrV4) -> io::Result<UdpSocket> {
+    let socket = bind_plain(at)?;
+    setsockopt(&socket, sockopt::ReceiveTimestampns, &true)?;
+    Ok(socket)
+}
+
+/// A socket that blocks nobody and holds a burst.
+pub(crate) fn bind_plain(at: SocketAddrV4) -> io::Result<UdpSocket> {
     let socket = UdpSocket::bind(at)?;
     socket.set_nonblocking(true)?;
-    setsockopt(&socket, sockopt::ReceiveTimestampns, &true)?;
     // Without the privilege, what is allowed.
     if setsockopt(&socket, sockopt::RcvBufForce, &BURST_BYTES).is_err() {
         setsockopt(&socket, sockopt::RcvBuf, &BURST_BYTES)?;
