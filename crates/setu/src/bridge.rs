@@ -283,6 +283,7 @@ fn net_input(event: NetEvent) -> Input {
             tracing::debug!(?token, %reason, "cannot send");
             Input::SendFailed(token)
         }
+        NetEvent::Returned { quote, .. } => Input::Returned(quote),
         NetEvent::FlowClosed { flow } => Input::FlowClosed(flow),
     }
 }

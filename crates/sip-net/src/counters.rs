@@ -50,6 +50,8 @@ pub struct Counters {
     pub writes_timed_out: Count,
     /// Datagrams the system did not take.
     pub datagrams_unsent: Count,
+    /// Datagrams that the network says it could not deliver.
+    pub datagrams_returned: Count,
     /// WebSocket handshakes that were refused: no `sip` subprotocol, or a page of a foreign origin.
     pub websockets_refused: Count,
     /// Keepalives received: CRLF pings on streams, empty datagrams.
@@ -74,7 +76,7 @@ impl Counters {
     }
 
     /// Every count of something that went wrong or is worth knowing, under the word for a metric's label.
-    pub fn events(&self) -> [(&'static str, u64); 18] {
+    pub fn events(&self) -> [(&'static str, u64); 19] {
         [
             ("connection_refused", self.connections_refused.total()),
             ("handshake_failed", self.handshakes_failed.total()),
@@ -93,6 +95,7 @@ impl Counters {
             ("idle_closed", self.idle_closed.total()),
             ("write_timed_out", self.writes_timed_out.total()),
             ("datagram_unsent", self.datagrams_unsent.total()),
+            ("datagram_returned", self.datagrams_returned.total()),
             ("keepalive", self.keepalives.total()),
         ]
     }

@@ -2,6 +2,7 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 
+use bytes::Bytes;
 use setu_model::{EgressRefusal, Side};
 use setu_sip::{Arrival, FlowId, Message, ParseError, SendToken, Transport};
 
@@ -40,6 +41,14 @@ pub enum NetEvent {
         token: SendToken,
         /// Why.
         reason: SendFailure,
+    },
+    /// The network says that a datagram could not be delivered (ICMP). Anybody can forge that: what proves that the
+    /// sender saw the datagram is its own words.
+    Returned {
+        /// Whom it was for.
+        remote: SocketAddr,
+        /// How it begins: as much as came back, at least one byte.
+        quote: Bytes,
     },
     /// A stream is over: nothing more comes from it, nothing more can be sent on it.
     FlowClosed {

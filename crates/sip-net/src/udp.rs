@@ -13,7 +13,7 @@ use tokio::io::Interest;
 use tokio::net::UdpSocket;
 
 use crate::connect;
-use crate::datagram::{self, Local};
+use crate::datagram::{self, Kind, Local};
 use crate::event::{NetEvent, SendFailure};
 use crate::net::{Peer, Phase, Shared};
 use crate::pool::Outgoing;
@@ -33,9 +33,7 @@ impl UdpListener {
     /// Sends from `socket`, which must be non-blocking. `index` is the listener's place among the UDP listeners.
     pub(crate) fn new(index: u8, side: Side, socket: std::net::UdpSocket, flows: usize) -> io::Result<Self> {
         let local = socket.local_addr()?;
-        if local.ip().is_unspecified() {
-            datagram::tell_local(&socket)?;
-        }
+        datagram::prepare(&socket)?;
         let (locals, v6) = (Mutex::default(), Mutex::new(Remembered::new(flows)));
         Ok(Self { index, side, local, socket, locals, v6 })
     }
@@ -137,12 +135,16 @@ pub(crate) async fn receive(shared: Arc<Shared>, index: usize, socket: UdpSocket
         let next = || reader.receive(&socket, &mut buffer);
         let received = tokio::select! {
             () = &mut ended => return,
-            received = socket.async_io(Interest::READABLE, next) => received,
+            received = socket.async_io(Interest::READABLE | Interest::ERROR, next) => received,
         };
         match received {
             Ok(received) => {
-                let datagram = buffer.get(..received.length).unwrap_or_default();
-                take(&shared, listener, datagram, received.remote, received.local);
+                let bytes = buffer.get(..received.length).unwrap_or_default();
+                match received.kind {
+                    Kind::Datagram(local) => take(&shared, listener, bytes, received.remote, local),
+                    Kind::Returned => take_back(&shared, bytes, received.remote),
+                    Kind::Other => {}
+                }
             }
             Err(fault) => {
                 tracing::warn!(local = %listener.local, %fault, "a datagram could not be received");
@@ -180,6 +182,15 @@ fn take(shared: &Shared, listener: &UdpListener, datagram: &[u8], remote: Socket
             traffic.malformed.add();
             shared.emit(NetEvent::Malformed { arrival, error });
         }
+    }
+}
+
+fn take_back(shared: &Shared, quote: &[u8], remote: SocketAddr) {
+    shared.counters.datagrams_returned.add();
+    tracing::debug!(%remote, "a datagram could not be delivered");
+    // Some routers quote the ports and nothing of ours: that names no message.
+    if !quote.is_empty() {
+        shared.emit(NetEvent::Returned { remote, quote: Bytes::copy_from_slice(quote) });
     }
 }
 

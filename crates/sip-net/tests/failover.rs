@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use common::dns::Zone;
-use common::{Authority, Bridge, Folder, TlsServer, config, hop, within};
+use common::{Authority, Bridge, Folder, TlsServer, closed_port, config, hop, pin, within};
 use setu_model::{Now, SeededEntropy, Side, Wall};
 use setu_sip::{
     Access, Endpoint, EndpointConfig, Event, InviteRequest, Limits, Message, Output, Party, SideConfig,
@@ -18,7 +18,7 @@ use setu_sip::{
 };
 use setu_sip_net::{NetEvent, SipNetConfig};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::{TcpListener, UdpSocket};
+use tokio::net::{TcpListener, TcpSocket, UdpSocket};
 
 const T1: Duration = Timers::RFC_3261.t1;
 
@@ -106,6 +106,7 @@ impl Caller {
                     self.endpoint.handle_bound(token, flow, remote, now());
                 }
                 Ok(NetEvent::SendFailed { token, .. }) => self.endpoint.handle_send_failed(token, now()),
+                Ok(NetEvent::Returned { quote, .. }) => self.endpoint.handle_returned(&quote, now()),
                 Ok(NetEvent::FlowClosed { flow }) => self.endpoint.handle_flow_closed(flow, now()),
                 Ok(NetEvent::Malformed { error, .. }) => panic!("{error:?}"),
                 Err(_) => self.endpoint.handle_timeout(now()),
@@ -184,16 +185,35 @@ async fn asking(zone: Zone, transport: Transport) -> SipNetConfig {
 }
 
 #[tokio::test]
-async fn a_server_over_udp_that_is_silent_or_busy_gives_way_to_the_next_one_of_its_name() {
-    // Before a silent one, the patience is short.
-    for (status, t1) in [(None, Duration::from_millis(25)), (Some(503), T1)] {
-        let first = datagrams("127.0.0.1", status).await;
-        let second = datagrams("127.0.0.2", Some(200)).await;
-        let zone = two("_sip._udp", "pbx.example.com", first, second);
-        let mut caller = Caller::start(asking(zone, Transport::Udp).await, t1);
-        assert_eq!(caller.call(Transport::Udp, "pbx.example.com").await, 200);
-        assert_eq!(caller.asked, [first, second], "{status:?}");
-    }
+async fn a_server_over_udp_that_is_busy_gives_way_to_the_next_one_of_its_name() {
+    let first = datagrams("127.0.0.1", Some(503)).await;
+    let second = datagrams("127.0.0.2", Some(200)).await;
+    let zone = two("_sip._udp", "pbx.example.com", first, second);
+    let mut caller = Caller::start(asking(zone, Transport::Udp).await, T1);
+    assert_eq!(caller.call(Transport::Udp, "pbx.example.com").await, 200);
+    assert_eq!(caller.asked, [first, second]);
+}
+
+#[tokio::test]
+async fn a_server_over_udp_that_is_silent_gives_way_to_the_next_one_of_its_name() {
+    let first = datagrams("127.0.0.1", None).await;
+    let second = datagrams("127.0.0.2", Some(200)).await;
+    let mut config = config(&[Transport::Udp]);
+    pin(&mut config.pinned, "pbx.example.com", &[first, second]);
+    let mut caller = Caller::start(config, Duration::from_millis(10));
+    assert_eq!(caller.call(Transport::Udp, "pbx.example.com").await, 200);
+    assert_eq!(caller.asked, [first, second]);
+}
+
+/// The patience is long: nobody waits for it.
+#[tokio::test]
+async fn a_server_over_udp_whose_port_is_closed_gives_way_to_the_next_one_at_once() {
+    let (_held, first) = closed_port("127.0.0.1").await;
+    let second = datagrams("127.0.0.2", Some(200)).await;
+    let zone = two("_sip._udp", "pbx.example.com", first, second);
+    let mut caller = Caller::start(asking(zone, Transport::Udp).await, Duration::from_secs(3_600));
+    assert_eq!(within(caller.call(Transport::Udp, "pbx.example.com")).await, 200);
+    assert_eq!(caller.asked, [first, second]);
 }
 
 #[tokio::test]
@@ -206,10 +226,10 @@ async fn a_connection_that_is_refused_or_closed_or_says_503_gives_way_to_the_nex
         assert_eq!(caller.call(Transport::Tcp, "pbx.example.com").await, 486, "{over}");
         assert_eq!(caller.asked, [first, second], "{over}");
     }
-    let first = {
-        let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        nobody.local_addr().unwrap()
-    };
+    // Bound, but it does not listen.
+    let nobody = TcpSocket::new_v4().unwrap();
+    nobody.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let first = nobody.local_addr().unwrap();
     let second = streams("127.0.0.2", Some(486)).await;
     let zone = two("_sip._tcp", "pbx.example.com", first, second);
     let mut caller = Caller::start(asking(zone, Transport::Tcp).await, T1);
@@ -265,7 +285,7 @@ async fn an_address_that_is_forbidden_is_neither_the_first_nor_the_next() {
         let mut caller = Caller::start(asking(zone, transport).await, T1);
 
         assert_eq!(caller.call(transport, "only.example.com").await, 503);
-        assert_eq!(caller.bridge.net.counters().egress_refused.total(), 1);
+        assert_ne!(caller.bridge.net.counters().egress_refused.total(), 0);
         assert_eq!(caller.asked, []);
         assert_eq!(caller.call(transport, "before.example.com").await, 200);
         assert_eq!(caller.asked, [good]);
@@ -285,5 +305,5 @@ async fn a_name_that_moves_inside_between_two_attempts_is_not_followed() {
     let mut caller = Caller::start(asking(zone, Transport::Udp).await, T1);
     assert_eq!(caller.call(Transport::Udp, "pbx.example.com").await, 503);
     assert_eq!(caller.asked, [full]);
-    assert_eq!(caller.bridge.net.counters().egress_refused.total(), 1);
+    assert_ne!(caller.bridge.net.counters().egress_refused.total(), 0);
 }

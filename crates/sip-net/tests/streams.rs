@@ -412,7 +412,10 @@ async fn many_streams_at_once_lose_nothing_and_each_ends_once() {
                 bridge.send(echoed, Target::Flow(arrival.flow), &message);
             }
             NetEvent::FlowClosed { flow } => assert!(closed.insert(flow), "{flow:?} ended twice"),
-            other @ (NetEvent::Malformed { .. } | NetEvent::Bound { .. } | NetEvent::SendFailed { .. }) => {
+            other @ (NetEvent::Malformed { .. }
+            | NetEvent::Bound { .. }
+            | NetEvent::SendFailed { .. }
+            | NetEvent::Returned { .. }) => {
                 panic!("unexpected {other:?}")
             }
         }

@@ -1,12 +1,12 @@
 //! UDP: datagrams, flows, and the rules of RFC 3581's sending half.
 
-#![expect(clippy::unwrap_used, reason = "helpers of a test may panic")]
+#![expect(clippy::unwrap_used, clippy::wildcard_enum_match_arm, reason = "helpers of a test may panic")]
 
 mod common;
 
 use std::net::SocketAddr;
 
-use common::{Bridge, LOOPBACK, call_id, config, hop, message, pin, text, to, within};
+use common::{Bridge, LOOPBACK, call_id, closed_port, config, hop, message, pin, text, to, within};
 use setu_model::Side;
 use setu_sip::{Target, Transport};
 use setu_sip_net::{NetEvent, SendFailure};
@@ -125,6 +125,45 @@ async fn a_listener_of_every_address_reaches_a_hop_and_takes_its_answer() {
         bridge.send(token, Target::Flow(flow), &message("again"));
         let (_, again) = within(phone.recv_from(&mut buffer)).await.unwrap();
         assert_eq!(again, from);
+    }
+}
+
+#[tokio::test]
+async fn a_datagram_that_comes_back_is_told_in_its_own_words() {
+    for ip in ["127.0.0.1", "::1"] {
+        let mut config = config(&[Transport::Udp]);
+        config.listeners[0].bind = SocketAddr::new(ip.parse().unwrap(), 0);
+        config.egress = setu_model::EgressPolicy::new(vec![format!("{ip}/32").parse().unwrap()]);
+        let mut bridge = Bridge::start(config);
+        let (_held, nobody) = closed_port(ip).await;
+        bridge.send(1, to(Transport::Udp, nobody), &message("out"));
+        bridge.bound(1).await;
+        let NetEvent::Returned { remote, quote } = bridge.next().await else { panic!("not returned") };
+        assert_eq!((remote, quote.as_ref()), (nobody, text("out").as_bytes()));
+        assert_eq!(bridge.net.counters().datagrams_returned.total(), 1);
+        bridge.nothing_more();
+    }
+}
+
+#[tokio::test]
+async fn what_comes_back_from_one_peer_is_no_fault_of_another() {
+    let mut bridge = Bridge::start(config(&[Transport::Udp]));
+    let (_held, nobody) = closed_port("127.0.0.1").await;
+    let phone = UdpSocket::bind(LOOPBACK).await.unwrap();
+    for token in 0..100 {
+        bridge.send(token, to(Transport::Udp, nobody), &message("lost"));
+        bridge.send(100 + token, to(Transport::Udp, phone.local_addr().unwrap()), &message("kept"));
+        assert_eq!(receive(&phone).await, text("kept"));
+        phone.send_to(text("in").as_bytes(), bridge.address(Transport::Udp)).await.unwrap();
+    }
+    let (mut bound, mut returned, mut received) = (0, 0, 0);
+    while (bound, returned, received) != (200, 100, 100) {
+        match bridge.next().await {
+            NetEvent::Bound { .. } => bound += 1,
+            NetEvent::Returned { remote, .. } if remote == nobody => returned += 1,
+            NetEvent::Received { .. } => received += 1,
+            other => panic!("{other:?}"),
+        }
     }
 }
 

@@ -12,6 +12,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
+use bytes::Bytes;
 use setu_call::{CallConfig, ContactId, RecordCommand, RecordEvent, Switchboard};
 use setu_media::Clip;
 use setu_model::{Cdr, Entropy, Now, Secret, Side};
@@ -32,6 +33,8 @@ pub enum Input {
     Bound(SendToken, FlowId, SocketAddr),
     /// A message could not be sent.
     SendFailed(SendToken),
+    /// The beginning of a datagram that could not be delivered.
+    Returned(Bytes),
     /// A flow is gone.
     FlowClosed(FlowId),
     /// From the media plane.
@@ -156,6 +159,7 @@ impl Shard {
             Input::Malformed(arrival, error) => self.endpoint.handle_malformed(&arrival, &error, now),
             Input::Bound(token, flow, remote) => self.endpoint.handle_bound(token, flow, remote, now),
             Input::SendFailed(token) => self.endpoint.handle_send_failed(token, now),
+            Input::Returned(quote) => self.endpoint.handle_returned(&quote, now),
             Input::FlowClosed(flow) => self.endpoint.handle_flow_closed(flow, now),
             Input::Media(event) => {
                 if let Some(event) = media::event(event) {

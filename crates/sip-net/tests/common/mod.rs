@@ -27,7 +27,7 @@ use setu_sip_net::{
 };
 use tempfile::TempDir;
 use tokio::io::{AsyncRead, AsyncReadExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio_rustls::{TlsAcceptor, TlsConnector, client, server};
 
@@ -249,6 +249,14 @@ pub async fn expect_end(from: &mut (impl AsyncRead + Unpin)) -> Vec<u8> {
     let mut rest = Vec::new();
     let _ = within(from.read_to_end(&mut rest)).await;
     rest
+}
+
+/// A port that answers nobody while it is held: datagrams from anybody but its only peer come back.
+pub async fn closed_port(ip: &str) -> (UdpSocket, SocketAddr) {
+    let socket = UdpSocket::bind((ip, 0)).await.unwrap();
+    socket.connect((ip, 9)).await.unwrap();
+    let address = socket.local_addr().unwrap();
+    (socket, address)
 }
 
 pub async fn within<T>(future: impl Future<Output = T>) -> T {

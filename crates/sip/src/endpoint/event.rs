@@ -241,6 +241,8 @@ pub struct Counters {
     pub retransmitted: u64,
     /// Requests sent again to the next address of their hop.
     pub failed_over: u64,
+    /// Requests that the network could not deliver.
+    pub returned: u64,
     /// Messages that could not be parsed.
     pub malformed: u64,
     /// Responses that belong to no transaction of ours.

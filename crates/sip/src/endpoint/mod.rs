@@ -101,6 +101,13 @@ impl Endpoint {
         self.drain(now);
     }
 
+    /// A datagram could not be delivered, says the network; `quote` is how it begins. A request that nobody has
+    /// answered has failed (RFC 3261 section 18.4).
+    pub fn handle_returned(&mut self, quote: &[u8], now: Now) {
+        self.layer.handle_returned(quote, now.mono);
+        self.drain(now);
+    }
+
     /// A flow is gone. Dialogs go on over another one; bindings of a stream vanish with it.
     pub fn handle_flow_closed(&mut self, flow: FlowId, now: Now) {
         self.layer.handle_flow_closed(flow, now.mono);

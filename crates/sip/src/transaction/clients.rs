@@ -243,7 +243,7 @@ impl Layer {
         }
     }
 
-    fn fail(&mut self, tx: TxId, now: Instant) {
+    pub(super) fn fail(&mut self, tx: TxId, now: Instant) {
         let Some(client) = self.clients.get_mut(&tx) else { return };
         client.machine.handle_failed();
         self.pump_client(tx, None, now);

@@ -7,6 +7,7 @@ mod compose;
 mod failover;
 mod key;
 mod layer;
+mod returned;
 mod schedule;
 mod server_invite;
 mod server_request;

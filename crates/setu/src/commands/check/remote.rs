@@ -142,7 +142,7 @@ fn note(probes: &mut [Probe], event: NetEvent) {
                 probe.verdict = Some(Ok(status));
             }
         }
-        NetEvent::Malformed { .. } | NetEvent::FlowClosed { .. } => {}
+        NetEvent::Malformed { .. } | NetEvent::Returned { .. } | NetEvent::FlowClosed { .. } => {}
     }
 }
 

@@ -9,4 +9,5 @@ mod failing_over;
 mod lossy;
 mod peer;
 mod registering;
+mod returning;
 mod within;
