@@ -188,6 +188,7 @@ impl<'a> Player<'a> {
             4 => MediaEvent::Key { leg, digit: '#'.into(), duration_ms: 80 },
             7 => MediaEvent::Played { leg },
             8 => MediaEvent::Quality { leg, quality: Box::default() },
+            9 => MediaEvent::ConsentLost { leg },
             5 => return self.tell(failed(call)),
             6 => return self.tell(finished(call)),
             _ => MediaEvent::FirstPacket { leg },

@@ -478,6 +478,11 @@ pub enum MediaEvent {
         /// The media leg.
         leg: LegId,
     },
+    /// A leg's peer no longer consents to be sent to (RFC 7675): there is no way to it any more.
+    ConsentLost {
+        /// The media leg.
+        leg: LegId,
+    },
     /// A key was pressed. The media plane presses it toward the other leg itself, if that one agreed on telephone
     /// events.
     Key {

@@ -311,6 +311,7 @@ impl Call {
                 self.milestone(Milestone::FirstPacket, at, ctx.now);
             }
             MediaEvent::Silent { leg } => self.handle_silent(leg.index, ctx),
+            MediaEvent::ConsentLost { leg } => self.handle_consent_lost(leg.index, ctx),
             MediaEvent::Key { leg, digit, duration_ms } => {
                 self.handle_key(leg.index, digit, duration_ms, ctx);
             }
@@ -352,6 +353,16 @@ impl Call {
         self.end(end, Refusing::with(500), ctx);
     }
 
+    /// A peer that is no longer there to be sent to, whether it holds the call or not.
+    fn handle_consent_lost(&mut self, media: u8, ctx: &mut Context<'_>) {
+        let leg = self.leg_of_media(media);
+        self.milestone(Milestone::MediaLost, leg, ctx.now);
+        let from = leg.map_or(EndedBy::Bridge, |leg| self.party_of(leg));
+        let end = Termination::new(Cause::MediaTimeout, EndedBy::Bridge)
+            .with_detail(format!("no consent to media from the {from}"));
+        self.end(end, Refusing::with(500), ctx);
+    }
+
     pub(crate) fn leg_of_media(&self, media: u8) -> Option<u8> {
         if media == CALLED_MEDIA { self.winner } else { Some(media) }
     }
@@ -364,6 +375,7 @@ const fn call_of(event: &MediaEvent) -> CallId {
         | MediaEvent::HandshakeFailed { leg, .. }
         | MediaEvent::FirstPacket { leg }
         | MediaEvent::Silent { leg }
+        | MediaEvent::ConsentLost { leg }
         | MediaEvent::Played { leg }
         | MediaEvent::Quality { leg, .. }
         | MediaEvent::Key { leg, .. } => leg.call,

@@ -211,7 +211,7 @@ impl Leg {
         if lost {
             self.started = None;
             self.inbound.told_silent();
-            sink.event(Event::Silent { leg: id });
+            sink.event(Event::ConsentLost { leg: id });
         } else {
             self.begin(now);
         }

@@ -155,6 +155,11 @@ pub enum Event {
         /// The leg.
         leg: LegId,
     },
+    /// The peer has not renewed its consent to be sent to for 30 s (RFC 7675 section 5.1): nothing is sent any more.
+    ConsentLost {
+        /// The leg.
+        leg: LegId,
+    },
     /// A key was pressed on the leg (RFC 4733). Told once per press, when it went up, or when nothing was heard of it
     /// for 400 ms. It is pressed toward the partner besides, if that one agreed on telephone events.
     Dtmf {

@@ -117,6 +117,20 @@ fn a_leg_without_media_ends_the_call_on_both_sides_unless_it_holds() {
 }
 
 #[test]
+fn a_leg_that_takes_its_consent_back_ends_the_call_even_if_it_holds() {
+    let mut house = House::with_alice();
+    let (call, _, agent) = house.talking();
+    house.reoffers(agent, Some(&held("a=inactive")));
+    house.says();
+    house.tell(Input::Media(MediaEvent::ConsentLost { leg: agent }));
+    assert_eq!(house.says(), ["hang up 0 media_timeout", "hang up 1 media_timeout", "close"]);
+    house.confirm(call, &[0, 1]);
+    house.says();
+    assert_eq!(house.the_record().termination.detail.as_deref(), Some("no consent to media from the agent"));
+    house.ended_with(Cause::MediaTimeout);
+}
+
+#[test]
 fn a_session_timer_that_runs_out_or_a_missing_ack_ends_the_call() {
     for how in [EndHow::Timer, EndHow::NoAck, EndHow::Lost] {
         let mut house = House::with_alice();

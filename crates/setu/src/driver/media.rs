@@ -59,6 +59,7 @@ pub(super) fn event(event: Event) -> Option<MediaEvent> {
         Event::HandshakeFailed { leg, why } => MediaEvent::HandshakeFailed { leg, why: why.to_string() },
         Event::FirstPacket { leg } => MediaEvent::FirstPacket { leg },
         Event::Silent { leg } => MediaEvent::Silent { leg },
+        Event::ConsentLost { leg } => MediaEvent::ConsentLost { leg },
         Event::Dtmf { leg, digit, duration_ms } => MediaEvent::Key { leg, digit: digit.into(), duration_ms },
         Event::Played { leg } => MediaEvent::Played { leg },
         Event::Quality { leg, quality, .. } => MediaEvent::Quality { leg, quality },

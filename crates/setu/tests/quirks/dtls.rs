@@ -85,3 +85,21 @@ async fn a_lost_client_hello_costs_less_than_300_ms() {
     assert_eq!(path.handshake_datagrams_lost, 1);
     assert!(path.dtls_ms.unwrap() < 300, "{path:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_meta_that_stops_to_answer_checks_is_left_alone_after_30_s_although_it_sends_media() {
+    let mut lab = meta(|q| q.consent_answered = false).start().await;
+    let call = lab.user_calls(customer_for(50_000)).await;
+    call.kept_the_rules().asked_only(&["BYE"]);
+    let end = &call.cdr.termination;
+    assert_eq!((end.cause, end.detail.as_deref()), (Cause::MediaTimeout, Some(NO_CONSENT)), "{end}");
+    let heard = &call.customer.heard;
+    let last = heard.last_audio_ms.unwrap();
+    // The consent of the handshake, which was there by the first packet at the latest.
+    assert!((28_000..=31_000).contains(&last), "nothing is sent without consent: {heard:?}");
+    assert!(call.customer.talked_ms.unwrap() < 33_000, "{:?}", call.customer);
+    assert_eq!(call.agent().requests.last().map(String::as_str), Some("BYE"));
+    assert!(call.agent().heard.last_audio_ms.unwrap() > 28_000, "{:?}", call.agent().heard);
+}
+
+const NO_CONSENT: &str = "no consent to media from the customer";

@@ -29,17 +29,12 @@ fn words(folders: &[&str]) -> BTreeSet<String> {
     words
 }
 
-/// Switches of media keyed by DTLS; a switch leaves this list with its test on the bridge.
-const NOT_ON_THE_BRIDGE: &[&str] = &["consent_answered"];
-
 #[test]
 fn every_switch_of_metas_edge_is_tried_on_the_bridge_and_shown_to_bite() {
     let here = words(&["tests/quirks"]);
     let twins = words(&["../twin/src/meta/tests", "../twin/src/shell"]);
     for switch in fields(Quirks::default()) {
-        if !NOT_ON_THE_BRIDGE.contains(&switch.as_str()) {
-            assert!(here.contains(&switch), "no test of the bridge turns {switch}");
-        }
+        assert!(here.contains(&switch), "no test of the bridge turns {switch}");
         assert!(twins.contains(&switch), "no test of the twin turns {switch}");
     }
 }

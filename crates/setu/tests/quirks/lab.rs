@@ -22,8 +22,8 @@ pub(crate) const AGENT_HZ: u32 = 880;
 pub(crate) const HOSTNAME: &str = "sip.bridge.example";
 pub(crate) const NUMBER: &str = "+911234567890";
 pub(crate) const CUSTOMER: &str = "+919876543210";
-/// Nothing in these tests takes longer, on however busy a machine.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+/// Nothing in these tests takes longer, on however busy a machine. A consent alone lasts half of it (RFC 7675).
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What differs from one test to the next.
 #[derive(Clone)]
