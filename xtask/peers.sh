@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
 # Installs the real peers that the tests run against, on Debian 12, as root. Running it again costs a second.
 #   from Debian 12:            baresip, Chromium, ffmpeg, opus-tools (opusinfo, opusdec), sox, openssl, iproute2, rtpengine, debootstrap
-#   from a newer Debian suite: Asterisk 22 (pjsip, SRTP, Opus) and SIPp 3.8 with TLS, in a chroot below the cache folder
+#   from a newer Debian suite: Asterisk 22 (pjsip, SRTP, Opus), SIPp 3.8 with TLS and PostgreSQL 18, in a chroot below the
+#                              cache folder
 #   from npm:                  JsSIP, bundled into one script for a page (opt/jssip.js below the cache folder)
 # Debian 12 itself has no Asterisk, and its SIPp has no TLS. The mirror is the one in the host's own apt sources.
 #   SETU_PEERS  cache folder (default: ~/.cache/setu/peers)      SETU_SUITE  newer suite (default: forky)
 set -euo pipefail
 root=${SETU_PEERS:-${XDG_CACHE_HOME:-$HOME/.cache}/setu/peers}
 suite=${SETU_SUITE:-forky}
-stamp=$root/.setu-peers-2
+stamp=$root/.setu-peers-3
 host_tools=(baresip chromium ffmpeg opusinfo opusdec sox openssl ip rtpengine debootstrap)
 
 missing=()
@@ -53,6 +54,15 @@ if [[ ! -x $root/usr/sbin/asterisk || ! -x $root/usr/bin/sipp ]]; then
   quiet chroot "$root" apt-get install -y --no-install-recommends asterisk asterisk-modules asterisk-config \
     asterisk-core-sounds-en-gsm sip-tester
 fi
+if ! compgen -G "$root/usr/lib/postgresql/*/bin/postgres" >/dev/null; then
+  # Its dependencies want a running system, of which a test server needs nothing.
+  quiet chroot "$root" dpkg-divert --quiet --local --rename --add /usr/bin/systemd-tmpfiles
+  ln -sf /bin/true "$root/usr/bin/systemd-tmpfiles"
+  mkdir -p "$root/etc/postgresql-common"
+  echo "create_main_cluster = false" >"$root/etc/postgresql-common/createcluster.conf"
+  quiet chroot "$root" apt-get update
+  quiet chroot "$root" apt-get install -y --no-install-recommends postgresql
+fi
 # Without its own name in hosts, Asterisk stalls on DNS at every call.
 grep -q "$(hostname)" "$root/etc/hosts" 2>/dev/null || echo "127.0.0.1 localhost $(hostname)" >>"$root/etc/hosts"
 
@@ -63,5 +73,6 @@ quiet "$modules/node_modules/.bin/esbuild" "$modules/node_modules/jssip" --bundl
 
 chroot "$root" /usr/sbin/asterisk -V
 chroot "$root" /usr/bin/sipp -v | sed -n 2p || true
+chroot "$root" sh -c '/usr/lib/postgresql/*/bin/postgres --version'
 touch "$stamp"
 echo "peers are in $root"

@@ -26,7 +26,7 @@ fn main() -> ExitCode {
 const HELP: &str = "usage: cargo xtask <command>
   test    install the peers, then run everything: format, lints, docs, tests, simulation, demo, interop
   check   the quick part of it: format, lints, docs
-  peers   only install the peers (Asterisk, SIPp, baresip, Chromium, rtpengine, ffmpeg, opus-tools) into ~/.cache/setu";
+  peers   only install the peers (Asterisk, SIPp, PostgreSQL, baresip, Chromium, ffmpeg, ..) into ~/.cache/setu";
 
 fn test() -> Result<()> {
     let mut run = Run::default();

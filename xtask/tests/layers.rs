@@ -21,6 +21,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("setu-whatsapp", &["setu-model"]),
     ("setu-sip-net", &["setu-model", "setu-sip"]),
     ("setu-media-net", &["setu-model", "setu-media"]),
+    ("setu-store", &["setu-model"]),
     ("setu-control", &["setu-model", "setu-whatsapp"]),
     ("setu-twin", &["setu-model"]),
     (
@@ -36,6 +37,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "setu-whatsapp",
             "setu-sip-net",
             "setu-media-net",
+            "setu-store",
             "setu-control",
             "setu-twin",
         ],

@@ -1,0 +1,121 @@
+//! Where the database is, and how it is opened.
+
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use setu_model::Secret;
+use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
+use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
+use sqlx::{AnyPool, ConnectOptions, Executor, SqlSafeStr};
+
+/// Where the database is.
+#[derive(Debug, Clone)]
+pub enum Location {
+    /// A file, made if it is not there.
+    Sqlite(PathBuf),
+    /// A PostgreSQL server, and the password if the address has none.
+    Postgres {
+        /// Such as `postgres://setu@db.example.com/setu?sslmode=verify-full`.
+        url: String,
+        /// The password.
+        password: Option<Secret<String>>,
+    },
+}
+
+/// The database could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The address is none.
+    #[error("the address of the database cannot be read: {0}")]
+    Address(String),
+    /// The file or server cannot be reached.
+    #[error("cannot open the database: {0}")]
+    Unreachable(sqlx::Error),
+    /// Its tables cannot be brought up to date.
+    #[error("cannot bring the database's tables up to date: {0}")]
+    Migration(#[from] MigrateError),
+}
+
+impl Location {
+    pub(crate) const fn is_sqlite(&self) -> bool {
+        matches!(self, Self::Sqlite(_))
+    }
+
+    fn options(&self) -> Result<AnyConnectOptions, OpenError> {
+        let address = |error: sqlx::Error| OpenError::Address(error.to_string());
+        match self {
+            Self::Sqlite(path) => {
+                let mut options = AnyConnectOptions::from_str("sqlite:///?mode=rwc").map_err(address)?;
+                let path =
+                    std::path::absolute(path).map_err(|error| OpenError::Address(error.to_string()))?;
+                let path =
+                    path.to_str().ok_or_else(|| OpenError::Address("the path is not UTF-8".to_owned()))?;
+                options.database_url.set_path(path);
+                Ok(options)
+            }
+            Self::Postgres { url, password } => {
+                if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
+                    return Err(OpenError::Address("it does not begin with postgres://".to_owned()));
+                }
+                let mut options = AnyConnectOptions::from_str(url).map_err(address)?;
+                if let Some(password) = password
+                    && options.database_url.set_password(Some(password.reveal())).is_err()
+                {
+                    return Err(OpenError::Address("it has no place for a password".to_owned()));
+                }
+                Ok(options)
+            }
+        }
+    }
+
+    /// Makes the file, if there is none, for the operator's group at most; SQLite's other files follow it.
+    fn make_private(&self) -> Result<(), OpenError> {
+        let Self::Sqlite(path) = self else { return Ok(()) };
+        let folder = path.parent().map_or(Ok(()), std::fs::create_dir_all);
+        let made = folder.and_then(|()| {
+            std::fs::OpenOptions::new().create(true).append(true).mode(0o640).open(path).map(drop)
+        });
+        made.map_err(|error| OpenError::Unreachable(sqlx::Error::Io(error)))
+    }
+
+    /// Opens the database and brings its tables up to date.
+    pub(crate) async fn connect(&self) -> Result<AnyPool, OpenError> {
+        sqlx::any::install_default_drivers();
+        let options = self.options()?.disable_statement_logging();
+        let sqlite = self.is_sqlite();
+        self.make_private()?;
+        let pool = AnyPoolOptions::new()
+            .max_connections(CONNECTIONS)
+            .acquire_timeout(PATIENCE)
+            .after_connect(move |connection, _| {
+                Box::pin(async move {
+                    if sqlite {
+                        connection.execute(PRAGMAS).await?;
+                    }
+                    Ok(())
+                })
+            })
+            .connect_with(options)
+            .await
+            .map_err(OpenError::Unreachable)?;
+        migrations().run(&pool).await?;
+        Ok(pool)
+    }
+}
+
+/// In order; one that was released never changes.
+fn migrations() -> Migrator {
+    let first = include_str!("../migrations/0001_first.sql").into_sql_str();
+    Migrator::with_migrations(vec![Migration::new(1, "first".into(), MigrationType::Simple, first, false)])
+}
+
+/// A writer and a few readers.
+const CONNECTIONS: u32 = 4;
+
+/// How long a query waits for a connection.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Readers never wait for the writer (WAL); what is committed survives a power failure (FULL).
+const PRAGMAS: &str = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = 5000";

@@ -1,0 +1,128 @@
+//! What goes in and comes out, as plain values.
+
+use setu_model::Wall;
+
+/// One webhook.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeliveryRow {
+    /// The same for each delivery of the same body to the same path.
+    pub id: String,
+    /// When it came.
+    pub received: Wall,
+    /// The event's type where the path names it.
+    pub kind: Option<String>,
+    /// The body as it came.
+    pub body: String,
+    /// What it told.
+    pub events: Vec<EventRow>,
+}
+
+/// One event of a webhook.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EventRow {
+    /// The same for each delivery of the event, and for no other.
+    pub event: String,
+    /// What it tells of a pair.
+    pub fact: Option<FactRow>,
+    /// The customer's two names, where it tells both.
+    pub names: Option<(String, String)>,
+    /// What it tells of the end of a call.
+    pub end: Option<EndRow>,
+}
+
+/// One fact of one pair of number and customer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FactRow {
+    /// The business number.
+    pub number: String,
+    /// A name of the customer.
+    pub customer: String,
+    /// The fact's id.
+    pub fact: String,
+    /// What is known, as JSON.
+    pub telling: String,
+    /// When it happened.
+    pub moment: Wall,
+}
+
+/// The end of a call, as a webhook told it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EndRow {
+    /// WhatsApp's id of the call.
+    pub wacid: String,
+    /// What was told, as JSON.
+    pub told: String,
+}
+
+/// The names under which one customer is looked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CustomerNames<'n> {
+    /// One name.
+    pub name: &'n str,
+    /// Another one, or the same again.
+    pub other: &'n str,
+}
+
+/// A call detail record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CdrRow {
+    /// The call's id.
+    pub call: String,
+    /// The business number.
+    pub number: String,
+    /// The customer.
+    pub customer: String,
+    /// WhatsApp's id of the call.
+    pub wacid: Option<String>,
+    /// Who began it, as the record's word.
+    pub direction: String,
+    /// Why it ended, as the record's word.
+    pub cause: String,
+    /// When it began.
+    pub began: Wall,
+    /// When the record was written.
+    pub written: Wall,
+    /// The record, as JSON.
+    pub record: String,
+    /// What it tells of its pair.
+    pub facts: Vec<FactRow>,
+}
+
+/// What became known of a call after its record was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Revision {
+    /// The call's id.
+    pub call: String,
+    /// Where it came from. One source revises a record once.
+    pub source: String,
+    /// When.
+    pub written: Wall,
+    /// What, as JSON.
+    pub record: String,
+}
+
+/// A record and what a webhook told of the same call, not brought together yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unreconciled {
+    /// WhatsApp's id of the call.
+    pub wacid: String,
+    /// The call's id.
+    pub call: String,
+    /// The record, as JSON.
+    pub record: String,
+    /// What the webhook told, as JSON.
+    pub told: String,
+}
+
+/// A webhook with events that the bridge has not acted on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Waiting {
+    /// When it came.
+    pub received: Wall,
+    /// The event's type where the path names it.
+    pub kind: Option<String>,
+    /// The body as it came.
+    pub body: String,
+    /// The events that wait.
+    pub events: Vec<String>,
+}
