@@ -18,7 +18,8 @@ pub(crate) struct Peer {
     pub(crate) bridge: SocketAddr,
     pub(crate) ssrc: u32,
     contexts: Option<(Context, Context)>,
-    sequence: u16,
+    /// Of the last packet, extended over wraps.
+    sequence: u32,
     /// Payloads that [`hear`](Self::hear) passed over.
     pub(crate) passed_over: Vec<Vec<u8>>,
 }
@@ -73,7 +74,8 @@ impl Peer {
     /// The next voice packet as it goes on the wire.
     pub(crate) fn seal(&mut self, payload: &[u8]) -> Vec<u8> {
         self.sequence += 1;
-        let header = Header::new(111, self.sequence, u32::from(self.sequence) * 960, self.ssrc);
+        let timestamp = self.sequence.wrapping_mul(960);
+        let header = Header::new(111, self.sequence as u16, timestamp, self.ssrc);
         let plain = [&header.to_bytes()[..], payload].concat();
         match &mut self.contexts {
             Some((out, _)) => out.encrypt_rtp(&plain).expect("a sound packet").to_vec(),

@@ -83,6 +83,37 @@ fn an_agent_who_never_acknowledges_is_given_up_after_half_a_minute_and_the_user_
 }
 
 #[test]
+fn a_call_of_more_packets_than_there_are_numbers_crosses_every_roll_over_without_a_glitch() {
+    // 65,536 packets of 20 ms, and some more.
+    let talk_ms = 1_311_000;
+    let quiet = |hz| Person { listens: false, ..Person::saying(hz) };
+    // Carol signals over TLS, so that her media is encrypted too.
+    let srtp = vec![setu_twin::media::Suite::AesCm128HmacSha1_80];
+    let habits = Habits { srtp, person: quiet(880), ..Habits::default() };
+    let call = CallSpec::new("+12195550714", "+15550000002").by(quiet(440).hanging_up_after(talk_ms));
+    let run = Run::of(Plan::smooth(vec![
+        (0, Step::Phone(2, Box::new(habits))),
+        (0, Step::UserCall(Box::new(call))),
+        (talk_ms, Step::PhonesHangUp(0)),
+    ]));
+    let faults = run.faults();
+    assert!(faults.is_empty(), "{faults:#?}");
+    let (user, agent) = (run.world.reports.first().unwrap(), &run.world.phone_reports.first().unwrap().1);
+    assert!(agent.srtp.is_some());
+    for heard in [&user.heard, &agent.heard] {
+        assert!(heard.packets > 65_536, "{heard:?}");
+        assert_eq!((heard.lost, heard.srtp_failures, heard.unknown), (0, 0, 0), "{heard:?}");
+        assert_eq!((heard.sequence_jumps, heard.timestamp_jumps), (0, 0), "{heard:?}");
+        assert!(heard.gaps.is_empty() && heard.ssrcs.len() == 1, "{heard:?}");
+    }
+    for leg in &run.world.bridge.cdrs.first().unwrap().legs {
+        let media = leg.media.unwrap();
+        assert!(media.received_packets > 65_536, "{media:?}");
+        assert_eq!((media.lost_packets, media.rejected_packets), (0, 0), "{media:?}");
+    }
+}
+
+#[test]
 fn a_plan_that_is_run_twice_is_the_same_run() {
     let print = || {
         let run = Run::of(Plan::of(7));
