@@ -47,7 +47,9 @@ pub struct Metrics {
     certificate_expiry: Family<BySide, Gauge>,
     webhooks: Family<ByFate, Counter>,
     webhook_events: Family<ByEvent, Counter>,
+    webhook_repetitions: Counter,
     webhook_acknowledgement: Histogram,
+    store_failures: Counter,
 }
 
 type Refresh = Box<dyn Fn(&Metrics) + Send + Sync>;
@@ -82,6 +84,8 @@ impl Metrics {
             certificate_expiry: Family::default(),
             webhooks: Family::default(),
             webhook_events: Family::default(),
+            webhook_repetitions: Counter::default(),
+            store_failures: Counter::default(),
             webhook_acknowledgement: Histogram::new(ACKNOWLEDGEMENT_SECONDS),
         };
         metrics.register_calls();
@@ -219,6 +223,16 @@ impl Metrics {
         self.webhook_events.get_or_create(&ByEvent::new(event)).inc();
     }
 
+    /// Counts an event that was told before.
+    pub fn webhook_event_repeated(&self) {
+        self.webhook_repetitions.inc();
+    }
+
+    /// Counts something that the database did not do.
+    pub fn store_failed(&self) {
+        self.store_failures.inc();
+    }
+
     /// Notes how long a webhook took from its head to its acknowledgement.
     pub fn webhook_acknowledged_within(&self, time: Duration) {
         self.webhook_acknowledgement.observe(time.as_secs_f64());
@@ -322,6 +336,12 @@ impl Metrics {
             "Events that proven webhooks told, repeated deliveries among them",
             self.webhook_events.clone(),
         );
+        to.register(
+            "webhook_events_repeated",
+            "Events that had been told before, and had no effect again",
+            self.webhook_repetitions.clone(),
+        );
+        to.register("store_failures", "What the database did not do when asked", self.store_failures.clone());
         to.register(
             "webhook_acknowledgement_seconds",
             "From the head of a webhook to its acknowledgement",

@@ -22,7 +22,7 @@ use tokio::task::JoinHandle;
 use crate::cdr_log::CdrLog;
 use crate::config::Config;
 use crate::driver::{Input, Output, Shard};
-use crate::inbox::Inbox;
+use crate::durable::{Durable, Keep, Keeper, Numbers, WebhookInbox};
 use crate::{health, settings};
 
 /// A running bridge.
@@ -37,7 +37,8 @@ pub struct Bridge {
     fingerprint: Fingerprint,
     net: Option<Arc<SipNet>>,
     control: Option<Control>,
-    inbox: Option<Inbox>,
+    webhooks: Option<WebhookInbox>,
+    durable: Option<Durable>,
     driver: Option<JoinHandle<()>>,
     drained: Option<oneshot::Receiver<()>>,
 }
@@ -78,6 +79,9 @@ pub enum StartError {
         /// The system's reason.
         error: io::Error,
     },
+    /// The database cannot be opened.
+    #[error("store: {0}; check the address and the permissions")]
+    Store(#[from] setu_store::OpenError),
     /// The HTTP listener cannot start.
     #[error("http.bind: {0}")]
     Http(#[from] setu_control::StartError),
@@ -105,13 +109,15 @@ impl Bridge {
         // waits in the queue.
         let net = Arc::new(SipNet::start(settings::sip_net(&config), forward(inputs.clone(), net_input))?);
         let control = health::serve(&config, &metrics, &net, &state).await?;
-        let inbox = open_inbox(&config, &metrics, &inputs).await?;
+        let webhooks = listen_for_webhooks(&config, &metrics).await?;
         let recorder = start_recorder(&config, &metrics, inputs.clone())?;
         let tap = recorder.as_ref().map_or_else(|| crossbeam_channel::bounded(1).0, Recorder::frames);
         let on_media = forward(inputs.clone(), Input::Media);
         let media = Arc::new(MediaPlane::spawn(settings::media_net(&config, identity), tap, on_media)?);
         health::show(&metrics, &net, &media);
         let cdr_log = open_cdr_log(&config, &metrics)?;
+        let durable = Durable::open(&settings::store(&config)?, &metrics).await?;
+        let webhooks = webhooks.map(|webhooks| webhooks.start(&durable, inputs.clone()));
 
         let shard = Shard::new(shard_settings, || Box::new(SystemEntropy), now());
         let (drained_tx, drained) = oneshot::channel();
@@ -121,6 +127,7 @@ impl Bridge {
             media,
             recorder,
             cdr_log,
+            keeper: durable.keeper().clone(),
             cdrs: cdrs.clone(),
             metrics,
             state: Arc::clone(&state),
@@ -134,7 +141,8 @@ impl Bridge {
             fingerprint,
             net: Some(net),
             control: Some(control),
-            inbox,
+            webhooks,
+            durable: Some(durable),
             driver: Some(driver),
             drained: Some(drained),
         })
@@ -162,7 +170,7 @@ impl Bridge {
 
     /// Where webhooks are taken.
     pub fn webhook_address(&self) -> Option<SocketAddr> {
-        self.inbox.as_ref().map(Inbox::address)
+        self.webhooks.as_ref().map(WebhookInbox::address)
     }
 
     /// Takes a changed configuration: numbers, accounts, trunks, routes, passwords and certificates. Listeners,
@@ -177,8 +185,8 @@ impl Bridge {
         if let Some(net) = &self.net {
             net.reload_certificates()?;
         }
-        if let Some(inbox) = &self.inbox {
-            inbox.trust(trust);
+        if let Some(webhooks) = &self.webhooks {
+            webhooks.reload(trust, Numbers::of(config));
         }
         // The driver ends only with the bridge.
         let _ = self.inputs.send(Input::Reload(Box::new(settings))).await;
@@ -216,12 +224,15 @@ impl Bridge {
         if let Some(control) = self.control.take() {
             control.shutdown().await;
         }
-        if let Some(inbox) = self.inbox.take() {
-            inbox.shutdown().await;
+        if let Some(webhooks) = self.webhooks.take() {
+            webhooks.shutdown().await;
         }
         let _ = self.inputs.send(Input::Stop).await;
         if let Some(driver) = self.driver.take() {
             let _ = driver.await;
+        }
+        if let Some(durable) = self.durable.take() {
+            durable.close().await;
         }
         if let Some(net) = self.net.take().and_then(Arc::into_inner) {
             net.shutdown().await;
@@ -295,14 +306,14 @@ fn open_cdr_log(config: &Config, metrics: &Arc<Metrics>) -> Result<CdrLog, Start
 }
 
 /// Webhooks that are not configured are not listened for.
-async fn open_inbox(
+async fn listen_for_webhooks(
     config: &Config,
     metrics: &Arc<Metrics>,
-    inputs: &mpsc::Sender<Input>,
-) -> Result<Option<Inbox>, StartError> {
+) -> Result<Option<WebhookInbox>, StartError> {
     let Some(webhooks) = &config.webhooks else { return Ok(None) };
     let trust = settings::webhook_trust(config)?;
-    Inbox::open(webhooks, trust, metrics, inputs.clone()).await.map(Some).map_err(StartError::Webhooks)
+    let listening = WebhookInbox::listen(webhooks, trust, Numbers::of(config), metrics);
+    listening.await.map(Some).map_err(StartError::Webhooks)
 }
 
 /// Recording that is switched off needs no folder.
@@ -339,6 +350,7 @@ struct Driver {
     media: Arc<MediaPlane>,
     recorder: Option<Recorder>,
     cdr_log: CdrLog,
+    keeper: Keeper,
     cdrs: broadcast::Sender<Arc<Cdr>>,
     metrics: Arc<Metrics>,
     state: Arc<Shared>,
@@ -388,6 +400,7 @@ impl Driver {
                 Output::Media(command) => self.command_media(command),
                 Output::Record(command) => self.record(command),
                 Output::Cdr(cdr) => self.ended(cdr),
+                Output::Acted(event) => self.keeper.keep(Keep::Acted(event)),
                 Output::Stranger(side, _) => self.metrics.stranger_refused(side),
                 Output::Registrations(contacts) => self.metrics.registrations_active(contacts as u64),
                 Output::Drained => {
@@ -458,6 +471,7 @@ impl Driver {
         }
         // Nobody may be listening.
         let _ = self.cdrs.send(Arc::new((*cdr).clone()));
+        self.keeper.keep(Keep::Cdr(cdr.clone()));
         self.cdr_log.write(cdr);
     }
 

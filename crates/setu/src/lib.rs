@@ -10,9 +10,9 @@ pub mod cli;
 pub mod commands;
 pub mod config;
 pub mod driver;
+mod durable;
 mod files;
 mod health;
-mod inbox;
 pub mod settings;
 
 pub use bridge::{Bridge, Drainer, StartError};

@@ -19,6 +19,7 @@ use setu_sip::digest::Algorithm;
 use setu_sip::{Access, AccountAccess, NumberAccess, TrunkAccess};
 use setu_sip::{EndpointConfig, Limits, SideConfig};
 use setu_sip::{Hop, Transport};
+use setu_store::Location;
 
 use setu_sip_net::{
     CertificateFiles, ListenerConfig, PinnedHosts, SipNetConfig, TlsConfig, Trust, WebSocketConfig,
@@ -57,6 +58,17 @@ pub fn shard(config: &Config) -> Result<ShardSettings, SettingsError> {
             .filter_map(|n| Some((n.phone_number_id.clone()?, n.number.clone())))
             .collect(),
     })
+}
+
+/// Where the database is.
+pub(crate) fn store(config: &Config) -> Result<Location, SettingsError> {
+    let store = &config.store;
+    let Some(url) = &store.postgres else { return Ok(Location::Sqlite(store.file.clone())) };
+    let read = |source: &PasswordSource| {
+        let owner = || "store.password".to_owned();
+        source.read().map_err(|problem| SettingsError { owner: owner(), problem })
+    };
+    Ok(Location::Postgres { url: url.clone(), password: store.password.as_ref().map(read).transpose()? })
 }
 
 /// Reads what a sender of webhooks proves itself by; nothing proves anything where none are taken.

@@ -49,6 +49,8 @@ fn every_default_shown_in_the_example_is_the_real_one() {
         "level",
         "announcement",
         "phone_number_id",
+        "postgres",
+        "password",
         "country_code",
     ];
     let uncommented: String = text

@@ -5,11 +5,13 @@
 
 #![forbid(unsafe_code)]
 
+mod key;
 mod open;
 mod query;
 mod rows;
 mod store;
 
+pub use key::digest;
 pub use open::{Location, OpenError};
 pub use query::{CdrQuery, CdrRevision};
 pub use rows::{

@@ -3,7 +3,8 @@
 use setu_model::Wall;
 use sqlx::Row;
 
-use crate::store::{Store, StoreFault, moment, signed, text};
+use crate::key::key;
+use crate::store::{Store, StoreFault, moment, signed};
 
 /// Which records.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -61,13 +62,13 @@ impl Store {
              AND (c.began > $8 OR (c.began = $8 AND c.call > $9)) \
              ORDER BY c.began, c.call LIMIT $10) ORDER BY r.began, r.call, r.revision",
         );
-        let some = |filter: &Option<String>| filter.as_deref().map(text);
+        let some = |filter: &Option<String>| filter.as_deref().map(key);
         let (after, call) = query.after.clone().unwrap_or((Wall::from_unix_ms(i64::MIN), String::new()));
         let rows = rows.bind(some(&query.call)).bind(some(&query.number)).bind(some(&query.customer));
         let rows = rows.bind(some(&query.cause)).bind(some(&query.direction));
         let rows = rows.bind(query.from.map_or(i64::MIN, Wall::unix_ms));
         let rows = rows.bind(query.until.map_or(i64::MAX, Wall::unix_ms));
-        let rows = rows.bind(after.unix_ms()).bind(text(&call)).bind(signed(query.most));
+        let rows = rows.bind(after.unix_ms()).bind(key(&call)).bind(signed(query.most));
         let rows = rows.fetch_all(&self.pool).await?;
         rows.iter()
             .map(|row| {

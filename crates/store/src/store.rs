@@ -7,6 +7,7 @@ use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, AnyPool, Row};
 use tokio::sync::Mutex;
 
+use crate::key::{key, text};
 use crate::open::{Location, OpenError};
 use crate::rows::{CdrRow, CustomerNames, DeliveryRow, EventRow, FactRow, Revision, Unreconciled, Waiting};
 
@@ -57,7 +58,7 @@ impl Store {
         let mut transaction = self.pool.begin().await?;
         for event in events {
             let settle = sqlx::query("UPDATE events SET settled = 1 WHERE event = $1");
-            settle.bind(text(event)).execute(&mut *transaction).await?;
+            settle.bind(key(event)).execute(&mut *transaction).await?;
         }
         transaction.commit().await?;
         Ok(())
@@ -120,7 +121,7 @@ impl Store {
              ORDER BY moment DESC, fact LIMIT $4",
         );
         let facts =
-            facts.bind(text(customer.name)).bind(text(customer.other)).bind(text(number)).bind(signed(most));
+            facts.bind(key(customer.name)).bind(key(customer.other)).bind(key(number)).bind(signed(most));
         let rows = facts.fetch_all(&self.pool).await?;
         rows.iter().map(|row| Ok((row.try_get("fact")?, row.try_get("telling")?))).collect()
     }
@@ -148,7 +149,7 @@ impl Store {
             "SELECT COUNT(*) AS calls FROM cdrs WHERE number = $1 AND began >= $2 AND revision = 1 \
              AND direction = 'business_initiated' AND cause <> 'refused'",
         );
-        let row = count.bind(text(number)).bind(since.unix_ms()).fetch_one(&self.pool).await?;
+        let row = count.bind(key(number)).bind(since.unix_ms()).fetch_one(&self.pool).await?;
         let calls: i64 = row.try_get("calls")?;
         Ok(u64::try_from(calls).unwrap_or(0))
     }
@@ -188,13 +189,13 @@ impl Store {
                  SELECT call, (SELECT MAX(revision) FROM cdrs WHERE call = $1) + 1, $2, $3, number, customer, wacid, \
                  direction, cause, began, $4 FROM cdrs WHERE call = $1 AND revision = 1 ON CONFLICT DO NOTHING",
             );
-            let revise = revise.bind(text(&revision.call)).bind(text(&revision.source));
+            let revise = revise.bind(key(&revision.call)).bind(key(&revision.source));
             let revise = revise.bind(revision.written.unix_ms()).bind(text(&revision.record));
             revise.execute(&mut *transaction).await?;
         }
         for wacid in reconciled {
             let done = sqlx::query("UPDATE ends SET reconciled = 1 WHERE wacid = $1");
-            done.bind(text(wacid)).execute(&mut *transaction).await?;
+            done.bind(key(wacid)).execute(&mut *transaction).await?;
         }
         transaction.commit().await?;
         Ok(())
@@ -237,14 +238,14 @@ async fn take_one(to: &mut AnyConnection, delivery: &DeliveryRow) -> Result<Vec<
     let keep = sqlx::query(
         "INSERT INTO webhooks (id, received, kind, body) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
     );
-    let keep = keep.bind(text(&delivery.id)).bind(received);
+    let keep = keep.bind(key(&delivery.id)).bind(received);
     keep.bind(delivery.kind.as_deref().map(text)).bind(text(&delivery.body)).execute(&mut *to).await?;
     let mut news = Vec::with_capacity(delivery.events.len());
     for event in &delivery.events {
         let keep = sqlx::query(
             "INSERT INTO events (event, webhook, received, settled) VALUES ($1, $2, $3, 0) ON CONFLICT DO NOTHING",
         );
-        let keep = keep.bind(text(&event.event)).bind(text(&delivery.id)).bind(received);
+        let keep = keep.bind(key(&event.event)).bind(key(&delivery.id)).bind(received);
         let new = keep.execute(&mut *to).await?.rows_affected() > 0;
         if new {
             learn(to, event, received).await?;
@@ -261,14 +262,14 @@ async fn learn(to: &mut AnyConnection, event: &EventRow, received: i64) -> Resul
     if let Some((one, other)) = &event.names {
         for (name, other) in [(one, other), (other, one)] {
             let same = sqlx::query("INSERT INTO names (name, other) VALUES ($1, $2) ON CONFLICT DO NOTHING");
-            same.bind(text(name)).bind(text(other)).execute(&mut *to).await?;
+            same.bind(key(name)).bind(key(other)).execute(&mut *to).await?;
         }
     }
     if let Some(end) = &event.end {
         let keep = sqlx::query(
             "INSERT INTO ends (wacid, received, told, reconciled) VALUES ($1, $2, $3, 0) ON CONFLICT DO NOTHING",
         );
-        keep.bind(text(&end.wacid)).bind(received).bind(text(&end.told)).execute(&mut *to).await?;
+        keep.bind(key(&end.wacid)).bind(received).bind(text(&end.told)).execute(&mut *to).await?;
     }
     Ok(())
 }
@@ -277,7 +278,7 @@ async fn note(to: &mut AnyConnection, fact: &FactRow) -> Result<(), sqlx::Error>
     let keep = sqlx::query(
         "INSERT INTO facts (number, customer, fact, telling, moment) VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING",
     );
-    let keep = keep.bind(text(&fact.number)).bind(text(&fact.customer)).bind(text(&fact.fact));
+    let keep = keep.bind(key(&fact.number)).bind(key(&fact.customer)).bind(key(&fact.fact));
     keep.bind(text(&fact.telling)).bind(fact.moment.unix_ms()).execute(to).await?;
     Ok(())
 }
@@ -287,18 +288,13 @@ async fn record(to: &mut AnyConnection, cdr: &CdrRow) -> Result<(), sqlx::Error>
         "INSERT INTO cdrs (call, revision, source, written, number, customer, wacid, direction, cause, began, record) \
          VALUES ($1, 1, 'call', $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT DO NOTHING",
     );
-    let keep = keep.bind(text(&cdr.call)).bind(cdr.written.unix_ms()).bind(text(&cdr.number));
-    let keep = keep.bind(text(&cdr.customer)).bind(cdr.wacid.as_deref().map(text)).bind(text(&cdr.direction));
+    let keep = keep.bind(key(&cdr.call)).bind(cdr.written.unix_ms()).bind(key(&cdr.number));
+    let keep = keep.bind(key(&cdr.customer)).bind(cdr.wacid.as_deref().map(key)).bind(text(&cdr.direction));
     keep.bind(text(&cdr.cause)).bind(cdr.began.unix_ms()).bind(text(&cdr.record)).execute(&mut *to).await?;
     for fact in &cdr.facts {
         note(to, fact).await?;
     }
     Ok(())
-}
-
-/// PostgreSQL's text has no NUL, which a webhook may well carry.
-pub(crate) fn text(text: &str) -> String {
-    text.replace('\0', "\u{fffd}")
 }
 
 pub(crate) fn signed(count: usize) -> i64 {

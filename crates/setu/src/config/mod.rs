@@ -50,6 +50,9 @@ pub struct Config {
     /// Call detail records.
     #[serde(default)]
     pub cdr: CdrLog,
+    /// The database.
+    #[serde(default)]
+    pub store: Database,
     /// Health and metrics.
     #[serde(default)]
     pub http: Http,
@@ -470,6 +473,24 @@ impl Default for CdrLog {
     }
 }
 
+/// The database: what outlives the process.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Database {
+    /// The SQLite file.
+    pub file: PathBuf,
+    /// A PostgreSQL server in its place, such as `postgres://setu@db.example.com/setu`.
+    pub postgres: Option<String>,
+    /// Where the server's password is found.
+    pub password: Option<PasswordSource>,
+}
+
+impl Default for Database {
+    fn default() -> Self {
+        Self { file: PathBuf::from("setu.db"), postgres: None, password: None }
+    }
+}
+
 /// Health and metrics.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -591,7 +612,8 @@ impl Config {
             .chain(self.agents.certificate.as_mut())
             .chain(self.agents.private_key.as_mut())
             .chain(self.agents.extra_roots.as_mut())
-            .chain([&mut self.recording.folder, &mut self.cdr.file])
+            .chain([&mut self.recording.folder, &mut self.cdr.file, &mut self.store.file])
+            .chain(self.store.password.iter_mut().filter_map(PasswordSource::file_mut))
             .chain(self.media.music_on_hold.file_mut())
             .chain(self.media.waiting.file_mut())
             .chain(

@@ -12,6 +12,7 @@ pub(super) fn findings(config: &Config) -> Vec<Finding> {
     accounts(config, &mut found);
     trunks(config, &mut found);
     webhooks(config, &mut found);
+    store(config, &mut found);
     limits(config, &mut found);
     found.0
 }
@@ -182,6 +183,28 @@ fn trunks(config: &Config, found: &mut Findings) {
                 "list the PBX's address, such as [\"10.0.0.20/32\"]",
             );
         }
+    }
+}
+
+fn store(config: &Config, found: &mut Findings) {
+    let store = &config.store;
+    if let Some(password) = &store.password {
+        found.password("store.password", password);
+    }
+    match &store.postgres {
+        Some(url) if !url.starts_with("postgres://") && !url.starts_with("postgresql://") => found.add(
+            "store.postgres",
+            "it does not begin with postgres://",
+            "write it as \"postgres://user@host/database\"",
+        ),
+        None if store.password.is_some() => {
+            found.add(
+                "store.password",
+                "a password without a server",
+                "add store.postgres, or remove this line",
+            );
+        }
+        Some(_) | None => {}
     }
 }
 

@@ -3,13 +3,14 @@
 use setu_model::Now;
 use setu_whatsapp::webhook::{Event, Heard};
 
-use super::Shard;
+use super::{Output, Shard};
 
 impl Shard {
     /// Takes what a webhook told. Each event comes once, in any order.
     pub(super) fn heard(&mut self, heard: Heard, _now: Now) {
         let number = self.number_of(&heard);
         let Heard { account, number_id, at, key, event, .. } = heard;
+        self.outputs.push_back(Output::Acted(key));
         let word = event.word();
         match (number, event) {
             (None, Event::Account { .. } | Event::Settings | Event::Errors(_) | Event::Unknown { .. }) => {
@@ -23,7 +24,7 @@ impl Shard {
                     "a webhook is about a number that is not configured: add it, or its phone_number_id"
                 );
             }
-            (Some(number), _) => tracing::debug!(number, event = word, key, %at, "a webhook tells"),
+            (Some(number), _) => tracing::debug!(number, event = word, %at, "a webhook tells"),
         }
     }
 

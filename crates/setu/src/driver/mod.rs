@@ -41,7 +41,8 @@ pub enum Input {
     Media(setu_media::Event),
     /// From the recorder.
     Record(RecordEvent),
-    /// A webhook told something: proven, and once for each event.
+    /// A webhook told something: proven, stored, and once for each event, but for one that came just before the bridge
+    /// stopped. In any order; `at` says how old it is. Its `key` comes back as [`Output::Acted`].
     Heard(Box<Heard>),
     /// The first time: take no new calls. The second time: end all.
     Drain,
@@ -66,6 +67,8 @@ pub enum Output {
     Record(RecordCommand),
     /// A call is over; store this.
     Cdr(Box<Cdr>),
+    /// What the webhook's event of this key asked for is done or under way: it need not be told again after a restart.
+    Acted(String),
     /// Somebody who proved nothing was turned away.
     Stranger(Side, Stranger),
     /// How many contacts are registered, after a change.

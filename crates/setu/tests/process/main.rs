@@ -6,6 +6,7 @@ mod check;
 mod crash;
 mod disk;
 mod drain;
+mod durable;
 #[path = "../interop/house.rs"]
 mod house;
 #[path = "../interop/peers.rs"]

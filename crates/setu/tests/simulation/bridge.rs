@@ -92,7 +92,7 @@ impl Bridge {
             Wanted::Record(command) => turn.inputs.extend(self.record(command).map(Input::Record)),
             Wanted::Cdr(cdr) => self.cdrs.push(*cdr),
             Wanted::Drained => self.drained = true,
-            Wanted::Keep(_) | Wanted::Stranger(..) | Wanted::Registrations(_) => {}
+            Wanted::Keep(_) | Wanted::Acted(_) | Wanted::Stranger(..) | Wanted::Registrations(_) => {}
         }
     }
 

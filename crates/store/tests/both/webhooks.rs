@@ -83,10 +83,18 @@ async fn two_tellings_of_a_fact_are_both_kept_and_the_newest_come_first(lab: Lab
 
 async fn what_text_cannot_hold_is_kept_all_the_same(lab: Lab) {
     let store = lab.open().await;
-    let odd =
-        delivery("odd\0", 1, vec![event("a\0b"), event("'; DROP TABLE events; --"), event("\u{1F4DE}")]);
-    assert_eq!(store.take(std::slice::from_ref(&odd)).await.unwrap(), [[true, true, true]]);
-    assert_eq!(store.take(&[odd]).await.unwrap(), [[false, false, false]]);
+    let odd = delivery(
+        "odd\0",
+        1,
+        vec![
+            event("a\0b"),
+            event("'; DROP TABLE events; --"),
+            event("\u{1F4DE}"),
+            event(&"x".repeat(100_000)),
+        ],
+    );
+    assert_eq!(store.take(std::slice::from_ref(&odd)).await.unwrap(), [[true, true, true, true]]);
+    assert_eq!(store.take(&[odd]).await.unwrap(), [[false, false, false, false]]);
 }
 
 async fn old_webhooks_are_forgotten_but_not_what_waits_nor_what_is_known(lab: Lab) {

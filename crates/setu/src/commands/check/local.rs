@@ -185,6 +185,7 @@ fn folders(config: &Config, report: &mut Report) {
     let wanted = [
         ("recording.folder", config.recording.enabled.then_some(config.recording.folder.as_path())),
         ("cdr.file", config.cdr.file.parent()),
+        ("store.file", if config.store.postgres.is_none() { config.store.file.parent() } else { None }),
     ];
     for (setting, folder) in wanted {
         let Some(folder) = folder else { continue };

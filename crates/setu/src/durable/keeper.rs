@@ -1,0 +1,175 @@
+//! What the driver wants kept: written by a task of its own, tried until it is written.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use setu_control::Metrics;
+use setu_model::{Cdr, Wall};
+use setu_store::{CdrRow, Revision, Store, StoreFault, Unreconciled};
+use tokio::sync::mpsc;
+
+use super::{reconcile, rows};
+use crate::bridge::now;
+
+/// Something to keep.
+#[derive(Debug)]
+pub(crate) enum Keep {
+    /// The record of a call that is over.
+    Cdr(Box<Cdr>),
+    /// An event of a webhook that the driver has acted on.
+    Acted(String),
+    /// Webhooks told of the ends of calls.
+    Reconcile,
+}
+
+/// Where the driver puts what is to be kept.
+#[derive(Debug, Clone)]
+pub(crate) struct Keeper {
+    queue: mpsc::Sender<Keep>,
+    metrics: Arc<Metrics>,
+}
+
+impl Keeper {
+    pub(super) fn new(metrics: &Arc<Metrics>) -> (Self, mpsc::Receiver<Keep>) {
+        let (queue, waiting) = mpsc::channel(QUEUE);
+        (Self { queue, metrics: Arc::clone(metrics) }, waiting)
+    }
+
+    pub(super) fn metrics(&self) -> Arc<Metrics> {
+        Arc::clone(&self.metrics)
+    }
+
+    /// Never waits: what does not fit is lost and counted. The CDR file has the records all the same.
+    pub(crate) fn keep(&self, what: Keep) {
+        if self.queue.try_send(what).is_err() {
+            self.metrics.store_failed();
+            tracing::error!("the database is too slow: something was not kept");
+        }
+    }
+}
+
+/// The task that writes.
+pub(super) struct Writer {
+    pub(super) store: Arc<Store>,
+    pub(super) metrics: Arc<Metrics>,
+    /// Set at shutdown, when nothing is tried for ever.
+    pub(super) closing: Arc<AtomicBool>,
+}
+
+impl Writer {
+    /// Ends when nobody can ask for more and everything is written.
+    pub(super) async fn run(self, mut queue: mpsc::Receiver<Keep>) {
+        self.reconcile().await;
+        let mut tidying = tokio::time::interval(TIDYING);
+        let mut batch = Vec::new();
+        loop {
+            tokio::select! {
+                count = queue.recv_many(&mut batch, BATCH) => if count == 0 { return },
+                _ = tidying.tick() => self.forget(now().wall).await,
+            }
+            let (mut cdrs, mut acted, mut ends) = (Vec::new(), Vec::new(), false);
+            for keep in batch.drain(..) {
+                match keep {
+                    Keep::Cdr(cdr) => match rows::record(&cdr, now().wall) {
+                        Ok(row) => cdrs.push(row),
+                        Err(error) => {
+                            tracing::error!(call = %cdr.call, %error, "a CDR cannot be written as JSON")
+                        }
+                    },
+                    Keep::Acted(event) => acted.push(event),
+                    Keep::Reconcile => ends = true,
+                }
+            }
+            if !cdrs.is_empty() {
+                ends |= cdrs.iter().any(|cdr| cdr.wacid.is_some());
+                self.insist(&Rows::Cdrs(cdrs)).await;
+            }
+            if !acted.is_empty() {
+                self.insist(&Rows::Acted(acted)).await;
+            }
+            if ends {
+                self.reconcile().await;
+            }
+        }
+    }
+
+    async fn write(&self, rows: &Rows) -> Result<(), StoreFault> {
+        match rows {
+            Rows::Cdrs(cdrs) => self.store.record(cdrs).await,
+            Rows::Acted(events) => self.store.settle(events).await,
+        }
+    }
+
+    async fn insist(&self, rows: &Rows) {
+        let mut last_tries = 0;
+        while let Err(fault) = self.write(rows).await {
+            self.metrics.store_failed();
+            tracing::error!(%fault, "the database cannot be written; it is tried again");
+            if self.closing.load(Ordering::Acquire) {
+                last_tries += 1;
+                if last_tries == LAST_TRIES {
+                    return;
+                }
+            }
+            tokio::time::sleep(RETRY).await;
+        }
+    }
+
+    /// Brings records and what webhooks told of the same calls together.
+    async fn reconcile(&self) {
+        loop {
+            let met = match self.store.unreconciled(BATCH).await {
+                Ok(met) if met.is_empty() => return,
+                Ok(met) => met,
+                Err(fault) => return self.failed(&fault),
+            };
+            let revisions: Vec<Revision> = met.iter().filter_map(revision).collect();
+            let done: Vec<String> = met.into_iter().map(|met| met.wacid).collect();
+            if let Err(fault) = self.store.revise(&revisions, &done).await {
+                return self.failed(&fault);
+            }
+        }
+    }
+
+    async fn forget(&self, now: Wall) {
+        if let Err(fault) = self.store.forget(now, KEPT).await {
+            self.failed(&fault);
+        }
+    }
+
+    fn failed(&self, fault: &StoreFault) {
+        self.metrics.store_failed();
+        tracing::error!(%fault, "the database cannot be used; this is tried again later");
+    }
+}
+
+/// What is tried until it is written.
+enum Rows {
+    Cdrs(Vec<CdrRow>),
+    Acted(Vec<String>),
+}
+
+fn revision(met: &Unreconciled) -> Option<Revision> {
+    let Unreconciled { call, record, told, .. } = met;
+    let (cdr, told) = (serde_json::from_str(record).ok()?, serde_json::from_str(told).ok()?);
+    let record = serde_json::to_string(&reconcile::reconcile(&cdr, told)).ok()?;
+    Some(Revision { call: call.clone(), source: "webhook".to_owned(), written: now().wall, record })
+}
+
+/// What may wait for a database that is slow: a minute of a thousand webhooks a second.
+const QUEUE: usize = 65_536;
+
+/// Rows of one transaction.
+const BATCH: usize = 256;
+
+const RETRY: Duration = Duration::from_secs(1);
+
+/// How often a write is tried before shutdown gives it up.
+const LAST_TRIES: u32 = 3;
+
+/// How often old webhooks are looked for.
+const TIDYING: Duration = Duration::from_secs(3_600);
+
+/// How long webhooks are kept, and recognised when they are delivered again: Meta gives up after 7 days.
+const KEPT: Duration = Duration::from_secs(30 * 24 * 3_600);

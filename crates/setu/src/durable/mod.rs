@@ -1,0 +1,171 @@
+//! What outlives the process: the tasks around the store.
+
+mod inbox;
+mod keeper;
+mod reconcile;
+mod rows;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use setu_control::{Control, Delivery, Metrics, StartError, WebhookLimits, WebhookTrust, serve_webhooks};
+use setu_store::{Location, OpenError, Store};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+
+pub(crate) use keeper::{Keep, Keeper};
+pub(crate) use rows::Numbers;
+
+use crate::config::Webhooks;
+use crate::driver::Input;
+
+/// The store and its writer.
+#[derive(Debug)]
+pub(crate) struct Durable {
+    store: Arc<Store>,
+    keeper: Keeper,
+    closing: Arc<AtomicBool>,
+    writer: JoinHandle<()>,
+}
+
+impl Durable {
+    /// Opens the store and starts its writer.
+    ///
+    /// # Errors
+    /// The database cannot be opened.
+    pub(crate) async fn open(at: &Location, metrics: &Arc<Metrics>) -> Result<Self, OpenError> {
+        let store = Arc::new(Store::open(at).await?);
+        let closing = Arc::new(AtomicBool::new(false));
+        let (keeper, queue) = Keeper::new(metrics);
+        let writer = keeper::Writer {
+            store: Arc::clone(&store),
+            metrics: Arc::clone(metrics),
+            closing: Arc::clone(&closing),
+        };
+        Ok(Self { store, keeper, closing, writer: tokio::spawn(writer.run(queue)) })
+    }
+
+    /// Where the driver puts what is to be kept.
+    pub(crate) const fn keeper(&self) -> &Keeper {
+        &self.keeper
+    }
+
+    /// Writes what is still to be kept, and closes the database. Everybody else who keeps something has ended.
+    pub(crate) async fn close(self) {
+        let Self { store, keeper, closing, writer } = self;
+        closing.store(true, Ordering::Release);
+        drop(keeper);
+        let _ = writer.await;
+        store.close().await;
+    }
+}
+
+/// The listener for webhooks, and the task behind it.
+#[derive(Debug)]
+pub(crate) struct WebhookInbox {
+    listener: Control,
+    trust: watch::Sender<WebhookTrust>,
+    numbers: watch::Sender<Numbers>,
+    behind: Behind,
+}
+
+/// What is behind the listener.
+#[derive(Debug)]
+enum Behind {
+    /// Nobody yet: webhooks wait.
+    Waiting(mpsc::Receiver<Delivery>),
+    /// The task that stores them and tells the driver.
+    Task(JoinHandle<()>),
+}
+
+impl WebhookInbox {
+    /// Begins to listen. Webhooks wait until [`start`](Self::start).
+    ///
+    /// # Errors
+    /// The address cannot be bound.
+    pub(crate) async fn listen(
+        config: &Webhooks,
+        trust: WebhookTrust,
+        numbers: Numbers,
+        metrics: &Arc<Metrics>,
+    ) -> Result<Self, StartError> {
+        let (trust, trusted) = watch::channel(trust);
+        let (deliveries, waiting) = mpsc::channel(DELIVERIES);
+        let limits = WebhookLimits::default();
+        let listener = serve_webhooks(config.bind, Arc::clone(metrics), trusted, deliveries, limits).await?;
+        let numbers = watch::Sender::new(numbers);
+        Ok(Self { listener, trust, numbers, behind: Behind::Waiting(waiting) })
+    }
+
+    /// Stores webhooks in `durable` from now on and tells the driver what is new in them, beginning with what it was not
+    /// told before the bridge stopped.
+    pub(crate) fn start(self, durable: &Durable, inputs: mpsc::Sender<Input>) -> Self {
+        let Behind::Waiting(waiting) = self.behind else { return self };
+        let inbox = inbox::Inbox {
+            store: Arc::clone(&durable.store),
+            numbers: self.numbers.subscribe(),
+            inputs,
+            keeper: durable.keeper.clone(),
+            metrics: durable.keeper.metrics(),
+        };
+        Self { behind: Behind::Task(tokio::spawn(inbox.run(waiting))), ..self }
+    }
+
+    /// Where webhooks are listened for.
+    pub(crate) const fn address(&self) -> std::net::SocketAddr {
+        self.listener.address()
+    }
+
+    /// Takes new secrets and numbers.
+    pub(crate) fn reload(&self, trust: WebhookTrust, numbers: Numbers) {
+        self.trust.send_replace(trust);
+        self.numbers.send_replace(numbers);
+    }
+
+    /// Takes no more webhooks, and returns once the driver has those that were taken.
+    pub(crate) async fn shutdown(self) {
+        self.listener.shutdown().await;
+        if let Behind::Task(task) = self.behind {
+            let _ = task.await;
+        }
+    }
+}
+
+/// Webhooks that may wait to be stored. What does not fit is refused, and delivered again.
+const DELIVERIES: usize = 1_024;
+
+#[cfg(test)]
+mod tests {
+    use setu_model::{
+        CallFacts, CallId, Cause, Cdr, Direction, EndedBy, Ingress, Termination, Timeline, Wall,
+    };
+
+    /// The record of a call that nobody answered.
+    pub(super) fn cdr(direction: Direction) -> Cdr {
+        let facts = CallFacts {
+            number: "+911234567890".to_owned(),
+            customer: "+919876543210".to_owned().into(),
+            ..CallFacts::default()
+        };
+        Cdr {
+            call: CallId::from_bits(1),
+            direction,
+            ingress: Ingress::Sip,
+            facts,
+            began: Wall::from_unix_ms(0),
+            answered: None,
+            ended: Wall::from_unix_ms(0),
+            setup_ms: None,
+            duration_ms: 0,
+            meta_duration_s: None,
+            agent: None,
+            termination: Termination::new(Cause::NoAnswer, EndedBy::Bridge),
+            legs: Vec::new(),
+            quality: None,
+            timeline: Timeline::default(),
+            digits: Vec::new(),
+            recording: None,
+            recording_failure: None,
+        }
+    }
+}

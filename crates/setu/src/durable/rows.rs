@@ -1,0 +1,236 @@
+//! What is kept, in the words of the store. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use setu_control::Delivery;
+use setu_model::{Cause, Cdr, Direction, EndedBy, Wall};
+use setu_store::{CdrRow, DeliveryRow, EndRow, EventRow, FactRow, digest};
+use setu_whatsapp::permission::{Customer, EARLY_S, Fact, FactId, Outcome};
+use setu_whatsapp::webhook::{Event, Facts, Heard};
+
+use super::reconcile::Told;
+use crate::config::Config;
+
+/// Which business numbers are ours, and Meta's ids of them.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Numbers {
+    by_id: BTreeMap<String, String>,
+    ours: BTreeSet<String>,
+}
+
+impl Numbers {
+    pub(crate) fn of(config: &Config) -> Self {
+        let id = |n: &crate::config::Number| Some((n.phone_number_id.clone()?, n.number.clone()));
+        Self {
+            by_id: config.numbers.iter().filter_map(id).collect(),
+            ours: config.numbers.iter().map(|n| n.number.clone()).collect(),
+        }
+    }
+
+    /// The number an event is about: by Meta's id of it, or as displayed.
+    fn find(&self, heard: &Heard) -> Option<&String> {
+        self.by_id.get(&heard.number_id).or_else(|| self.ours.get(heard.number.as_ref()?))
+    }
+}
+
+/// A webhook with what it tells.
+pub(super) fn delivery(delivery: &Delivery, numbers: &Numbers) -> DeliveryRow {
+    let Delivery { kind, body, received, heard, .. } = delivery;
+    DeliveryRow {
+        id: digest(&[kind.as_deref().unwrap_or_default().as_bytes(), body]),
+        received: *received,
+        kind: kind.clone(),
+        body: String::from_utf8_lossy(body).into_owned(),
+        events: heard.iter().map(|heard| event(heard, numbers)).collect(),
+    }
+}
+
+/// The same for each delivery of an event, and for no other, of whatever account.
+pub(super) fn event_key(heard: &Heard) -> String {
+    format!("{}/{}/{}", heard.account, heard.number_id, heard.key)
+}
+
+fn event(heard: &Heard, numbers: &Numbers) -> EventRow {
+    let facts = heard.facts();
+    let end = match &heard.event {
+        Event::Terminate(end) => serde_json::to_string(&Told::from(&**end))
+            .ok()
+            .map(|told| EndRow { wacid: end.wacid.clone(), told }),
+        Event::Connect(_)
+        | Event::Status { .. }
+        | Event::Created { .. }
+        | Event::Permission { .. }
+        | Event::Message { .. }
+        | Event::Account { .. }
+        | Event::Settings
+        | Event::Errors(_)
+        | Event::Unknown { .. } => None,
+    };
+    EventRow {
+        event: event_key(heard),
+        names: facts.as_ref().and_then(|facts| both_names(&facts.customer)),
+        fact: facts.zip(numbers.find(heard)).and_then(|(facts, number)| fact(number, facts)),
+        end,
+    }
+}
+
+fn fact(number: &str, facts: Facts) -> Option<FactRow> {
+    let Facts { customer, id, fact } = facts;
+    Some(FactRow {
+        number: number.to_owned(),
+        customer: names(&customer)?.0,
+        fact: id.0,
+        telling: serde_json::to_string(&fact).ok()?,
+        moment: fact.at(),
+    })
+}
+
+/// The names a customer is kept under: both, or one twice; none for nobody.
+pub(crate) fn names(customer: &Customer) -> Option<(String, String)> {
+    let number = customer.wa_id.as_ref().map(|id| format!("wa:{}", id.reveal()));
+    let user = customer.user_id.as_ref().map(|id| format!("id:{}", id.reveal()));
+    let one = number.clone().or_else(|| user.clone())?;
+    let other = user.unwrap_or_else(|| one.clone());
+    Some((one, other))
+}
+
+fn both_names(customer: &Customer) -> Option<(String, String)> {
+    names(customer).filter(|(one, other)| one != other)
+}
+
+/// A record with what it tells of its pair.
+pub(super) fn record(cdr: &Cdr, written: Wall) -> Result<CdrRow, serde_json::Error> {
+    let facts = &cdr.facts;
+    let customer =
+        Customer::of_fields(facts.customer.reveal(), facts.user_id.as_ref().map(|id| id.reveal().as_str()));
+    let told = told_by(cdr).into_iter().filter_map(|(id, telling)| {
+        fact(&facts.number, Facts { customer: customer.clone(), id: FactId(id), fact: telling })
+    });
+    Ok(CdrRow {
+        call: cdr.call.to_string(),
+        number: facts.number.clone(),
+        customer: facts.customer.reveal().clone(),
+        wacid: facts.wacid.clone(),
+        direction: word(&cdr.direction)?,
+        cause: cdr.termination.cause.word().to_owned(),
+        began: cdr.began,
+        written,
+        record: serde_json::to_string(cdr)?,
+        facts: told.collect(),
+    })
+}
+
+/// What a call of ours tells the permission ledger. Where WhatsApp's id of the call is known, the webhook that tells of
+/// the same call tells the same fact.
+fn told_by(cdr: &Cdr) -> Vec<(String, Fact)> {
+    let id = |what: &str| match &cdr.facts.wacid {
+        Some(wacid) => format!("{what}:{wacid}"),
+        None => format!("{what}:call:{}", cdr.call),
+    };
+    if cdr.direction == Direction::UserInitiated {
+        return vec![(id("phoned"), Fact::Phoned { at: cdr.began })];
+    }
+    let Some(outcome) = outcome(cdr) else { return Vec::new() };
+    let mut told = vec![(id("called"), Fact::Called { at: cdr.answered.unwrap_or(cdr.began), outcome })];
+    let early = cdr.answered.is_some() && cdr.duration_ms <= EARLY_S * 1_000;
+    if early && cdr.termination.by == EndedBy::Customer {
+        told.push((id("early"), Fact::HungUpEarly { at: cdr.ended }));
+    }
+    told
+}
+
+/// What became of a business-initiated call; none if Meta never heard of it.
+fn outcome(cdr: &Cdr) -> Option<Outcome> {
+    match cdr.termination.cause {
+        _ if cdr.answered.is_some() => Some(Outcome::Connected),
+        Cause::Busy | Cause::Declined | Cause::NoAnswer | Cause::Cancelled => Some(Outcome::Missed),
+        Cause::NoPermission | Cause::RefusedByMeta => Some(Outcome::Failed),
+        Cause::Success
+        | Cause::Unreachable
+        | Cause::Refused
+        | Cause::IncompatibleMedia
+        | Cause::MediaTimeout
+        | Cause::SignallingLost
+        | Cause::TooLong
+        | Cause::Shutdown
+        | Cause::Fault => None,
+    }
+}
+
+/// The word that serde gives a value.
+fn word(value: &impl serde::Serialize) -> Result<String, serde_json::Error> {
+    Ok(serde_json::to_value(value)?.as_str().unwrap_or_default().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use setu_model::Termination;
+    use setu_whatsapp::webhook::read;
+
+    use super::*;
+    use crate::durable::tests::cdr;
+
+    fn numbers() -> Numbers {
+        Numbers {
+            by_id: [("106".to_owned(), "+911".to_owned())].into(),
+            ours: ["+911".to_owned(), "+912".to_owned()].into(),
+        }
+    }
+
+    fn rows(metadata: &str, message: &str) -> DeliveryRow {
+        let body = format!(
+            r#"{{"entry":[{{"id":"w","changes":[{{"field":"messages","value":{{"metadata":{metadata},"messages":[{message}]}}}}]}}]}}"#
+        );
+        let heard = read(None, body.as_bytes(), Wall::from_unix_ms(0)).unwrap();
+        let (taken, _) = tokio::sync::oneshot::channel();
+        let body = body.into_bytes().into();
+        delivery(&Delivery { kind: None, body, received: Wall::from_unix_ms(0), heard, taken }, &numbers())
+    }
+
+    #[test]
+    fn a_fact_is_kept_for_the_number_that_its_id_or_display_names_and_for_no_other() {
+        let message = r#"{"from":"919876543210","id":"m1","timestamp":"1760681600"}"#;
+        let number =
+            |metadata| rows(metadata, message).events[0].fact.as_ref().map(|fact| fact.number.clone());
+        assert_eq!(
+            number(r#"{"phone_number_id":"106","display_phone_number":"+9199XX"}"#).as_deref(),
+            Some("+911")
+        );
+        assert_eq!(number(r#"{"display_phone_number":"+91 2"}"#), None);
+        assert_eq!(number(r#"{"phone_number_id":"107"}"#), None);
+    }
+
+    #[test]
+    fn both_names_of_a_customer_are_kept_where_one_message_tells_both() {
+        let both = r#"{"from":"919876543210","from_user_id":"IN.1","id":"m1","timestamp":"1760681600"}"#;
+        let row = &rows(r#"{"phone_number_id":"106"}"#, both).events[0];
+        assert_eq!(row.names, Some(("wa:919876543210".to_owned(), "id:IN.1".to_owned())));
+        assert_eq!(row.event, "w/106/message:m1");
+        let one = r#"{"from":"919876543210","id":"m1","timestamp":"1760681600"}"#;
+        assert_eq!(rows(r#"{"phone_number_id":"106"}"#, one).events[0].names, None);
+    }
+
+    fn told(change: impl FnOnce(&mut Cdr)) -> Vec<(String, String)> {
+        let mut call = cdr(Direction::BusinessInitiated);
+        change(&mut call);
+        let row = record(&call, Wall::from_unix_ms(0)).unwrap();
+        row.facts.into_iter().map(|fact| (fact.fact, fact.telling)).collect()
+    }
+
+    #[test]
+    fn a_call_of_ours_tells_the_ledger_what_became_of_it() {
+        let ended = |cause, by| move |call: &mut Cdr| call.termination = Termination::new(cause, by);
+        let missed = told(ended(Cause::NoAnswer, EndedBy::Bridge));
+        assert!(missed[0].0.starts_with("called:call:") && missed[0].1.contains("missed"), "{missed:?}");
+        assert_eq!(told(ended(Cause::Refused, EndedBy::Bridge)), []);
+        assert!(told(ended(Cause::NoPermission, EndedBy::Customer))[0].1.contains("failed"));
+
+        let early = told(|call| {
+            (call.answered, call.duration_ms) = (Some(Wall::from_unix_ms(0)), 5_000);
+            call.facts.wacid = Some("wacid.1".to_owned());
+            call.termination = Termination::new(Cause::Success, EndedBy::Customer);
+        });
+        let ids: Vec<_> = early.iter().map(|(id, _)| id.as_str()).collect();
+        assert_eq!(ids, ["called:wacid.1", "early:wacid.1"]);
+    }
+}
