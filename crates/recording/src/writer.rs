@@ -7,7 +7,7 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
 
-use crossbeam_channel::{Receiver, Sender, bounded, select_biased};
+use crossbeam_channel::{Receiver, Sender, bounded, select_biased, unbounded};
 use setu_model::{CallId, RecordingRef, TapFrame, Wall};
 use tracing::info;
 
@@ -95,7 +95,8 @@ impl Recorder {
     ) -> Result<Self, StartError> {
         probe(&config.folder)
             .map_err(|error| StartError::Folder { folder: config.folder.display().to_string(), error })?;
-        let (commands, command_queue) = bounded(QUEUED_COMMANDS);
+        // Bounded by `send`.
+        let (commands, command_queue) = unbounded();
         let (frames, frame_queue) = bounded(config.queue_frames.max(1));
         let writer = Writer {
             folder: config.folder,
@@ -125,7 +126,8 @@ impl Recorder {
         self.send(Command::Dropped { call, frames })
     }
 
-    /// Ends the recording of `call`: every frame queued before this is in it.
+    /// Ends the recording of `call`: every frame queued before this is in it. Taken however much waits, or its file
+    /// would stay open: there is one stop for each start.
     pub fn stop(&self, call: CallId) -> Result<(), RecorderBusy> {
         self.send(Command::Stop { call })
     }
@@ -136,7 +138,11 @@ impl Recorder {
     }
 
     fn send(&self, command: Command) -> Result<(), RecorderBusy> {
-        self.commands.try_send(command).map_err(|_refused| RecorderBusy)
+        let stops = matches!(command, Command::Stop { .. });
+        if !stops && self.commands.len() >= QUEUED_COMMANDS {
+            return Err(RecorderBusy);
+        }
+        self.commands.send(command).map_err(|_gone| RecorderBusy)
     }
 
     fn end(&mut self) {

@@ -6,6 +6,7 @@ mod common;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use common::*;
@@ -164,4 +165,33 @@ fn a_full_queue_refuses_frames_instead_of_waiting() {
         frames_of(call()).into_iter().take(10).filter(|frame| queue.try_send(frame.clone()).is_ok()).count();
     assert_eq!(taken, 4);
     drop(hold);
+}
+
+/// Or its file would stay open for as long as the bridge runs.
+#[test]
+fn a_recording_is_stopped_however_much_waits_for_a_disk_that_stalls() {
+    let folder = tempfile::tempdir().unwrap();
+    let (tell, told) = channel();
+    let stalled = Arc::new(Mutex::new(()));
+    let gate = Arc::clone(&stalled);
+    let recorder = Recorder::spawn(RecorderConfig::new(folder.path()), move |event| {
+        let _test_over = tell.send(event);
+        drop(gate.lock());
+    });
+    let recorder = recorder.unwrap();
+    let tags = |call| Tags::new(call, at());
+    for call in [other_call(0), other_call(1)] {
+        recorder.start(call, at(), tags(call)).unwrap();
+    }
+
+    let held = stalled.lock().unwrap();
+    recorder.stop(other_call(0)).unwrap();
+    told.recv().unwrap();
+    while recorder.dropped(other_call(1), 1).is_ok() {}
+    recorder.start(other_call(2), at(), tags(other_call(2))).unwrap_err();
+    recorder.stop(other_call(1)).unwrap();
+    drop(held);
+    let RecorderEvent::Finished { call, recording } = told.recv().unwrap() else { panic!("not finished") };
+    assert_eq!(call, other_call(1));
+    assert!(recording.dropped_frames > 0, "what was told before the stop counts");
 }
