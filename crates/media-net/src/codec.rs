@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{JoinHandle, Thread};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use setu_media::{Coders, Job, Kind, Packet, Plan, Way};
 use setu_model::CallId;
 use setu_model::limits::OPUS_PACKET_BYTES;
@@ -63,6 +63,14 @@ enum Control {
     Close(Way),
 }
 
+impl Control {
+    const fn way(&self) -> Way {
+        match self {
+            Self::Open(way, ..) | Self::Loss(way, _) | Self::Close(way) => *way,
+        }
+    }
+}
+
 /// The running codec threads.
 pub(crate) struct Codecs {
     threads: Vec<Handle>,
@@ -87,7 +95,7 @@ pub(crate) struct Desk {
     /// This packet thread's number.
     number: usize,
     ways: Vec<WayTo>,
-    /// Controls for which there was no room yet, in order: two for each coded way at most.
+    /// Controls for which there was no room yet, in order: two for each way at most.
     held_back: Vec<Control>,
     /// Packets for which there was no room.
     pub(crate) dropped: u64,
@@ -97,6 +105,8 @@ struct WayTo {
     tasks: Sender<Task>,
     controls: Sender<Control>,
     thread: Thread,
+    /// Whether it had no room for the last control: what follows must not overtake that.
+    full: bool,
 }
 
 impl Codecs {
@@ -129,6 +139,7 @@ impl Codecs {
             tasks: handle.tasks.clone(),
             controls: handle.controls.clone(),
             thread: handle.thread.thread().clone(),
+            full: false,
         };
         Desk { number, ways: self.threads.iter().map(way).collect(), held_back: Vec::new(), dropped: 0 }
     }
@@ -166,39 +177,64 @@ impl Desk {
             Job::Loss { way, percent } => Control::Loss(way, percent),
             Job::Close { way } => Control::Close(way),
         };
-        self.held_back.push(control);
+        self.hold(control);
         self.send_controls();
     }
 
-    /// Tries again to send what there was no room for.
+    /// Tries again to send what there was no room for. A thread that is gone needs no controls.
     pub(crate) fn send_controls(&mut self) {
-        while let Some(control) = self.held_back.first() {
-            let way = match control {
-                Control::Open(way, ..) | Control::Loss(way, _) | Control::Close(way) => *way,
+        let Self { ways, held_back, .. } = self;
+        ways.iter_mut().for_each(|to| to.full = false);
+        held_back.retain(|control| {
+            let Some(to) = way_to(ways.len(), control.way().leg.call).and_then(|at| ways.get_mut(at)) else {
+                return false;
             };
-            let Some(to) = way_to(&self.ways, way.leg.call) else { return self.held_back.clear() };
-            if to.controls.try_send(*control).is_err() {
-                return;
+            if to.full {
+                return true;
             }
-            if matches!(control, Control::Open(..)) {
-                to.thread.unpark();
+            match to.controls.try_send(*control) {
+                Ok(()) if matches!(control, Control::Open(..)) => to.thread.unpark(),
+                Ok(()) | Err(TrySendError::Disconnected(_)) => {}
+                Err(TrySendError::Full(_)) => to.full = true,
             }
-            self.held_back.remove(0);
+            to.full
+        });
+    }
+
+    /// Puts a control behind those that wait, less what it makes void: of a thread that does not come round, no more
+    /// must wait than it has ways.
+    fn hold(&mut self, control: Control) {
+        let way = control.way();
+        match control {
+            Control::Open(..) => {}
+            Control::Loss(..) => {
+                self.held_back.retain(|held| !matches!(held, Control::Loss(w, _) if *w == way))
+            }
+            Control::Close(_) => {
+                let unopened =
+                    self.held_back.iter().any(|held| matches!(held, Control::Open(w, ..) if *w == way));
+                self.held_back.retain(|held| held.way() != way);
+                if unopened {
+                    return;
+                }
+            }
         }
+        self.held_back.push(control);
     }
 
     fn take_packet(&mut self, way: Way, packet: &Packet<'_>) {
-        let sent = way_to(&self.ways, way.leg.call)
+        let sent = way_to(self.ways.len(), way.leg.call)
+            .and_then(|at| self.ways.get(at))
             .zip(Parcel::new(way, packet))
             .is_some_and(|(to, parcel)| to.tasks.try_send(Task { at: Instant::now(), parcel }).is_ok());
         self.dropped += u64::from(!sent);
     }
 }
 
-/// The codec thread of a call. Other bits of the id than those that choose its packet thread.
-fn way_to(ways: &[WayTo], call: CallId) -> Option<&WayTo> {
-    let count = u128::try_from(ways.len()).ok().filter(|count| *count > 0)?;
-    ways.get(usize::try_from((call.bits() >> 16) % count).ok()?)
+/// Which of so many codec threads is a call's. Other bits of the id than those that choose its packet thread.
+fn way_to(threads: usize, call: CallId) -> Option<usize> {
+    let threads = u128::try_from(threads).ok().filter(|threads| *threads > 0)?;
+    usize::try_from((call.bits() >> 16) % threads).ok()
 }
 
 /// The way back to a packet thread.
@@ -312,3 +348,80 @@ const MOST_WAYS: usize = 4_000;
 
 /// The most packet threads that are woken: what the configuration allows.
 const MOST_BACK: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use setu_media::{AudioFormat, OpusTarget};
+    use setu_model::LegId;
+
+    use super::*;
+
+    /// A desk before threads that have room for one control each and take none.
+    fn desk(threads: usize) -> (Desk, Vec<Receiver<Control>>) {
+        let way = || {
+            let ((tasks, _), (controls, queue)) = (bounded(1), bounded(1));
+            (WayTo { tasks, controls, thread: std::thread::current(), full: false }, queue)
+        };
+        let (ways, queues) = (0..threads).map(|_| way()).unzip();
+        (Desk { number: 0, ways, held_back: Vec::new(), dropped: 0 }, queues)
+    }
+
+    fn way(call: u128) -> Way {
+        Way { leg: LegId::originator(CallId::from_bits(call << 16)), generation: 1 }
+    }
+
+    fn open(desk: &mut Desk, way: Way) {
+        let plan = Plan {
+            from: AudioFormat::Pcmu { send_pt: 0, receive_pt: 0 },
+            to: AudioFormat::Pcma { send_pt: 8, receive_pt: 8 },
+            opus: OpusTarget::META,
+            comfort_noise: false,
+        };
+        desk.take(Job::Open { way, plan });
+    }
+
+    fn waiting(desk: &Desk) -> Vec<(char, Way)> {
+        let what = |control: &Control| match control {
+            Control::Open(..) => 'o',
+            Control::Loss(..) => 'l',
+            Control::Close(_) => 'c',
+        };
+        desk.held_back.iter().map(|control| (what(control), control.way())).collect()
+    }
+
+    #[test]
+    fn calls_that_come_and_go_leave_nothing_waiting_for_a_thread_that_does_not_come_round() {
+        let (mut desk, queues) = desk(1);
+        open(&mut desk, way(1));
+        for call in 2..1_000 {
+            open(&mut desk, way(call));
+            for percent in 0..10 {
+                desk.take(Job::Loss { way: way(call), percent });
+                desk.take(Job::Loss { way: way(1), percent });
+            }
+            assert_eq!(waiting(&desk), [('o', way(call)), ('l', way(call)), ('l', way(1))]);
+            desk.take(Job::Close { way: way(call) });
+        }
+        desk.take(Job::Close { way: way(1) });
+        assert_eq!(waiting(&desk), [('c', way(1))], "its thread knows of it");
+
+        // It comes round.
+        assert!(matches!(queues[0].try_recv(), Ok(Control::Open(w, ..)) if w == way(1)));
+        desk.send_controls();
+        assert!(matches!(queues[0].try_recv(), Ok(Control::Close(w)) if w == way(1)));
+        assert_eq!(waiting(&desk), []);
+    }
+
+    #[test]
+    fn a_thread_that_is_gone_or_full_is_not_in_the_way_of_another() {
+        let (mut desk, mut queues) = desk(2);
+        for call in [1, 3, 2] {
+            open(&mut desk, way(call));
+        }
+        assert_eq!(waiting(&desk), [('o', way(3))]);
+        assert!(matches!(queues[0].try_recv(), Ok(Control::Open(w, ..)) if w == way(2)));
+        drop(queues.remove(1));
+        open(&mut desk, way(5));
+        assert_eq!(waiting(&desk), []);
+    }
+}

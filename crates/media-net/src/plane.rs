@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
-use crossbeam_channel::{Sender, TrySendError, bounded};
+use crossbeam_channel::{Sender, bounded, unbounded};
 use setu_media::{Command, Event};
 use setu_model::{CallId, Side, TapFrame};
 
@@ -60,7 +60,8 @@ impl MediaPlane {
         let handshakes = Some(handshakes::spawn(config.dtls.clone(), work, back.clone())?);
         let mut plane = Self { workers: Vec::with_capacity(config.threads), codecs, handshakes };
         for (number, (Back { shared, .. }, returns)) in back.into_iter().zip(queues).enumerate() {
-            let (sender, commands) = bounded(COMMANDS);
+            // Bounded by `send`.
+            let (sender, commands) = unbounded();
             let epoll = Epoll::new(READY_A_ROUND)?;
             epoll.add(&shared.waker, WAKE_UP)?;
             let start = Start {
@@ -86,14 +87,16 @@ impl MediaPlane {
     ///
     /// # Errors
     ///
-    /// The thread has too many commands waiting, or is gone. The command comes back.
+    /// The thread has too many commands waiting, or is gone. The command comes back. What closes a leg or a call is
+    /// never too much, or its ports would stay taken: there is one such command for each.
     pub fn send(&self, command: Command) -> Result<(), SendError> {
         let worker = self.worker(command.call()).filter(|worker| worker.is_running());
         let Some(worker) = worker else { return Err(SendError::Stopped(command)) };
-        worker.commands.try_send(command).map_err(|error| match error {
-            TrySendError::Full(command) => SendError::Full(command),
-            TrySendError::Disconnected(command) => SendError::Stopped(command),
-        })?;
+        let closes = matches!(command, Command::Close { .. } | Command::CloseLeg { .. });
+        if !closes && worker.commands.len() >= COMMANDS {
+            return Err(SendError::Full(command));
+        }
+        worker.commands.send(command).map_err(|error| SendError::Stopped(error.into_inner()))?;
         worker.shared.waker.wake();
         Ok(())
     }
