@@ -92,6 +92,9 @@ pub struct Limits {
     /// The most source addresses whose rate is remembered; above it, an unknown address is served from one
     /// shared bucket.
     pub stranger_sources: usize,
+    /// The most streams of which it is remembered that somebody proved who it is; above it, the oldest is forgotten,
+    /// and proves itself with its next request.
+    pub proven_streams: usize,
     /// The most contacts of one account.
     pub contacts: usize,
     /// Seconds of Retry-After in a 503.
@@ -122,6 +125,7 @@ impl Default for Limits {
             stranger_burst: 40,
             stranger_per_second: 10,
             stranger_sources: 16_384,
+            proven_streams: 65_536,
             contacts: 8,
             retry_after_s: 10,
             ringing: Duration::from_secs(200),

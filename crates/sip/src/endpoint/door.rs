@@ -101,7 +101,13 @@ impl Endpoint {
 
     /// Somebody on this stream is known.
     fn keep(&mut self, arrival: &Arrival) {
-        if arrival.transport.is_reliable() && self.proven.insert(arrival.flow) && !arrival.outbound {
+        if !arrival.transport.is_reliable() || !self.proven.insert(arrival.flow) {
+            return;
+        }
+        if self.proven.len() > self.layer.config.limits.proven_streams {
+            self.proven.pop_first();
+        }
+        if !arrival.outbound {
             self.layer.keep(arrival.flow);
         }
     }

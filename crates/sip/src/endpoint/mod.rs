@@ -43,7 +43,8 @@ pub struct Endpoint {
     sessions: BTreeMap<SessionId, Box<Session>>,
     /// Sessions by our tag, which no two share.
     by_tag: BTreeMap<String, SessionId>,
-    /// Streams on which somebody proved who it is; the transports bound their number.
+    /// Streams on which somebody proved who it is. The transports bound how many there are, but the end of one may
+    /// overtake its last request, or be lost where the bridge is overloaded.
     proven: BTreeSet<FlowId>,
     /// Sessions that still are calls; the others only wait for stray messages.
     live: usize,
@@ -183,6 +184,7 @@ impl Endpoint {
             transactions: self.layer.len(),
             bindings: self.registrar.len(),
             strangers: self.gate.strangers(),
+            proven_streams: self.proven.len(),
         }
     }
 
@@ -292,4 +294,6 @@ pub struct Sizes {
     pub bindings: usize,
     /// Source addresses whose rate is remembered.
     pub strangers: usize,
+    /// Streams on which somebody proved who it is.
+    pub proven_streams: usize,
 }

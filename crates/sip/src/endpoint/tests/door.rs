@@ -274,6 +274,21 @@ fn a_stream_is_kept_once_somebody_on_it_has_proved_who_it_is() {
     assert_eq!(bench.kept, [meta().flow, other.flow]);
 }
 
+/// Anybody on a trunk's network, whose request is still on its way through the bridge when its connection ends.
+#[test]
+fn requests_that_the_end_of_their_stream_overtook_leave_no_more_than_the_bound() {
+    let mut config = config();
+    config.limits.proven_streams = 16;
+    let mut bench = Bench::with(config);
+    for flow in 1_000..2_000 {
+        let stream = arrival(flow, Transport::Tcp, Side::Agents, "198.51.100.7:5060");
+        bench.endpoint.handle_flow_closed(stream.flow, bench.now);
+        bench.receive(&stream, &trunk_invite(&flow.to_string()).replace("SIP/2.0/UDP", "SIP/2.0/TCP"));
+        assert_eq!(bench.kept.last(), Some(&stream.flow));
+        assert!(bench.endpoint.sizes().proven_streams <= 16);
+    }
+}
+
 #[test]
 fn a_peer_that_proves_itself_is_not_slowed_down() {
     let mut bench = Bench::new();
