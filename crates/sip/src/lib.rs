@@ -37,7 +37,7 @@ pub use message::{
     BuildError, Builder, CSeq, Header, HeaderError, Message, Method, ParseError, is_singleton, reason_phrase,
 };
 pub use params::Params;
-pub use registrar::{Binding, BindingChange, Vanished};
+pub use registrar::{Binding, BindingChange, BindingId, Vanished};
 pub use timers::{Timer, Timers};
 pub use uri::{Host, InvalidUri, Scheme, Uri};
 pub use via::Via;

@@ -222,22 +222,16 @@ impl Shard {
     }
 
     fn binding(&mut self, change: BindingChange, now: Now) {
-        let same = |known: &Binding, b: &Binding| known.account == b.account && known.contact == b.contact;
-        let known =
-            |shard: &Self, b: &Binding| shard.contacts.iter().find(|(_, k)| same(k, b)).map(|(id, _)| *id);
+        let contact = |binding: &Binding| ContactId(binding.id.0);
         let desk = match change {
             BindingChange::Appeared(binding) | BindingChange::Refreshed(binding) => {
-                let contact = known(self, &binding).unwrap_or_else(|| {
-                    self.next_contact += 1;
-                    ContactId(self.next_contact)
-                });
-                let agent = binding.account.clone();
+                let (agent, contact) = (binding.account.clone(), contact(&binding));
                 let secure = binding.hop.transport.is_secure();
                 self.contacts.insert(contact, binding);
                 DeskChange::ContactUp { agent, contact, secure }
             }
             BindingChange::Vanished { binding, why } => {
-                let Some(contact) = known(self, &binding) else { return };
+                let contact = contact(&binding);
                 self.contacts.remove(&contact);
                 tracing::info!(agent = binding.account, ?why, "contact is gone");
                 DeskChange::ContactDown { agent: binding.account, contact }
@@ -382,4 +376,68 @@ fn reason_header(cause: Cause) -> String {
     };
     let protocol = if code < 128 { "Q.850" } else { "SIP" };
     format!("{protocol};cause={code};text=\"{text}\"")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use setu_model::{SeededEntropy, Wall};
+    use setu_sip::{BindingId, FlowId, Vanished};
+
+    use super::*;
+    use crate::config::Config;
+
+    const CONFIG: &str = r#"
+        [meta]
+        hostname = "sip.bridge.test"
+        certificate = "chain.pem"
+        private_key = "key.pem"
+        media = { bind = "203.0.113.10", ports = "20000-20999" }
+
+        [agents]
+        udp = "10.1.0.10:5060"
+        hostname = "10.1.0.10"
+        media = { bind = "10.1.0.10", ports = "20000-20999" }
+
+        [[numbers]]
+        number = "+15550000001"
+        password = "one"
+        agents = ["alice"]
+
+        [[accounts]]
+        name = "alice"
+        password = "a"
+        number = "+15550000001"
+    "#;
+
+    fn binding(id: u64, contact: &str) -> Binding {
+        let host = "10.1.0.20".to_owned();
+        Binding {
+            id: BindingId(id),
+            account: "alice".to_owned(),
+            contact: contact.to_owned(),
+            q: 1_000,
+            flow: FlowId(7),
+            hop: Hop { side: Side::Agents, transport: Transport::Udp, host, port: Some(5_060) },
+            on_flow: true,
+        }
+    }
+
+    /// A phone with an account, which writes its contact otherwise in each REGISTER.
+    #[test]
+    fn a_contact_that_is_written_otherwise_each_time_is_one_contact_and_gone_when_it_goes() {
+        let now = Now { mono: std::time::Instant::now(), wall: Wall::from_unix_ms(0) };
+        let settings = crate::settings::shard(&Config::parse(CONFIG, Path::new("/")).unwrap()).unwrap();
+        let mut shard = Shard::new(settings, || Box::new(SeededEntropy::new(1)), now);
+        shard.binding(BindingChange::Appeared(binding(1, "sip:alice@phone.example.com")), now);
+        for n in 0..1_000 {
+            let contact = format!("sip:alice@PHONE.example.com;n{n}=1");
+            shard.binding(BindingChange::Refreshed(binding(1, &contact)), now);
+            assert_eq!(shard.contacts.len(), 1);
+        }
+        let gone = binding(1, "sip:alice@phone.EXAMPLE.com");
+        shard.binding(BindingChange::Vanished { binding: gone, why: Vanished::Removed }, now);
+        assert!(shard.contacts.is_empty());
+    }
 }

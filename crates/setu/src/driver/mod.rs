@@ -135,7 +135,6 @@ pub struct Shard {
     entropy: Box<dyn Entropy>,
     legs: legs::LegTable,
     contacts: BTreeMap<ContactId, Binding>,
-    next_contact: u64,
     outputs: VecDeque<Output>,
 }
 
@@ -150,7 +149,6 @@ impl Shard {
             entropy: entropy(),
             legs: legs::LegTable::default(),
             contacts: BTreeMap::new(),
-            next_contact: 0,
             outputs: VecDeque::new(),
         }
     }

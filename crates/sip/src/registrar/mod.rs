@@ -6,9 +6,15 @@ use crate::flow::{FlowId, Hop, Target};
 
 pub(crate) use table::{Registrar, Registration};
 
+/// Names a binding from its first REGISTER to its end. Never used twice in one process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BindingId(pub u64);
+
 /// One contact of an account.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Binding {
+    /// Its name: the URI of a contact may be written otherwise each time (RFC 3261 section 19.1.4).
+    pub id: BindingId,
     /// The account's name.
     pub account: String,
     /// The contact's URI as registered: the Request-URI of calls to it.

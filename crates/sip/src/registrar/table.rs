@@ -1,7 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use super::{Binding, BindingChange, Vanished};
+use super::{Binding, BindingChange, BindingId, Vanished};
 use crate::address::{Contacts, NameAddr};
 use crate::dialog::{hop_of, is_behind_nat};
 use crate::endpoint::Limits;
@@ -18,6 +18,7 @@ pub(crate) struct Registrar {
     /// The earliest expiry of each account.
     by_expiry: BTreeSet<(Instant, String)>,
     bindings: usize,
+    last: u64,
 }
 
 #[derive(Debug, Clone)]
@@ -86,8 +87,10 @@ impl Registrar {
             }
             Wishes::Some(wishes) => {
                 for wish in wishes {
+                    self.last += 1;
+                    let id = BindingId(self.last);
                     let fresh = (wish.expires_s > 0)
-                        .then(|| entry_of(account, &wish, call_id, cseq.number, request, arrival, now))
+                        .then(|| entry_of(id, account, &wish, (call_id, cseq.number), request, arrival, now))
                         .flatten();
                     apply(&mut entries, &wish, fresh, limits.contacts, &mut changes);
                 }
@@ -249,10 +252,10 @@ fn thousandths(q: &str) -> Result<u16, ()> {
 }
 
 fn entry_of(
+    id: BindingId,
     account: &str,
     wish: &Wish,
-    call_id: &str,
-    cseq: u32,
+    (call_id, cseq): (&str, u32),
     request: &Message,
     arrival: &Arrival,
     now: Instant,
@@ -272,6 +275,7 @@ fn entry_of(
         named
     };
     let binding = Binding {
+        id,
         account: account.to_owned(),
         contact: wish.contact.clone(),
         q: wish.q,
@@ -302,7 +306,10 @@ fn apply(
     match (old, fresh) {
         (Some(old), None) => changes.push(vanished(old, Vanished::Removed)),
         (None, None) => {}
-        (old, Some(fresh)) => {
+        (old, Some(mut fresh)) => {
+            if let Some(old) = &old {
+                fresh.binding.id = old.binding.id;
+            }
             if old.is_none() && entries.len() >= most {
                 // A phone that lost its old contact in a crash must be able to come back: the stalest one goes.
                 let stalest = entries.iter().enumerate().min_by_key(|(_, entry)| entry.refreshed_at);

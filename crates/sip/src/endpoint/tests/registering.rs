@@ -382,3 +382,25 @@ fn a_probed_trunk_is_up_while_it_answers_options() {
     assert!(matches!(bench.event(), Event::TrunkState { up: false, .. }));
     assert_eq!(bench.endpoint.trunk_up("pbx"), Some(false));
 }
+
+/// RFC 3261 section 19.1.4: neither the case of a host nor an unknown parameter makes another contact.
+#[test]
+fn a_contact_keeps_its_name_however_it_is_written_and_another_never_gets_it() {
+    let mut bench = Bench::new();
+    let mut id = None;
+    for (n, contact) in ["sip:alice@Phone.example.com", "sip:alice@phone.example.com;ob"].iter().enumerate() {
+        registered(&mut bench, &phone(), &format!("Contact: <{contact}>\r\n"), 10 * n as u32 + 1);
+        let (BindingChange::Appeared(binding) | BindingChange::Refreshed(binding)) = change(&mut bench)
+        else {
+            panic!()
+        };
+        assert_eq!(binding.contact, *contact);
+        assert_eq!(*id.get_or_insert(binding.id), binding.id);
+    }
+    registered(&mut bench, &phone(), "Contact: <sip:alice@PHONE.example.com>;expires=0\r\n", 30);
+    let BindingChange::Vanished { binding, .. } = change(&mut bench) else { panic!() };
+    assert_eq!(Some(binding.id), id);
+    registered(&mut bench, &phone(), "Contact: <sip:alice@phone.example.com>\r\n", 40);
+    let BindingChange::Appeared(binding) = change(&mut bench) else { panic!() };
+    assert_ne!(Some(binding.id), id);
+}
