@@ -12,7 +12,7 @@ use crate::hangup::Refusing;
 use crate::media::CallMedia;
 use crate::number::normalise;
 use crate::policy::{Role, kind, port_use};
-use crate::ports::{Offered, Origin, PeerKind, PortUse};
+use crate::ports::{Offered, Origin, Output, PeerKind, PortUse, Question, Verdict};
 
 /// Why a call is turned away at the door: the end it gets and the status the originator hears.
 struct Turned(Termination, u16);
@@ -124,6 +124,7 @@ impl Call {
             announcing: None,
             claims: Claims::default(),
             refusal: None,
+            refused: Vec::new(),
             meta_duration_s: None,
             timeline: Timeline::default(),
             digits: Vec::new(),
@@ -136,7 +137,8 @@ impl Call {
             Phase::Admitting => self.admitted(reply, ctx),
             Phase::Calling { .. } => self.handle_next(reply, ctx),
             // The call went on without waiting: what the desk has set aside goes back.
-            Phase::Opening { .. }
+            Phase::Asking { .. }
+            | Phase::Opening { .. }
             | Phase::Settling { .. }
             | Phase::Connected { .. }
             | Phase::Ending { .. } => {
@@ -151,9 +153,9 @@ impl Call {
         let turned = match reply {
             Reply::Reserved { agent, contacts } => {
                 self.milestone(Milestone::Reserved, None, ctx.now);
-                return self.open(Some(Reserved { agent, contacts }), ctx);
+                return self.ask(Some(Reserved { agent, contacts }), ctx);
             }
-            Reply::Admitted => return self.open(None, ctx),
+            Reply::Admitted => return self.ask(None, ctx),
             Reply::NoAgent { registered: true } => Turned::new(Cause::Unreachable, 480, "no agent is free"),
             Reply::NoAgent { registered: false } => {
                 Turned::new(Cause::Unreachable, 480, "no agent is registered")
@@ -166,8 +168,42 @@ impl Call {
         self.end(turned.0, Refusing::with(turned.1), ctx);
     }
 
-    fn open(&mut self, reserved: Option<Reserved>, ctx: &mut Context<'_>) {
+    /// Asks the gate about a call that the business makes, where its number has one.
+    fn ask(&mut self, reserved: Option<Reserved>, ctx: &mut Context<'_>) {
         self.claims = Claims { agent: true, pair: true };
+        let gated = ctx.config.numbers.get(&self.facts.number).is_some_and(|number| number.gated);
+        if !gated || self.direction == Direction::UserInitiated {
+            return self.open(reserved, ctx);
+        }
+        let by_hand = match self.leg(0).map(|leg| &leg.party) {
+            Some(Party::Trunk(name)) => ctx.config.trunks.get(name).is_some_and(|trunk| trunk.by_hand),
+            Some(Party::Agent(_) | Party::Customer) | None => true,
+        };
+        self.phase = Phase::Asking { until: ctx.now.mono + ctx.config.timers.gate, reserved };
+        let (number, customer) = (self.facts.number.clone(), self.facts.customer.clone());
+        ctx.outputs.push_back(Output::Ask(Question { call: self.id, number, customer, by_hand }));
+    }
+
+    /// Takes the gate's answer.
+    pub(crate) fn handle_verdict(&mut self, verdict: Verdict, ctx: &mut Context<'_>) {
+        let Phase::Asking { reserved, .. } = &mut self.phase else { return };
+        let reserved = reserved.take();
+        match verdict {
+            Verdict::Allowed => self.open(reserved, ctx),
+            Verdict::Refused { status, rules } => {
+                let detail = rules.first().map(ToString::to_string).unwrap_or_default();
+                self.refused = rules;
+                let Turned(termination, status) = Turned::new(Cause::Refused, status, detail);
+                self.end(termination, Refusing::with(status), ctx);
+            }
+            Verdict::Unknown { why } => {
+                let end = Termination::new(Cause::Fault, EndedBy::Bridge).with_status(503).with_detail(why);
+                self.end(end, Refusing::with(503), ctx);
+            }
+        }
+    }
+
+    fn open(&mut self, reserved: Option<Reserved>, ctx: &mut Context<'_>) {
         self.phase = Phase::Opening { until: ctx.now.mono + ctx.config.timers.open, reserved };
         self.media.open(ctx);
     }

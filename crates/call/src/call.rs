@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use setu_model::{
     CallFacts, CallId, DigitRecord, Direction, EndedBy, Entropy, Ingress, LegId, Milestone, Now,
-    RecordingRef, Side, Termination, Timeline,
+    RecordingRef, RuleRefusal, Side, Termination, Timeline,
 };
 use setu_sdp::{Description, Local, Negotiated, Offer, Policy};
 
@@ -65,6 +65,8 @@ pub(crate) struct Call {
     pub(crate) claims: Claims,
     /// How the called side refused so far, with the status for the originator.
     pub(crate) refusal: Option<(Termination, u16)>,
+    /// The rules that forbade the call.
+    pub(crate) refused: Vec<RuleRefusal>,
     pub(crate) meta_duration_s: Option<u64>,
     pub(crate) timeline: Timeline,
     pub(crate) digits: Vec<DigitRecord>,
@@ -75,6 +77,8 @@ pub(crate) struct Call {
 pub(crate) enum Phase {
     /// The desk is asked whether the call may be and who takes it.
     Admitting,
+    /// The gate is asked whether the call may be made.
+    Asking { until: Instant, reserved: Option<Reserved> },
     /// The media plane opens ports.
     Opening { until: Instant, reserved: Option<Reserved> },
     /// The called side is dialled or rings.
@@ -90,6 +94,8 @@ pub(crate) enum Phase {
 /// Names the timer behind a deadline, for logs and tests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Timer {
+    /// The gate has to answer.
+    Gate,
     /// The media plane has to open ports.
     Open,
     /// The next agent is tried.
@@ -270,6 +276,7 @@ impl Call {
     pub(crate) fn deadline(&self) -> Option<(Instant, Timer)> {
         match &self.phase {
             Phase::Admitting => None,
+            Phase::Asking { until, .. } => Some((*until, Timer::Gate)),
             Phase::Opening { until, .. } => Some((*until, Timer::Open)),
             Phase::Calling { until, agent_until: Some(agent) } if agent < until => {
                 Some((*agent, Timer::Agent))

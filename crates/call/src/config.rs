@@ -47,6 +47,8 @@ pub struct NumberConfig {
     pub answers: Answers,
     /// Whether customers hear an announcement before they talk to the agent, such as that the call is recorded.
     pub announces: bool,
+    /// Whether calls to its customers ask the gate.
+    pub gated: bool,
     /// How keys are exchanged in calls to its customers, as configured with Meta. Calls from them come as Meta offers.
     pub srtp: MetaSrtp,
 }
@@ -65,7 +67,7 @@ impl NumberConfig {
     /// A number whose calls are answered with the agent, without an announcement.
     pub const fn new(route: NumberRoute, record: bool) -> Self {
         let answers = Answers::WithTheAgent;
-        Self { route, record, answers, announces: false, srtp: MetaSrtp::Sdes }
+        Self { route, record, answers, announces: false, gated: false, srtp: MetaSrtp::Sdes }
     }
 }
 
@@ -126,6 +128,8 @@ impl Default for AgentConfig {
 pub struct TrunkConfig {
     /// The business number the trunk calls from; none takes [`CallConfig::default_number`].
     pub number: Option<String>,
+    /// Whether people dial the calls it makes, rather than a dialler.
+    pub by_hand: bool,
     /// Encryption toward the PBX.
     pub srtp: Srtp,
     /// Codecs toward the PBX in order of preference; empty takes all, Opus first.
@@ -184,6 +188,8 @@ pub struct Timers {
     pub ring_agent: Duration,
     /// How long a customer may ring. Meta answers 480 by itself; this guards against its silence.
     pub ring_customer: Duration,
+    /// How long the gate may take to answer.
+    pub gate: Duration,
     /// How long the media plane may take to open ports.
     pub open: Duration,
     /// How long after our 200 its ACK may take where it carries the answer. Above 64 times T1 of RFC 3261.
@@ -203,6 +209,7 @@ impl Default for Timers {
             ring: Duration::from_secs(45),
             ring_agent: Duration::from_secs(20),
             ring_customer: Duration::from_secs(90),
+            gate: Duration::from_secs(3),
             open: Duration::from_secs(5),
             ack: Duration::from_secs(33),
             announcement: Duration::from_secs(65),

@@ -138,9 +138,11 @@ impl Call {
         let (settling, connected) = match &self.phase {
             Phase::Settling { .. } => (index == 0, false),
             Phase::Connected { .. } => (false, true),
-            Phase::Admitting | Phase::Opening { .. } | Phase::Calling { .. } | Phase::Ending { .. } => {
-                (false, false)
-            }
+            Phase::Admitting
+            | Phase::Asking { .. }
+            | Phase::Opening { .. }
+            | Phase::Calling { .. }
+            | Phase::Ending { .. } => (false, false),
         };
         let waits = matches!(self.phase, Phase::Calling { .. });
         if first && (settling || connected || waits) {

@@ -13,7 +13,7 @@ use setu_sdp::{Description, Local, Policy};
 use crate::{
     AgentConfig, CallConfig, ContactId, DeskChange, EndHow, Input, LegCommand, LegEvent, MediaCommand,
     MediaEvent, NumberConfig, NumberRoute, Offered, Origin, Output, RecordCommand, RecordEvent, Srtp,
-    Switchboard, TrunkConfig, Watch,
+    Switchboard, TrunkConfig, Verdict, Watch,
 };
 
 /// Plays `data` as operations on a switchboard and panics if an invariant breaks: every call ends, exactly one
@@ -243,6 +243,14 @@ impl<'a> Player<'a> {
             Output::Media(MediaCommand::Close { call }) => {
                 self.owed.push(Input::Media(MediaEvent::Closed { call, quality: Vec::new() }));
             }
+            Output::Ask(question) => {
+                let verdict = match self.data.pick(4) {
+                    0 => Verdict::Refused { status: 403, rules: Vec::new() },
+                    1 => Verdict::Unknown { why: "no database".into() },
+                    _ => Verdict::Allowed,
+                };
+                self.owed.push(Input::Gate { call: question.call, verdict });
+            }
             Output::Record(RecordCommand::Stop { call }) => self.owed.push(finished(call)),
             Output::Cdr(cdr) => self.records.push(*cdr),
             Output::Leg(
@@ -291,7 +299,8 @@ fn config() -> CallConfig {
     let mut config = CallConfig { default_number: Some(AGENTS_NUMBER.into()), ..CallConfig::default() };
     let networks = ["203.0.113.0/24", "198.51.100.0/24", "192.0.2.0/24"];
     config.egress = EgressPolicy::new(networks.iter().filter_map(|network| network.parse().ok()).collect());
-    let at_once = NumberConfig { answers: crate::Answers::AtOnce, ..NumberConfig::new(agents, true) };
+    let at_once =
+        NumberConfig { answers: crate::Answers::AtOnce, gated: true, ..NumberConfig::new(agents, true) };
     config.numbers.insert(AGENTS_NUMBER.into(), at_once);
     let announces = NumberConfig { announces: true, ..NumberConfig::new(trunk, true) };
     config.numbers.insert(TRUNK_NUMBER.into(), announces);

@@ -45,12 +45,17 @@ impl Call {
         let Some(it) = self.leg_mut(index) else { return };
         it.state = LegState::Leaving;
         // An agent's phone shows the phrase; Meta gets the usual one of the status.
-        let reason = match it.side {
+        let side = it.side;
+        let reason = match side {
             Side::Agents => end.detail.as_deref().map(phrase).filter(|text| !text.is_empty()),
             Side::Meta => None,
         };
+        let warnings = match side {
+            Side::Agents => self.refused.iter().map(ToString::to_string).collect(),
+            Side::Meta => Vec::new(),
+        };
         self.milestone(Milestone::Refused, Some(index), ctx.now);
-        ctx.leg(LegCommand::Refuse { leg, status, reason, retry_after_s });
+        ctx.leg(LegCommand::Refuse { leg, status, reason, retry_after_s, warnings });
     }
 
     /// Tells a leg to end, once.
@@ -135,6 +140,10 @@ impl Call {
         let due = |until: std::time::Instant| until <= ctx.now.mono;
         let bridge = |cause| Termination::new(cause, EndedBy::Bridge);
         match &self.phase {
+            Phase::Asking { until, .. } if due(*until) => {
+                let end = bridge(Cause::Fault).with_status(503).with_detail("the gate does not answer");
+                self.end(end, Refusing::with(503), ctx);
+            }
             Phase::Opening { until, .. } if due(*until) => {
                 let end =
                     bridge(Cause::Fault).with_status(503).with_detail("the media plane does not answer");
@@ -159,6 +168,7 @@ impl Call {
             }
             Phase::Ending { until, .. } if due(*until) => self.stop_waiting(ctx),
             Phase::Admitting
+            | Phase::Asking { .. }
             | Phase::Opening { .. }
             | Phase::Calling { .. }
             | Phase::Settling { .. }

@@ -29,6 +29,7 @@ impl Call {
             Phase::Ending { termination, .. } => termination,
             // Only calls that are ending are done.
             Phase::Admitting
+            | Phase::Asking { .. }
             | Phase::Opening { .. }
             | Phase::Calling { .. }
             | Phase::Settling { .. }
@@ -53,6 +54,7 @@ impl Call {
             meta_duration_s: self.meta_duration_s,
             agent,
             termination,
+            refused: self.refused,
             legs,
             quality,
             timeline: self.timeline,

@@ -6,8 +6,8 @@ use std::net::SocketAddr;
 
 use bytes::Bytes;
 use setu_model::{
-    CallFacts, CallId, Cause, Cdr, Direction, Ingress, LegId, MediaQuality, Pii, RecordingRef, Secret, Side,
-    Wall,
+    CallFacts, CallId, Cause, Cdr, Direction, Ingress, LegId, MediaQuality, Pii, RecordingRef, RuleRefusal,
+    Secret, Side, Wall,
 };
 use setu_sdp::Negotiated;
 
@@ -25,6 +25,13 @@ pub enum Input {
     Media(MediaEvent),
     /// Something happened to a recording.
     Record(RecordEvent),
+    /// The gate's answer to [`Output::Ask`].
+    Gate {
+        /// The call it was asked about.
+        call: CallId,
+        /// What it said.
+        verdict: Verdict,
+    },
     /// The agents' side changed: who is reachable, which trunk is up.
     Desk(DeskChange),
     /// A new configuration. Live calls keep what they took from the old one.
@@ -76,10 +83,44 @@ pub enum Output {
     Media(MediaCommand),
     /// To the recorder.
     Record(RecordCommand),
+    /// May this call be made? Answered by [`Input::Gate`]; without an answer in time the call is refused.
+    Ask(Question),
     /// A call is over and this is its record: exactly one for every [`Offered`].
     Cdr(Box<Cdr>),
     /// The bridge was told to drain and the last call is over. Comes once.
     Drained,
+}
+
+/// Asked about a business-initiated call of a number with a gate, once whoever makes the call is set aside for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Question {
+    /// The call.
+    pub call: CallId,
+    /// The business number, E.164 with `+`.
+    pub number: String,
+    /// The customer, E.164 with `+`.
+    pub customer: Pii<String>,
+    /// Whether a person asks for this very call, rather than a dialler.
+    pub by_hand: bool,
+}
+
+/// What the gate says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// It may be made.
+    Allowed,
+    /// It may not.
+    Refused {
+        /// The status the originator hears.
+        status: u16,
+        /// The rules that forbid it, the one that is hardest to change first.
+        rules: Vec<RuleRefusal>,
+    },
+    /// It cannot be said, and so the call is not made.
+    Unknown {
+        /// Why, for the operator.
+        why: String,
+    },
 }
 
 /// To the signalling of one leg.
@@ -110,6 +151,8 @@ pub enum LegCommand {
         reason: Option<String>,
         /// Seconds for a Retry-After header.
         retry_after_s: Option<u32>,
+        /// What a phone or PBX is told in Warning headers (RFC 3261 section 20.43), one each.
+        warnings: Vec<String>,
     },
     /// Send an INVITE.
     Dial(Box<Dial>),

@@ -104,6 +104,9 @@ impl Switchboard {
                     call.recording_over(Recording::Failed { why, partial }, ctx);
                 });
             }
+            Input::Gate { call, verdict } => {
+                self.with(call, now, |call, ctx| call.handle_verdict(verdict, ctx))
+            }
             Input::Desk(change) => self.desk.handle_change(change),
             Input::Configure(config) => self.config = *config,
             Input::Drain => self.drain(now),
@@ -286,6 +289,10 @@ impl Call {
     }
 
     fn handle_media(&mut self, event: MediaEvent, ctx: &mut Context<'_>) {
+        if matches!(self.phase, Phase::Asking { .. }) {
+            // Nothing was opened yet.
+            return;
+        }
         match event {
             MediaEvent::Opened { leg, local } => {
                 let Phase::Opening { reserved, .. } = &mut self.phase else { return };

@@ -6,7 +6,7 @@ use setu_model::{CallId, LegId, Side};
 
 use crate::ports::{
     DialTarget, Input, LegCommand, LegEvent, MediaCommand, MediaEvent, Origin, Output, RecordCommand,
-    RecordEvent,
+    RecordEvent, Verdict,
 };
 
 /// Watches the outputs of a switchboard and panics at the first one that breaks a rule. For tests, the simulation
@@ -25,6 +25,10 @@ struct Watched {
     bridged: bool,
     closed: bool,
     recording: bool,
+    /// The gate was asked and has not answered.
+    asked: bool,
+    /// The gate did not allow it.
+    forbidden: bool,
     records: u32,
 }
 
@@ -70,8 +74,14 @@ impl Watch {
                 }
             }
             Input::Media(MediaEvent::Closed { call, .. }) => {
-                if let Some(call) = self.calls.get_mut(call) {
+                if let Some(call) = self.calls.get_mut(call).filter(|call| !call.asked) {
                     call.closed = true;
+                }
+            }
+            Input::Gate { call, verdict } => {
+                if let Some(call) = self.calls.get_mut(call) {
+                    call.forbidden |= call.asked && *verdict != Verdict::Allowed;
+                    call.asked = false;
                 }
             }
             Input::Leg(_) | Input::Media(_) | Input::Desk(_) | Input::Configure(_) | Input::Drain => {}
@@ -99,6 +109,14 @@ impl Watch {
                 let it = self.of(*call);
                 assert!(it.recording && it.closed, "a recording stops once, after its media");
                 it.recording = false;
+            }
+            Output::Ask(question) => {
+                let it = self.of(question.call);
+                assert!(
+                    !it.asked && it.ports.is_empty(),
+                    "the gate is asked once, before anything is opened"
+                );
+                it.asked = true;
             }
             Output::Cdr(cdr) => {
                 let it = self.of(cdr.call);
@@ -135,6 +153,7 @@ impl Watch {
         match command {
             MediaCommand::Open { leg, .. } => {
                 let call = self.of(leg.call);
+                assert!(!call.asked && !call.forbidden, "nothing is opened that the gate does not allow");
                 assert!(!call.closed && call.ports.insert(leg.index), "a port is opened once");
             }
             MediaCommand::Configure(setup) => {

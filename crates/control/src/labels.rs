@@ -219,6 +219,17 @@ impl ByEvent {
     }
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct ByRule {
+    code: u32,
+}
+
+impl ByRule {
+    pub(crate) fn new(code: u16) -> Self {
+        Self { code: u32::from(code) }
+    }
+}
+
 const fn side_word(side: Side) -> &'static str {
     match side {
         Side::Meta => "meta",

@@ -12,7 +12,7 @@ use prometheus_client::registry::Registry;
 use setu_model::{Cause, Direction, Hop, MediaQuality, Side};
 
 use crate::labels::{
-    Bound, ByCause, ByDirection, ByEvent, ByFate, ByHop, ByMessage, BySide, DIRECTIONS, Fate, SIDES,
+    Bound, ByCause, ByDirection, ByEvent, ByFate, ByHop, ByMessage, ByRule, BySide, DIRECTIONS, Fate, SIDES,
     Transport, WebhookFate,
 };
 
@@ -39,6 +39,7 @@ pub struct Metrics {
     media_legs: Gauge,
     media_mos: Family<ByHop, Histogram, fn() -> Histogram>,
     call_faults: Family<ByHop, Counter>,
+    rules_refused: Family<ByRule, Counter>,
     recordings_active: Gauge,
     recordings_failed: Counter,
     recording_bytes: Counter,
@@ -76,6 +77,7 @@ impl Metrics {
             media_legs: Gauge::default(),
             media_mos: Family::new_with_constructor(|| Histogram::new(MOS)),
             call_faults: Family::default(),
+            rules_refused: Family::default(),
             recordings_active: Gauge::default(),
             recordings_failed: Counter::default(),
             recording_bytes: Counter::default(),
@@ -182,6 +184,11 @@ impl Metrics {
         self.call_faults.get_or_create(&ByHop::new(hop)).inc();
     }
 
+    /// Counts a rule that forbade a call, by its code.
+    pub fn rule_refused(&self, code: u16) {
+        self.rules_refused.get_or_create(&ByRule::new(code)).inc();
+    }
+
     /// Notes that the recorder took a recording; [`recording_over`](Self::recording_over) ends it.
     pub fn recording_began(&self) {
         self.recordings_active.inc();
@@ -265,6 +272,11 @@ impl Metrics {
             self.sip_transactions.clone(),
         );
         to.register("calls", "Calls that ended, by who began them and why they ended", self.calls.clone());
+        to.register(
+            "rules_refused",
+            "Rules that forbade a call, by their codes: 4005 is a missing permission",
+            self.rules_refused.clone(),
+        );
         to.register(
             "call_setup_seconds",
             "From the first message of a call to its answer",

@@ -30,6 +30,9 @@ pub struct Cdr {
     pub agent: Option<AnsweredBy>,
     /// Why and by whom the call ended.
     pub termination: Termination,
+    /// The rules that forbade the call, the one that is hardest to change first; empty if none did.
+    #[serde(default)]
+    pub refused: Vec<RuleRefusal>,
     /// Every leg, the originator's first.
     pub legs: Vec<LegRecord>,
     /// How it sounded, and the hop at fault; null if both sides were never joined.
@@ -50,6 +53,27 @@ pub struct Cdr {
 impl Cdr {
     /// The most keys one record keeps: a walk through a menu with an account number has thirty.
     pub const MOST_DIGITS: usize = 128;
+}
+
+/// One rule that forbids a call or a permission request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuleRefusal {
+    /// Its number, which never changes its meaning: 4005 is "Permission Required".
+    pub code: u16,
+    /// Its name.
+    pub title: String,
+    /// Why it forbids this, in words.
+    pub reason: String,
+    /// What would make it allowed.
+    pub remedy: String,
+    /// From when on this rule allows it if nothing else happens.
+    pub next_allowed: Option<Wall>,
+}
+
+impl std::fmt::Display for RuleRefusal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {}: {}", self.code, self.title, self.reason)
+    }
 }
 
 /// One key that was pressed.

@@ -17,7 +17,8 @@ mod termination;
 mod time;
 
 pub use cdr::{
-    AnsweredBy, Cdr, DigitRecord, LegRecord, MediaQuality, Milestone, RecordingRef, Timeline, TimelineEntry,
+    AnsweredBy, Cdr, DigitRecord, LegRecord, MediaQuality, Milestone, RecordingRef, RuleRefusal, Timeline,
+    TimelineEntry,
 };
 pub use egress::{EgressPolicy, EgressRefusal};
 pub use entropy::{Entropy, SeededEntropy};

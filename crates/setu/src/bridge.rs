@@ -116,7 +116,7 @@ impl Bridge {
         let media = Arc::new(MediaPlane::spawn(settings::media_net(&config, identity), tap, on_media)?);
         health::show(&metrics, &net, &media);
         let cdr_log = open_cdr_log(&config, &metrics)?;
-        let durable = Durable::open(&settings::store(&config)?, &metrics).await?;
+        let durable = Durable::open(&settings::store(&config)?, &metrics, &inputs).await?;
         let webhooks = webhooks.map(|webhooks| webhooks.start(&durable, inputs.clone()));
 
         let shard = Shard::new(shard_settings, || Box::new(SystemEntropy), now());
@@ -400,6 +400,7 @@ impl Driver {
                 Output::Media(command) => self.command_media(command),
                 Output::Record(command) => self.record(command),
                 Output::Cdr(cdr) => self.ended(cdr),
+                Output::Load(load) => self.keeper.keep(Keep::Load(load)),
                 Output::Acted(event) => self.keeper.keep(Keep::Acted(event)),
                 Output::Stranger(side, _) => self.metrics.stranger_refused(side),
                 Output::Registrations(contacts) => self.metrics.registrations_active(contacts as u64),
@@ -468,6 +469,9 @@ impl Driver {
         }
         if let Some(fault) = cdr.quality.and_then(|quality| quality.fault) {
             self.metrics.call_fault(fault.hop);
+        }
+        for rule in &cdr.refused {
+            self.metrics.rule_refused(rule.code);
         }
         // Nobody may be listening.
         let _ = self.cdrs.send(Arc::new((*cdr).clone()));

@@ -198,6 +198,7 @@ mod tests {
             meta_duration_s: None,
             agent: None,
             termination: Termination::new(Cause::Busy, EndedBy::Agent),
+            refused: Vec::new(),
             legs: Vec::new(),
             quality: None,
             timeline: Timeline::default(),

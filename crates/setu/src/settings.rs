@@ -25,9 +25,14 @@ use setu_sip_net::{
     CertificateFiles, ListenerConfig, PinnedHosts, SipNetConfig, TlsConfig, Trust, WebSocketConfig,
 };
 
+use setu_whatsapp::campaign::CampaignPolicy;
+use setu_whatsapp::gate::GatePolicy;
+use setu_whatsapp::hours::{CallingHours, Opening, Zones};
+use setu_whatsapp::permission::Rules;
+
 use crate::config::{
-    Account, Codec, Config, DigestHash, DtmfBy, DtmfRecord, MediaAddresses, MetaSrtp, Number, PasswordSource,
-    SoundFrom, SrtpUse, Trunk, TrunkTransport,
+    Account, Codec, Config, Dialect, DialledBy, DigestHash, DtmfBy, DtmfRecord, GateUse, Hours,
+    MediaAddresses, MetaSrtp, Number, PasswordSource, SoundFrom, SrtpUse, Trunk, TrunkTransport, Zone,
 };
 use crate::driver::{MetaPeer, ShardSettings, Sounds, TrunkPeer};
 
@@ -52,12 +57,71 @@ pub fn shard(config: &Config) -> Result<ShardSettings, SettingsError> {
         trunks: config.trunks.iter().map(|t| (t.name.clone(), TrunkPeer { hop: trunk_hop(t) })).collect(),
         silence: Duration::from_secs(config.limits.silence_s),
         sounds: sounds(config)?,
+        gates: gates(config),
         number_ids: config
             .numbers
             .iter()
             .filter_map(|n| Some((n.phone_number_id.clone()?, n.number.clone())))
             .collect(),
     })
+}
+
+/// Whether calls from a number ask the gate.
+fn is_gated(number: &Number, config: &Config) -> bool {
+    match number.gate {
+        GateUse::On => true,
+        GateUse::Off => false,
+        // Without its webhooks nothing is known of permissions, and every call would be refused.
+        GateUse::Auto => {
+            number.dialect == Dialect::Provider
+                || (config.webhooks.is_some() && number.phone_number_id.is_some())
+        }
+    }
+}
+
+/// The rules of each number that asks.
+fn gates(config: &Config) -> BTreeMap<String, GatePolicy> {
+    let hours = hours(&config.hours);
+    let policy = |number: &Number| GatePolicy {
+        rules: match number.dialect {
+            Dialect::Meta => Rules::META,
+            Dialect::Provider => Rules::PROVIDER,
+        },
+        hours: hours.clone(),
+        number_country: number.country.clone().or_else(|| country(&number.number)),
+        blocked_countries: Vec::new(),
+        use_cases: None,
+        campaign: CampaignPolicy::default(),
+        cautious_misses: Rules::META.misses - 1,
+    };
+    let gated = config.numbers.iter().filter(|number| is_gated(number, config));
+    gated.map(|number| (number.number.clone(), policy(number))).collect()
+}
+
+/// The country of a number, where its code is that of one of the countries without business-initiated calls and of no other.
+fn country(number: &str) -> Option<String> {
+    let known = [("+20", "EG"), ("+234", "NG"), ("+84", "VN")];
+    let country = known.iter().find(|(code, _)| number.starts_with(code)).map(|(_, country)| *country);
+    country.map(str::to_owned)
+}
+
+fn hours(hours: &Hours) -> CallingHours {
+    let mut week: [Vec<Opening>; 7] =
+        std::array::from_fn(|_| vec![Opening { from: hours.from, to: hours.to }]);
+    for day in &hours.closed {
+        if let Some(day) = week.get_mut(*day as usize) {
+            day.clear();
+        }
+    }
+    let zones = |names: &[Zone]| names.iter().map(|zone| zone.0.clone()).collect();
+    CallingHours {
+        week,
+        holidays: hours.holidays.iter().copied().collect(),
+        zones: Zones {
+            prefixes: hours.zones.iter().map(|(code, names)| (code.clone(), zones(names))).collect(),
+            default: hours.zone.0.clone(),
+        },
+    }
 }
 
 /// Where the database is.
@@ -233,6 +297,7 @@ fn calls(config: &Config) -> CallConfig {
             let number = NumberConfig {
                 answers,
                 announces: n.announcement.is_some(),
+                gated: is_gated(n, config),
                 srtp: match n.srtp {
                     MetaSrtp::Sdes => setu_call::MetaSrtp::Sdes,
                     MetaSrtp::Dtls => setu_call::MetaSrtp::Dtls,
@@ -268,6 +333,7 @@ fn calls(config: &Config) -> CallConfig {
                     srtp: srtp(t.srtp),
                     codecs: codecs(&t.codecs),
                     keys: keys(t.dtmf),
+                    by_hand: t.dialled_by == DialledBy::People,
                     secure,
                     port: if t.share_ports { PortUse::Shared } else { PortUse::Own },
                 };

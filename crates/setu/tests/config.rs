@@ -49,6 +49,7 @@ fn every_default_shown_in_the_example_is_the_real_one() {
         "level",
         "announcement",
         "phone_number_id",
+        "country =",
         "postgres",
         "password",
         "country_code",

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use crate::support::*;
 use bytes::Bytes;
-use setu_call::{EndHow, LegEvent, Origin};
-use setu_model::{AnsweredBy, CallFacts, CallId, Cause, EndedBy, LegId, Pii};
+use setu_call::{EndHow, Input, LegEvent, Origin, Verdict};
+use setu_model::{AnsweredBy, CallFacts, CallId, Cause, EndedBy, LegId, Pii, RuleRefusal};
 
 fn alice_calls(house: &mut House, offer: Option<&str>) -> (CallId, LegId, LegId) {
     let call = house.business_calls(Origin::Account("alice".into()), "00 91 98765 43210", offer);
@@ -196,4 +196,81 @@ fn an_agent_who_dials_is_not_given_another_call() {
     assert_eq!(house.says(), ["refuse 0 486"], "the same customer and number are in that call");
     house.ends(LegId::originator(call), EndHow::Local);
     house.says();
+}
+
+fn gated() -> House {
+    House::with(|config| {
+        for number in config.numbers.values_mut() {
+            number.gated = true;
+        }
+    })
+}
+
+fn rule(code: u16) -> RuleRefusal {
+    let text = |text: &str| text.to_owned();
+    let (title, reason, remedy) = (text("Permission Required"), text("never granted"), text("ask"));
+    RuleRefusal { code, title, reason, remedy, next_allowed: None }
+}
+
+#[test]
+fn the_gate_is_asked_before_anything_is_opened() {
+    let mut house = gated();
+    let call = house.business_calls(Origin::Account("alice".into()), CUSTOMER, Some(AGENT_ANSWER));
+    assert_eq!(house.says(), ["may +15550001111 call +919876543210 by hand"]);
+    house.tell(Input::Gate { call, verdict: Verdict::Allowed });
+    assert_eq!(house.says(), ["open 0 toward agents", "open 1 toward meta"]);
+    house.tell(Input::Gate { call, verdict: Verdict::Unknown { why: "late".into() } });
+    assert_eq!(house.says(), [""; 0], "one answer is enough");
+
+    let mut house = gated();
+    house.business_calls(Origin::Trunk("pbx".into()), CUSTOMER, Some(AGENT_ANSWER));
+    assert_eq!(house.says(), ["may +15550002222 call +919876543210 by dialler"]);
+}
+
+#[test]
+fn a_call_that_the_gate_refuses_ends_with_its_rules_and_claims_nothing() {
+    let mut house = gated();
+    let call = house.business_calls(Origin::Account("alice".into()), CUSTOMER, Some(AGENT_ANSWER));
+    house.says();
+    let rules = vec![rule(4005), rule(4001)];
+    house.tell(Input::Gate { call, verdict: Verdict::Refused { status: 403, rules: rules.clone() } });
+    assert_eq!(house.says(), ["refuse 0 403"]);
+    house.ends(LegId::originator(call), EndHow::Local);
+    assert_eq!(house.says(), ["record: refused by bridge"]);
+    let record = house.the_record();
+    assert_eq!(record.refused, rules);
+    assert_eq!(record.termination.detail.as_deref(), Some("4005 Permission Required: never granted"));
+    house.ended_with(Cause::Refused);
+}
+
+#[test]
+fn a_gate_that_does_not_answer_lets_nothing_through() {
+    let mut house = gated();
+    let call = house.business_calls(Origin::Account("alice".into()), CUSTOMER, Some(AGENT_ANSWER));
+    house.says();
+    house.wait(Duration::from_secs(3));
+    assert_eq!(house.says(), ["refuse 0 503"]);
+    house.tell(Input::Gate { call, verdict: Verdict::Allowed });
+    house.ends(LegId::originator(call), EndHow::Local);
+    house.says();
+    house.ended_with(Cause::Fault);
+}
+
+#[test]
+fn who_gives_up_while_the_gate_is_asked_is_let_go() {
+    let mut house = gated();
+    let call = house.business_calls(Origin::Account("alice".into()), CUSTOMER, Some(AGENT_ANSWER));
+    house.says();
+    house.ends(LegId::originator(call), EndHow::Cancelled);
+    assert_eq!(house.says(), ["record: cancelled by agent"]);
+    house.tell(Input::Gate { call, verdict: Verdict::Allowed });
+    house.ended_with(Cause::Cancelled);
+}
+
+#[test]
+fn customers_who_call_ask_no_gate() {
+    let mut house = gated();
+    house.register("alice", 1);
+    house.user_calls(NUMBER, Some(META_OFFER));
+    assert_eq!(house.says(), ["open 0 toward meta", "open 1 toward agents"]);
 }

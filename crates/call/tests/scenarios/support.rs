@@ -204,6 +204,10 @@ impl House {
                     self.records.push(*cdr);
                     line
                 }
+                Output::Ask(question) => {
+                    let hand = if question.by_hand { "by hand" } else { "by dialler" };
+                    format!("may {} call {} {hand}", question.number, question.customer.reveal())
+                }
                 Output::Drained => "drained".into(),
             };
             self.lines.push(line);

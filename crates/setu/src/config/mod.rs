@@ -1,5 +1,6 @@
 //! The configuration file: what it may say, its defaults, and what is refused with which remedy.
 
+mod gate;
 mod secret;
 mod validate;
 
@@ -10,6 +11,7 @@ use std::path::{Path, PathBuf};
 use ipnet::IpNet;
 use serde::Deserialize;
 
+pub use gate::{Dialect, DialledBy, GateUse, Hours, Weekday, Zone};
 pub use secret::PasswordSource;
 
 /// The whole configuration, as read from one TOML file. `setu example-config` prints a commented one.
@@ -35,6 +37,9 @@ pub struct Config {
     /// How long things ring.
     #[serde(default)]
     pub ringing: Ringing,
+    /// When customers may be called.
+    #[serde(default)]
+    pub hours: Hours,
     /// How dialled numbers become E.164.
     #[serde(default)]
     pub dial_plan: DialPlan,
@@ -259,6 +264,15 @@ pub struct Number {
     pub srtp: MetaSrtp,
     /// Meta's id of the number: webhooks name it by this, and not always by the number itself.
     pub phone_number_id: Option<String>,
+    /// Whose rules hold for calls from it.
+    #[serde(default)]
+    pub dialect: Dialect,
+    /// Whether calls from it are refused that break the rules: for lack of permission, outside the hours, and so on.
+    #[serde(default)]
+    pub gate: GateUse,
+    /// The country the number is of (ISO 3166-1, two letters), where its code is that of several: Meta has no
+    /// business-initiated calls from some.
+    pub country: Option<String>,
 }
 
 /// How keys are exchanged with Meta (its `srtp_key_exchange_protocol`).
@@ -377,6 +391,9 @@ pub struct Trunk {
     pub networks: Vec<IpNet>,
     /// The business number its calls to customers are made from; none forbids them.
     pub number: Option<String>,
+    /// Who dials the calls it makes: what only a person may try again is refused to a dialler.
+    #[serde(default)]
+    pub dialled_by: DialledBy,
     /// Whether its media is encrypted.
     #[serde(default)]
     pub srtp: SrtpUse,

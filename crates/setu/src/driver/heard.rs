@@ -1,6 +1,6 @@
 //! What webhooks tell: whose number it is about, and what follows.
 
-use setu_model::Now;
+use setu_model::{Now, Wall};
 use setu_whatsapp::webhook::{Event, Heard};
 
 use super::{Output, Shard};
@@ -12,6 +12,9 @@ impl Shard {
         let Heard { account, number_id, at, key, event, .. } = heard;
         self.outputs.push_back(Output::Acted(key));
         let word = event.word();
+        if let Event::Account { details, .. } = &event {
+            self.restricted(&account, details);
+        }
         match (number, event) {
             (None, Event::Account { .. } | Event::Settings | Event::Errors(_) | Event::Unknown { .. }) => {
                 tracing::debug!(account, event = word, %at, "an event of the account");
@@ -25,6 +28,18 @@ impl Shard {
                 );
             }
             (Some(number), _) => tracing::debug!(number, event = word, %at, "a webhook tells"),
+        }
+    }
+
+    /// Meta restricts the calls of an account. It does not say which numbers those are, so none of ours is called from.
+    fn restricted(&mut self, account: &str, details: &[(String, Option<Wall>)]) {
+        let calling = |kind: &str| kind.contains("BUSINESS_INITIATED_CALLING");
+        for until in details.iter().filter(|(kind, _)| calling(kind)).filter_map(|(_, until)| *until) {
+            tracing::warn!(account, %until, "Meta restricts business-initiated calls");
+            let numbers: Vec<String> = self.settings.gates.keys().cloned().collect();
+            for number in numbers {
+                self.gate.restrict(&number, until);
+            }
         }
     }
 

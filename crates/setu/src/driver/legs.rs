@@ -117,9 +117,13 @@ impl Shard {
                 self.endpoint.ring(session, status, early.map(Bytes::from), now)
             }
             LegCommand::Answer { sdp, .. } => self.endpoint.answer(session, Bytes::from(sdp), &[], now),
-            LegCommand::Refuse { status, reason, retry_after_s, .. } => {
-                let headers = retry_after_s.map(|s| ("Retry-After".to_owned(), s.to_string()));
-                self.endpoint.refuse(session, status, reason.as_deref(), headers.as_slice(), now)
+            LegCommand::Refuse { status, reason, retry_after_s, warnings, .. } => {
+                let host = self.settings.endpoint.side(side).uri_host();
+                let warning =
+                    |text: &String| ("Warning".to_owned(), format!("399 {host} \"{}\"", quoted(text)));
+                let mut headers: Vec<_> = warnings.iter().map(warning).collect();
+                headers.extend(retry_after_s.map(|s| ("Retry-After".to_owned(), s.to_string())));
+                self.endpoint.refuse(session, status, reason.as_deref(), &headers, now)
             }
             LegCommand::HangUp { cause, .. } => {
                 // Toward Meta nothing is sent that its samples do not show.
@@ -327,6 +331,15 @@ impl Shard {
         }
     }
 }
+
+/// Text for between quotes: one line of printable ASCII.
+fn quoted(text: &str) -> String {
+    let plain = |c: char| if matches!(c, ' '..='~') && c != '"' && c != '\\' { c } else { '\'' };
+    text.chars().map(plain).take(MOST_WARNING).collect()
+}
+
+/// The longest warning, in characters.
+const MOST_WARNING: usize = 256;
 
 fn trunk_uri(extension: &str, hop: &Hop) -> String {
     let host = if hop.host.contains(':') { format!("[{}]", hop.host) } else { hop.host.clone() };

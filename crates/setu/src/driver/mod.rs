@@ -3,9 +3,12 @@
 //! It takes one input, hands it to a core, drains every output into the other core or outward, and then waits for
 //! the next input or the earliest deadline. It owns no socket, clock or task, so a whole bridge runs in virtual time.
 
+mod gate;
 mod heard;
 mod legs;
 mod media;
+
+pub use gate::{Known, Load, Loaded};
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
@@ -20,6 +23,7 @@ use setu_sip::{
     Arrival, Binding, Endpoint, EndpointConfig, Event, FlowId, Hop, Message, ParseError, SendToken,
     SessionId, Stranger, Transmit,
 };
+use setu_whatsapp::gate::GatePolicy;
 use setu_whatsapp::webhook::Heard;
 
 /// What the shard is told.
@@ -44,6 +48,8 @@ pub enum Input {
     /// A webhook told something: proven, stored, and once for each event, but for one that came just before the bridge
     /// stopped. In any order; `at` says how old it is. Its `key` comes back as [`Output::Acted`].
     Heard(Box<Heard>),
+    /// What is known of a pair, as [`Output::Load`] asked.
+    Loaded(Box<Loaded>),
     /// The first time: take no new calls. The second time: end all.
     Drain,
     /// A new configuration; live calls go on.
@@ -67,6 +73,8 @@ pub enum Output {
     Record(RecordCommand),
     /// A call is over; store this.
     Cdr(Box<Cdr>),
+    /// Find out what is known of a pair; answered by [`Input::Loaded`].
+    Load(Box<Load>),
     /// What the webhook's event of this key asked for is done or under way: it need not be told again after a restart.
     Acted(String),
     /// Somebody who proved nothing was turned away.
@@ -92,6 +100,8 @@ pub struct ShardSettings {
     pub silence: std::time::Duration,
     /// What callers hear who are not with an agent.
     pub sounds: Sounds,
+    /// The rules of the numbers whose calls ask the gate, by number (E.164 with `+`).
+    pub gates: BTreeMap<String, GatePolicy>,
     /// Business numbers (E.164 with `+`) by Meta's id of them, where it is known.
     pub number_ids: BTreeMap<String, String>,
 }
@@ -135,6 +145,7 @@ pub struct Shard {
     entropy: Box<dyn Entropy>,
     legs: legs::LegTable,
     contacts: BTreeMap<ContactId, Binding>,
+    gate: gate::Gate,
     outputs: VecDeque<Output>,
 }
 
@@ -149,6 +160,7 @@ impl Shard {
             entropy: entropy(),
             legs: legs::LegTable::default(),
             contacts: BTreeMap::new(),
+            gate: gate::Gate::default(),
             outputs: VecDeque::new(),
         }
     }
@@ -169,6 +181,7 @@ impl Shard {
             }
             Input::Record(event) => self.calls.handle(setu_call::Input::Record(event), now),
             Input::Heard(heard) => self.heard(*heard, now),
+            Input::Loaded(loaded) => self.loaded(*loaded, now),
             Input::Drain => self.calls.handle(setu_call::Input::Drain, now),
             Input::Reload(settings) => {
                 self.endpoint.reload_access(settings.endpoint.access.clone(), now);
@@ -259,6 +272,7 @@ impl Shard {
                 Err(event) => self.calls.handle(setu_call::Input::Media(event), now),
             },
             Call::Record(command) => self.outputs.push_back(Output::Record(command)),
+            Call::Ask(question) => self.asked(question, now),
             Call::Cdr(cdr) => self.outputs.push_back(Output::Cdr(cdr)),
             Call::Drained => self.outputs.push_back(Output::Drained),
         }

@@ -6,11 +6,13 @@ use std::time::Duration;
 
 use setu_control::Metrics;
 use setu_model::{Cdr, Wall};
-use setu_store::{CdrRow, Revision, Store, StoreFault, Unreconciled};
+use setu_store::{CdrRow, CustomerNames, Revision, Store, StoreFault, Unreconciled};
+use setu_whatsapp::permission::PairLedger;
 use tokio::sync::mpsc;
 
 use super::{reconcile, rows};
 use crate::bridge::now;
+use crate::driver::{Input, Known, Load, Loaded};
 
 /// Something to keep.
 #[derive(Debug)]
@@ -21,6 +23,8 @@ pub(crate) enum Keep {
     Acted(String),
     /// Webhooks told of the ends of calls.
     Reconcile,
+    /// Not to keep but to find out, after all that was to be kept before.
+    Load(Box<Load>),
 }
 
 /// Where the driver puts what is to be kept.
@@ -42,6 +46,7 @@ impl Keeper {
 
     /// Never waits: what does not fit is lost and counted. The CDR file has the records all the same.
     pub(crate) fn keep(&self, what: Keep) {
+        // A load that is lost is not answered, and what waits for it is refused.
         if self.queue.try_send(what).is_err() {
             self.metrics.store_failed();
             tracing::error!("the database is too slow: something was not kept");
@@ -55,6 +60,8 @@ pub(super) struct Writer {
     pub(super) metrics: Arc<Metrics>,
     /// Set at shutdown, when nothing is tried for ever.
     pub(super) closing: Arc<AtomicBool>,
+    /// Where what is found out goes.
+    pub(super) inputs: mpsc::WeakSender<Input>,
 }
 
 impl Writer {
@@ -68,7 +75,7 @@ impl Writer {
                 count = queue.recv_many(&mut batch, BATCH) => if count == 0 { return },
                 _ = tidying.tick() => self.forget(now().wall).await,
             }
-            let (mut cdrs, mut acted, mut ends) = (Vec::new(), Vec::new(), false);
+            let (mut cdrs, mut acted, mut loads, mut ends) = (Vec::new(), Vec::new(), Vec::new(), false);
             for keep in batch.drain(..) {
                 match keep {
                     Keep::Cdr(cdr) => match rows::record(&cdr, now().wall) {
@@ -79,11 +86,15 @@ impl Writer {
                     },
                     Keep::Acted(event) => acted.push(event),
                     Keep::Reconcile => ends = true,
+                    Keep::Load(load) => loads.push(load),
                 }
             }
             if !cdrs.is_empty() {
                 ends |= cdrs.iter().any(|cdr| cdr.wacid.is_some());
                 self.insist(&Rows::Cdrs(cdrs)).await;
+            }
+            for load in loads {
+                self.load(*load).await;
             }
             if !acted.is_empty() {
                 self.insist(&Rows::Acted(acted)).await;
@@ -91,6 +102,24 @@ impl Writer {
             if ends {
                 self.reconcile().await;
             }
+        }
+    }
+
+    async fn load(&self, load: Load) {
+        let Load { call, number, customer, since } = load;
+        let known = async {
+            let Some((name, other)) = rows::names(&customer) else { return Ok(Known::default()) };
+            let names = CustomerNames { name: &name, other: &other };
+            let facts = self.store.pair(&number, names, PairLedger::MOST).await?;
+            Ok::<_, StoreFault>(Known { facts, attempts: self.store.attempts(&number, since).await? })
+        };
+        let known = known.await.map_err(|fault| {
+            self.failed(&fault);
+            "what is known of the customer cannot be read".to_owned()
+        });
+        // The driver ends only with the bridge.
+        if let Some(inputs) = self.inputs.upgrade() {
+            let _ = inputs.send(Input::Loaded(Box::new(Loaded { call, known }))).await;
         }
     }
 

@@ -33,7 +33,11 @@ impl Durable {
     ///
     /// # Errors
     /// The database cannot be opened.
-    pub(crate) async fn open(at: &Location, metrics: &Arc<Metrics>) -> Result<Self, OpenError> {
+    pub(crate) async fn open(
+        at: &Location,
+        metrics: &Arc<Metrics>,
+        inputs: &mpsc::Sender<Input>,
+    ) -> Result<Self, OpenError> {
         let store = Arc::new(Store::open(at).await?);
         let closing = Arc::new(AtomicBool::new(false));
         let (keeper, queue) = Keeper::new(metrics);
@@ -41,6 +45,7 @@ impl Durable {
             store: Arc::clone(&store),
             metrics: Arc::clone(metrics),
             closing: Arc::clone(&closing),
+            inputs: inputs.downgrade(),
         };
         Ok(Self { store, keeper, closing, writer: tokio::spawn(writer.run(queue)) })
     }
@@ -160,6 +165,7 @@ mod tests {
             meta_duration_s: None,
             agent: None,
             termination: Termination::new(Cause::NoAnswer, EndedBy::Bridge),
+            refused: Vec::new(),
             legs: Vec::new(),
             quality: None,
             timeline: Timeline::default(),

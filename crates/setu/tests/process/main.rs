@@ -7,6 +7,7 @@ mod crash;
 mod disk;
 mod drain;
 mod durable;
+mod gate;
 #[path = "../interop/house.rs"]
 mod house;
 #[path = "../interop/peers.rs"]

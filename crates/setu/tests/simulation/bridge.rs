@@ -92,6 +92,8 @@ impl Bridge {
             Wanted::Record(command) => turn.inputs.extend(self.record(command).map(Input::Record)),
             Wanted::Cdr(cdr) => self.cdrs.push(*cdr),
             Wanted::Drained => self.drained = true,
+            // No number here has a gate.
+            Wanted::Load(load) => self.faults.push(format!("the gate was asked: {load:?}")),
             Wanted::Keep(_) | Wanted::Acted(_) | Wanted::Stranger(..) | Wanted::Registrations(_) => {}
         }
     }
