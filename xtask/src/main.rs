@@ -77,13 +77,15 @@ fn demo() -> Result<()> {
     }
     let json: serde_json::Value = serde_json::from_str(&text).with_context(|| format!("no JSON: {text}"))?;
     let calls = json["calls"].as_array().context("no calls in the demo's JSON")?;
-    for direction in ["user_initiated", "business_initiated"] {
+    for (direction, ingress) in
+        [("user_initiated", "sip"), ("business_initiated", "sip"), ("user_initiated", "provider_uri")]
+    {
         let call = calls
             .iter()
-            .find(|c| c["direction"] == direction)
-            .with_context(|| format!("the demo made no {direction} call: {text}"))?;
+            .find(|c| c["direction"] == direction && c["ingress"] == ingress)
+            .with_context(|| format!("the demo made no {direction} call by {ingress}: {text}"))?;
         if call["result"] != "success" {
-            bail!("the demo's {direction} call ended with {}: {text}", call["result"]);
+            bail!("the demo's {direction} call by {ingress} ended with {}: {text}", call["result"]);
         }
     }
     Ok(())

@@ -229,7 +229,10 @@ fn exchange(offered: &Offered) -> Result<Exchange, Turned> {
 
 fn route(offered: &Offered, config: &CallConfig) -> Result<Route, Turned> {
     match (&offered.origin, offered.direction) {
-        (Origin::Meta { number }, Direction::UserInitiated) => inbound(offered, number, config),
+        // Whoever asked for the call: a customer waits there, and somebody of the business is to take it.
+        (Origin::Meta { number }, Direction::UserInitiated | Direction::BusinessInitiated) => {
+            inbound(offered, number, config)
+        }
         (Origin::Account(name), Direction::BusinessInitiated) => {
             let agent = config.agents.get(name);
             let agent = agent.ok_or_else(|| Turned::new(Cause::Refused, 403, "the account is no agent"))?;
@@ -241,8 +244,7 @@ fn route(offered: &Offered, config: &CallConfig) -> Result<Route, Turned> {
                 trunk.ok_or_else(|| Turned::new(Cause::Refused, 403, "the trunk is not configured"))?;
             outbound(offered, trunk.number.as_ref(), Want::Nobody, config)
         }
-        (Origin::Meta { .. }, Direction::BusinessInitiated)
-        | (Origin::Account(_) | Origin::Trunk(_), Direction::UserInitiated) => {
+        (Origin::Account(_) | Origin::Trunk(_), Direction::UserInitiated) => {
             Err(Turned::new(Cause::Refused, 403, "the call comes from the wrong side"))
         }
     }

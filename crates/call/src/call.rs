@@ -137,7 +137,7 @@ pub(crate) enum Plan {
 pub(crate) enum Exchange {
     /// It made an offer, which waits for our address.
     Theirs(Box<Description>),
-    /// It made an offer, and this answers it.
+    /// Both descriptions are known; this is ours.
     Answer { text: String, terms: Box<Terms> },
     /// It wants our offer, which waits for our address.
     Wanted,

@@ -76,7 +76,9 @@ impl Call {
             Exchange::Ours(offering) => {
                 // The called side hears comfort frames until the originator has said where it is.
                 self.media.called.start(ctx);
-                ctx.leg(LegCommand::Answer { leg, sdp: offering.offer.sdp.clone() });
+                if before != Some(LegState::Answered) {
+                    ctx.leg(LegCommand::Answer { leg, sdp: offering.offer.sdp.clone() });
+                }
                 self.phase = Phase::Settling { until: ctx.now.mono + ctx.config.timers.ack };
             }
             // Both wait for a port, and nobody is dialled before there is one.
@@ -90,19 +92,30 @@ impl Call {
     pub(crate) fn answer_at_once(&mut self, ctx: &mut Context<'_>) {
         let number = ctx.config.numbers.get(&self.facts.number);
         let at_once = number.is_some_and(|number| number.answers == Answers::AtOnce);
-        let Exchange::Answer { text, .. } = &self.exchange else { return };
+        let (sdp, settled) = match &self.exchange {
+            Exchange::Answer { text, .. } => (text.clone(), true),
+            Exchange::Ours(offering) => (offering.offer.sdp.clone(), false),
+            Exchange::Theirs(_) | Exchange::Wanted => return,
+        };
         if !at_once || self.originator_side() != Side::Meta {
             return;
         }
-        let (leg, sdp) = (self.leg_id(0), text.clone());
+        let leg = self.leg_id(0);
         if let Some(originator) = self.leg_mut(0) {
             originator.state = LegState::Answered;
         }
-        self.set_originator(ctx);
+        if settled {
+            self.set_originator(ctx);
+            self.entertain(ctx);
+        }
+        ctx.leg(LegCommand::Answer { leg, sdp });
+    }
+
+    /// The customer is there, and an agent is not yet.
+    fn entertain(&mut self, ctx: &mut Context<'_>) {
         self.media.originator.start(ctx);
         self.media.originator.play(Sound::Waiting, ctx);
         self.milestone(Milestone::Answered, Some(0), ctx.now);
-        ctx.leg(LegCommand::Answer { leg, sdp });
     }
 
     /// Both sides are there: they are joined, or the customer hears the number's announcement first.
@@ -150,24 +163,38 @@ impl Call {
         }
         if settling {
             self.settle_originator(sdp, ctx);
+        } else if first && waits && matches!(self.exchange, Exchange::Ours(_)) {
+            if self.meet_with_answer(sdp, ctx) {
+                self.entertain(ctx);
+            }
         } else if connected {
             self.reoffer_answered(index, sdp, ctx);
         }
     }
 
     fn settle_originator(&mut self, sdp: Option<&[u8]>, ctx: &mut Context<'_>) {
-        let Exchange::Ours(offering) = &self.exchange else { return };
-        let read = sdp.ok_or_else(|| "the ACK has no session description".to_owned());
+        if self.meet_with_answer(sdp, ctx) {
+            self.join_or_announce(ctx);
+            self.connect(ctx);
+        }
+    }
+
+    /// The originator answers our offer; one that makes no sense ends the call.
+    fn meet_with_answer(&mut self, sdp: Option<&[u8]>, ctx: &mut Context<'_>) -> bool {
+        let Exchange::Ours(offering) = &self.exchange else { return false };
+        let read = sdp.ok_or_else(|| "the answer has no session description".to_owned());
         match read.and_then(|sdp| read_answer(offering, sdp, ctx)) {
             Ok(agreed) => {
                 let (policy, local) = (offering.policy.clone(), offering.local.clone());
-                self.agree_originator(&Terms { policy, local, agreed }, ctx);
-                self.join_or_announce(ctx);
-                self.connect(ctx);
+                let (text, terms) = (offering.offer.sdp.clone(), Terms { policy, local, agreed });
+                self.agree_originator(&terms, ctx);
+                self.exchange = Exchange::Answer { text, terms: Box::new(terms) };
+                true
             }
             Err(detail) => {
                 let end = Termination::new(Cause::IncompatibleMedia, self.party_of(0)).with_detail(detail);
                 self.end(end, Refusing::with(488), ctx);
+                false
             }
         }
     }

@@ -171,7 +171,7 @@ impl<'a> Player<'a> {
             15 => LegEvent::Key { leg, digit: '7'.into(), duration_ms: 80 },
             _ => {
                 let how = hows.get(self.data.pick(hows.len())).copied().unwrap_or(EndHow::Bye);
-                LegEvent::Ended { leg, how, wacid: None, meta_duration_s: None }
+                LegEvent::Ended { leg, how, wacid: None, meta_duration_s: None, detail: None }
             }
         };
         self.tell(Input::Leg(event));
@@ -225,7 +225,13 @@ impl<'a> Player<'a> {
 
     /// Remembers what the output wants confirmed, and what it says to a leg.
     fn note(&mut self, output: Output) {
-        let over = |leg| LegEvent::Ended { leg, how: EndHow::Local, wacid: None, meta_duration_s: None };
+        let over = |leg| LegEvent::Ended {
+            leg,
+            how: EndHow::Local,
+            wacid: None,
+            meta_duration_s: None,
+            detail: None,
+        };
         match output {
             Output::Leg(LegCommand::Refuse { leg, .. } | LegCommand::HangUp { leg, .. }) => {
                 self.owed.push(Input::Leg(over(leg)));

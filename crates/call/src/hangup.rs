@@ -1,6 +1,6 @@
 //! The end of a call, from whichever side, and the wait until everything has confirmed it.
 
-use setu_model::{Cause, EndedBy, Milestone, Side, Termination};
+use setu_model::{Cause, EndedBy, Ingress, Milestone, Side, Termination};
 
 use crate::call::{Call, Context, LegState, Phase, Recording};
 use crate::desk::Ask;
@@ -88,6 +88,11 @@ impl Call {
                 self.note_refusal(end, toward);
                 self.seek_on(ctx);
             }
+            // An originator who was to be reached cannot be.
+            Some(LegState::Answered | LegState::Offered { .. }) if index == 0 => {
+                self.milestone(Milestone::Refused, Some(index), ctx.now);
+                self.end(end, Refusing::with(toward), ctx);
+            }
             // A refusal can follow neither an answer nor an offer: the dialog is broken.
             Some(LegState::Answered | LegState::Offered { .. }) => {
                 let lost = Termination::new(Cause::SignallingLost, end.by).with_status(status);
@@ -98,7 +103,13 @@ impl Call {
     }
 
     /// A leg is over.
-    pub(crate) fn handle_ended(&mut self, index: u8, how: EndHow, ctx: &mut Context<'_>) {
+    pub(crate) fn handle_ended(
+        &mut self,
+        index: u8,
+        how: EndHow,
+        detail: Option<String>,
+        ctx: &mut Context<'_>,
+    ) {
         let Some(was) = self.mark_over(index) else { return };
         let by = self.party_of(index);
         let answered = was == LegState::Answered;
@@ -126,6 +137,7 @@ impl Call {
             EndHow::Lost => Termination::new(Cause::SignallingLost, by),
             EndHow::Local => Termination::new(Cause::SignallingLost, EndedBy::Bridge),
         };
+        let end = Termination { detail: detail.or(end.detail), ..end };
         self.end(end, Refusing::with(480), ctx);
     }
 
@@ -157,7 +169,11 @@ impl Call {
             }
             Phase::Calling { agent_until: Some(agent), .. } if due(*agent) => self.try_another(ctx),
             Phase::Settling { until } if due(*until) => {
-                self.end(bridge(Cause::SignallingLost).with_detail("no ACK"), Refusing::with(500), ctx);
+                let end = match self.ingress {
+                    Ingress::Sip => bridge(Cause::SignallingLost).with_detail("no ACK"),
+                    Ingress::ProviderUri => bridge(Cause::NoAnswer).with_detail("no answer at the URI"),
+                };
+                self.end(end, Refusing::with(500), ctx);
             }
             Phase::Connected { until } if due(*until) => {
                 self.end(bridge(Cause::TooLong), Refusing::with(500), ctx)

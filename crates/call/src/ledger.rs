@@ -1,7 +1,7 @@
 //! The one record each call leaves.
 
 use setu_model::{
-    AnsweredBy, CallQuality, Cause, Cdr, Direction, EndedBy, LegRecord, Milestone, Now, Side, Termination,
+    AnsweredBy, CallQuality, Cause, Cdr, EndedBy, LegRecord, Milestone, Now, Side, Termination,
 };
 
 use crate::call::{Call, Party, Phase, Recording};
@@ -78,9 +78,9 @@ impl Call {
     }
 
     fn answered_by(&self) -> Option<AnsweredBy> {
-        let index = match self.direction {
-            Direction::UserInitiated => self.winner?,
-            Direction::BusinessInitiated => 0,
+        let index = match self.originator_side() {
+            Side::Meta => self.winner?,
+            Side::Agents => 0,
         };
         match &self.leg(index)?.party {
             Party::Agent(name) => Some(AnsweredBy::Agent(name.clone())),

@@ -56,14 +56,15 @@ pub struct Offered {
     /// What the request told of the call. `number` and `customer` of a business-initiated call are filled in
     /// by the core.
     pub facts: CallFacts,
-    /// The session description; none asks the bridge to make the offer (RFC 3261 section 13.2.1).
+    /// The session description; none asks the bridge to make the offer: an INVITE without one (RFC 3261 section
+    /// 13.2.1), or an originator who waits to be reached.
     pub offer: Option<Bytes>,
 }
 
 /// Who sent a call, as proven by authentication.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
-    /// Meta, for the business number (E.164 with `+`) whose password it proved.
+    /// Meta or its provider, for the business number (E.164 with `+`) whose password or secret it proved.
     Meta {
         /// E.164 with `+`.
         number: String,
@@ -133,8 +134,8 @@ pub enum LegCommand {
         /// Our answer, where early media flows.
         early: Option<String>,
     },
-    /// Send the 200 with our answer (or our offer, where the INVITE had none). Its acknowledgement comes back as
-    /// [`LegEvent::Acked`].
+    /// Send the 200 with our answer (or our offer, where the INVITE had none); reach an originator who waits for that
+    /// with our offer. The acknowledgement comes back as [`LegEvent::Acked`].
     Answer {
         /// The originator's leg.
         leg: LegId,
@@ -270,7 +271,7 @@ pub enum LegEvent {
     },
     /// A final refusal, the peer's or (408, 503) one that stands for a peer that could not be reached.
     Refused {
-        /// A dialled leg.
+        /// A dialled leg, or an originator who was to be reached.
         leg: LegId,
         /// The status, 300 to 699.
         status: u16,
@@ -281,7 +282,8 @@ pub enum LegEvent {
         /// The reason phrase or the rule that applied.
         detail: Option<String>,
     },
-    /// The ACK to our 2xx came, to the first one or to one that accepted a re-INVITE.
+    /// The ACK to our 2xx came, to the first one or to one that accepted a re-INVITE; or an originator who was to be
+    /// reached answered.
     Acked {
         /// The leg that acknowledged.
         leg: LegId,
@@ -320,6 +322,8 @@ pub enum LegEvent {
         wacid: Option<String>,
         /// Meta's own count of the call's length in seconds, where its BYE told it.
         meta_duration_s: Option<u64>,
+        /// Why, in the peer's words.
+        detail: Option<String>,
     },
 }
 

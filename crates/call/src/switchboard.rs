@@ -280,10 +280,10 @@ impl Call {
                 }
             }
             LegEvent::Key { digit, duration_ms, .. } => self.handle_info_key(index, digit, duration_ms, ctx),
-            LegEvent::Ended { how, wacid, meta_duration_s, .. } => {
+            LegEvent::Ended { how, wacid, meta_duration_s, detail, .. } => {
                 self.facts.wacid = self.facts.wacid.take().or(wacid);
                 self.meta_duration_s = self.meta_duration_s.or(meta_duration_s);
-                self.handle_ended(index, how, ctx);
+                self.handle_ended(index, how, detail, ctx);
             }
         }
     }

@@ -20,6 +20,8 @@ pub enum Direction {
 pub enum Ingress {
     /// SIP over TLS.
     Sip,
+    /// A provider's webhook named a SIP URI, which the bridge dialled over TLS.
+    ProviderUri,
 }
 
 /// Which of the bridge's two faces something belongs to. Each has its own bind and advertised addresses.

@@ -57,7 +57,7 @@ pub enum Command {
     /// Show a call in each direction between a stand-in for Meta and a stand-in for an agent, through a real bridge.
     ///
     /// Everything runs on 127.0.0.1 with certificates made for the occasion. Exit code 0 only if both sides heard
-    /// the other's tone and both recordings hold both tones.
+    /// the other's tone and the recordings hold both tones.
     Demo {
         /// Print one JSON object instead of the ladder diagrams.
         #[arg(long)]

@@ -58,6 +58,7 @@ pub fn shard(config: &Config) -> Result<ShardSettings, SettingsError> {
         silence: Duration::from_secs(config.limits.silence_s),
         sounds: sounds(config)?,
         gates: gates(config),
+        sip_hosts: config.webhooks.as_ref().map(|w| w.sip_hosts.clone()).unwrap_or_default(),
         number_ids: config
             .numbers
             .iter()

@@ -15,6 +15,7 @@ pub mod net;
 mod person;
 pub mod shell;
 mod sip;
+pub mod webhook;
 #[cfg(test)]
 mod webrtc;
 

@@ -38,6 +38,7 @@ fn an_agent_dials_a_number_and_talks() {
         how: EndHow::Local,
         wacid: Some("wacid.B".into()),
         meta_duration_s: None,
+        detail: None,
     });
     house.confirm(call, &[]);
     house.says();

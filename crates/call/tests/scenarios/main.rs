@@ -5,6 +5,7 @@
 mod business_initiated;
 mod house;
 mod keys;
+mod reached;
 mod session;
 mod sounds;
 mod support;

@@ -80,6 +80,13 @@ impl House {
         self.offer(Direction::UserInitiated, origin, number, facts, offer)
     }
 
+    /// A WhatsApp user waits at a URI for `NUMBER`.
+    pub(crate) fn user_waits(&mut self, direction: Direction) -> CallId {
+        let origin = Origin::Meta { number: NUMBER.into() };
+        let facts = CallFacts { customer: Pii::new(CUSTOMER.into()), ..CallFacts::default() };
+        self.offer_by(Ingress::ProviderUri, direction, origin, "", facts, None)
+    }
+
     /// Somebody of the business dials.
     pub(crate) fn business_calls(&mut self, origin: Origin, dialled: &str, offer: Option<&str>) -> CallId {
         self.offer(Direction::BusinessInitiated, origin, dialled, CallFacts::default(), offer)
@@ -93,10 +100,22 @@ impl House {
         facts: CallFacts,
         offer: Option<&str>,
     ) -> CallId {
+        self.offer_by(Ingress::Sip, direction, origin, dialled, facts, offer)
+    }
+
+    fn offer_by(
+        &mut self,
+        ingress: Ingress,
+        direction: Direction,
+        origin: Origin,
+        dialled: &str,
+        facts: CallFacts,
+        offer: Option<&str>,
+    ) -> CallId {
         self.calls += 1;
         let call = CallId::from_bits(self.calls);
         let offer = offer.map(|text| Bytes::from(text.to_owned()));
-        let (ingress, dialled) = (Ingress::Sip, dialled.to_owned());
+        let dialled = dialled.to_owned();
         self.tell(Input::Offered(Box::new(Offered {
             call,
             ingress,
@@ -148,7 +167,7 @@ impl House {
     }
 
     pub(crate) fn ends(&mut self, leg: LegId, how: EndHow) {
-        self.leg(LegEvent::Ended { leg, how, wacid: None, meta_duration_s: None });
+        self.leg(LegEvent::Ended { leg, how, wacid: None, meta_duration_s: None, detail: None });
     }
 
     /// The legs confirm that they ended, the media plane that it closed, the recorder that it finished.

@@ -33,6 +33,7 @@ fn an_agent_answers_both_talk_and_the_customer_hangs_up() {
         how: EndHow::Bye,
         wacid: Some("wacid.A".into()),
         meta_duration_s: Some(5),
+        detail: None,
     };
     house.leg(bye);
     assert_eq!(house.says(), ["hang up 1 success", "close"]);

@@ -533,6 +533,10 @@ pub struct Webhooks {
     pub app_secrets: Vec<PasswordSource>,
     /// Where the word is found that Meta shows when the webhook is set up.
     pub verify_token: PasswordSource,
+    /// The hosts that a provider's `call.connect` may name to be dialled over TLS: names, or `*.` and a domain for all
+    /// below it. Empty, the default, lets none be dialled.
+    #[serde(default)]
+    pub sip_hosts: Vec<String>,
 }
 
 /// Logs.

@@ -221,6 +221,16 @@ fn webhooks(config: &Config, found: &mut Findings) {
         found.password(&format!("webhooks.app_secrets[{i}]"), secret);
     }
     found.password("webhooks.verify_token", &webhooks.verify_token);
+    for host in &webhooks.sip_hosts {
+        let name = host.strip_prefix("*.").unwrap_or(host);
+        if name.is_empty() || name.contains(['*', '/', ' ', ';', '@']) {
+            found.add(
+                "webhooks.sip_hosts",
+                format!("{host:?} is no host"),
+                "write a name such as \"edge.example.com\", or \"*.example.com\" for all below one",
+            );
+        }
+    }
 }
 
 fn limits(config: &Config, found: &mut Findings) {

@@ -1,13 +1,16 @@
 //! What webhooks tell: whose number it is about, and what follows.
 
-use setu_model::{Now, Wall};
-use setu_whatsapp::webhook::{Event, Heard};
+use setu_call::{EndHow, LegEvent, Offered, Origin};
+use setu_model::{CallId, Cause, Ingress, LegId, Now, Wall};
+use setu_whatsapp::webhook::{Connect, Event, Heard, Terminate};
 
+use super::reach::Reach;
+use super::told::Beginning;
 use super::{Output, Shard};
 
 impl Shard {
-    /// Takes what a webhook told. Each event comes once, in any order.
-    pub(super) fn heard(&mut self, heard: Heard, _now: Now) {
+    /// Takes what a webhook told. Each event may come several times, in any order.
+    pub(super) fn heard(&mut self, heard: Heard, now: Now) {
         let number = self.number_of(&heard);
         let Heard { account, number_id, at, key, event, .. } = heard;
         self.outputs.push_back(Output::Acted(key));
@@ -27,7 +30,10 @@ impl Shard {
                     "a webhook is about a number that is not configured: add it, or its phone_number_id"
                 );
             }
-            (Some(number), _) => tracing::debug!(number, event = word, %at, "a webhook tells"),
+            (Some(number), event) => {
+                tracing::debug!(number, event = word, %at, "a webhook tells");
+                self.follow(&number, event, now);
+            }
         }
     }
 
@@ -41,6 +47,75 @@ impl Shard {
                 self.gate.restrict(&number, until);
             }
         }
+    }
+
+    /// Does what an event of a number asks for.
+    fn follow(&mut self, number: &str, event: Event, now: Now) {
+        match event {
+            Event::Connect(connect) => self.connect_told(number, *connect, now),
+            Event::Terminate(end) => {
+                if let Some((call, end)) = self.told.end(*end) {
+                    self.terminate_told(call, end, now);
+                }
+            }
+            Event::Status { .. }
+            | Event::Created { .. }
+            | Event::Permission { .. }
+            | Event::Message { .. }
+            | Event::Account { .. }
+            | Event::Settings
+            | Event::Errors(_)
+            | Event::Unknown { .. } => {}
+        }
+    }
+
+    /// A customer waits at a URI: somebody is to take the call, and the customer is reached there.
+    fn connect_told(&mut self, number: &str, connect: Connect, now: Now) {
+        let Some(uri) = &connect.sip else {
+            tracing::debug!(number, wacid = connect.wacid, "a call without a URI to dial");
+            return;
+        };
+        let call = CallId::new(now.wall, &mut *self.entropy);
+        let late = match self.told.begin(&connect.wacid, call) {
+            Beginning::New => None,
+            Beginning::Late(end) => Some(end),
+            Beginning::Again => return,
+        };
+        let reach = Reach::new(uri, &self.settings.sip_hosts, number, &connect.wacid);
+        let leg = LegId::originator(call);
+        let offered = Offered {
+            call,
+            ingress: Ingress::ProviderUri,
+            direction: connect.direction,
+            origin: Origin::Meta { number: number.to_owned() },
+            dialled: String::new(),
+            facts: connect.facts(number),
+            offer: None,
+        };
+        let refused = match reach {
+            Ok(reach) => {
+                self.reaches.insert(leg, reach);
+                None
+            }
+            Err(why) => Some(why),
+        };
+        self.calls.handle(setu_call::Input::Offered(Box::new(offered)), now);
+        if let Some(why) = refused {
+            tracing::warn!(%call, number, why, "a webhook names a URI that is not dialled");
+            self.unreached(leg, 403, Cause::Refused, why, now);
+        } else if let Some(end) = late {
+            self.terminate_told(call, *end, now);
+        }
+    }
+
+    /// The other side says that a call is over; its SIP session may say so as well, before or after.
+    fn terminate_told(&mut self, call: CallId, end: Terminate, now: Now) {
+        let leg = LegId::originator(call);
+        let how: EndHow = self.leave_originator(leg, now);
+        let detail = end.why();
+        let Terminate { wacid, duration_s: meta_duration_s, .. } = end;
+        let event = LegEvent::Ended { leg, how, wacid: Some(wacid), meta_duration_s, detail };
+        self.calls.handle(setu_call::Input::Leg(event), now);
     }
 
     /// The configured number an event is about: by Meta's id of it, or as displayed.

@@ -24,7 +24,7 @@ pub(super) struct LegTable {
 }
 
 impl LegTable {
-    fn join(&mut self, session: SessionId, leg: LegId, side: Side) {
+    pub(super) fn join(&mut self, session: SessionId, leg: LegId, side: Side) {
         self.by_session.insert(session, (leg, side));
         self.by_leg.insert(leg, (session, side));
     }
@@ -33,6 +33,13 @@ impl LegTable {
         let (leg, side) = self.by_session.remove(&session)?;
         self.by_leg.remove(&leg);
         Some((leg, side))
+    }
+
+    /// Parts a leg from its session.
+    pub(super) fn leave(&mut self, leg: LegId) -> Option<SessionId> {
+        let (session, _) = self.by_leg.remove(&leg)?;
+        self.by_session.remove(&session);
+        Some(session)
     }
 
     pub(super) fn len(&self) -> usize {
@@ -51,16 +58,18 @@ impl Shard {
             Event::Invited { session, identity, arrival, invite } => {
                 self.offered(session, identity, &arrival, &invite, now);
             }
-            Event::Progress { session, body, .. } => {
+            Event::Progress { session, body, .. } if !self.is_originator(session) => {
                 self.tell(session, now, |leg| LegEvent::Ringing { leg, early: body });
             }
+            Event::Progress { .. } => {}
             Event::Answered { session, message, .. } => {
                 let sdp = session_description(&message);
-                self.tell(session, now, |leg| LegEvent::Answered {
-                    leg,
-                    sdp,
-                    learnt: Some(Box::new(facts(&message))),
-                });
+                if self.is_originator(session) {
+                    // It was reached with our offer.
+                    return self.tell(session, now, |leg| LegEvent::Acked { leg, sdp });
+                }
+                let learnt = Some(Box::new(facts(&message)));
+                self.tell(session, now, |leg| LegEvent::Answered { leg, sdp, learnt });
             }
             Event::Refused { session, status, message } => {
                 self.refused(session, status, message.as_ref(), now)
@@ -107,6 +116,7 @@ impl Shard {
         if let LegCommand::Dial(dial) = command {
             return self.dial(*dial, now);
         }
+        let Err(command) = self.command_reach(command, now) else { return };
         let Some(&(session, side)) = self.legs.by_leg.get(&command.leg()) else {
             tracing::debug!(leg = %command.leg(), "command for a leg that is over");
             return;
@@ -147,6 +157,10 @@ impl Shard {
             // The command crossed the peer's own end, which is on its way up.
             tracing::debug!(?session, %error, "command not carried out");
         }
+    }
+
+    fn is_originator(&self, session: SessionId) -> bool {
+        self.legs.by_session.get(&session).is_some_and(|(leg, _)| *leg == LegId::originator(leg.call))
     }
 
     fn tell(&mut self, session: SessionId, now: Now, event: impl FnOnce(LegId) -> LegEvent) {
@@ -221,7 +235,8 @@ impl Shard {
             EndHow::Lost { .. } => (CallEnd::Lost, None),
         };
         let told = message.map(|m| with_headers(m, |h| setu_whatsapp::ended_facts(h))).unwrap_or_default();
-        let event = LegEvent::Ended { leg, how, wacid: told.wacid, meta_duration_s: told.meta_duration_s };
+        let (wacid, meta_duration_s) = (told.wacid, told.meta_duration_s);
+        let event = LegEvent::Ended { leg, how, wacid, meta_duration_s, detail: None };
         self.calls.handle(setu_call::Input::Leg(event), now);
     }
 

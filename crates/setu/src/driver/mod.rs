@@ -7,6 +7,8 @@ mod gate;
 mod heard;
 mod legs;
 mod media;
+mod reach;
+mod told;
 
 pub use gate::{Known, Load, Loaded};
 
@@ -104,6 +106,8 @@ pub struct ShardSettings {
     pub gates: BTreeMap<String, GatePolicy>,
     /// Business numbers (E.164 with `+`) by Meta's id of them, where it is known.
     pub number_ids: BTreeMap<String, String>,
+    /// The hosts that a webhook may name to be dialled: names, or `*.` and a domain for all below it.
+    pub sip_hosts: Vec<String>,
 }
 
 /// What callers hear who are not with an agent. None is silence.
@@ -144,6 +148,8 @@ pub struct Shard {
     settings: ShardSettings,
     entropy: Box<dyn Entropy>,
     legs: legs::LegTable,
+    reaches: reach::Reaches,
+    told: told::ToldCalls,
     contacts: BTreeMap<ContactId, Binding>,
     gate: gate::Gate,
     outputs: VecDeque<Output>,
@@ -159,6 +165,8 @@ impl Shard {
             settings,
             entropy: entropy(),
             legs: legs::LegTable::default(),
+            reaches: reach::Reaches::new(),
+            told: told::ToldCalls::default(),
             contacts: BTreeMap::new(),
             gate: gate::Gate::default(),
             outputs: VecDeque::new(),
@@ -236,6 +244,9 @@ impl Shard {
         }
         if !self.legs.is_empty() {
             left.push(format!("{} legs are still mapped to sessions", self.legs.len()));
+        }
+        if !self.reaches.is_empty() {
+            left.push(format!("{} customers still wait to be reached", self.reaches.len()));
         }
         left
     }

@@ -11,6 +11,7 @@ mod load;
 mod peers;
 #[path = "../shared/ports.rs"]
 mod ports;
+mod provider;
 mod sipp;
 mod sound;
 

@@ -12,6 +12,7 @@ use setu_twin::meta::{
     Answer, Answering, BusinessNumber, CallReport, CallSpec, EdgeConfig, KeyExchange, Quirks,
 };
 use setu_twin::shell::{self, EdgeHandle, EdgeOptions, PhoneHandle, PhoneOptions, TestAuthority};
+use setu_twin::webhook::WebhookSender;
 use setu_twin::{Person, Transport};
 use tokio::sync::broadcast;
 
@@ -20,6 +21,8 @@ use crate::ports::port;
 pub(crate) const CUSTOMER_HZ: u32 = 440;
 pub(crate) const AGENT_HZ: u32 = 880;
 pub(crate) const HOSTNAME: &str = "sip.bridge.example";
+pub(crate) const PROVIDER: &str = "agent-bridge.example.in";
+pub(crate) const SECRET: &str = "an-app-secret";
 pub(crate) const NUMBER: &str = "+911234567890";
 pub(crate) const CUSTOMER: &str = "+919876543210";
 /// Nothing in these tests takes longer, on however busy a machine. A consent alone lasts half of it (RFC 7675).
@@ -44,6 +47,8 @@ pub(crate) struct Setup {
     pub(crate) number: &'static str,
     /// Further sections of the configuration.
     pub(crate) config: &'static str,
+    /// How the provider's edge takes calls that a webhook asks for.
+    pub(crate) provider: Habits,
 }
 
 impl Default for Setup {
@@ -59,6 +64,11 @@ impl Default for Setup {
             account: "",
             number: "",
             config: "",
+            provider: Habits {
+                answer: PhoneAnswer::AfterMs(100),
+                person: Person::saying(CUSTOMER_HZ),
+                ..PhoneConfig::provider_edge(PROVIDER).habits
+            },
         }
     }
 }
@@ -98,8 +108,10 @@ pub(crate) fn customer_for(ms: u64) -> CallSpec {
 
 /// Everything that runs.
 pub(crate) struct Lab {
-    _bridge: Bridge,
+    pub(crate) bridge: Bridge,
     pub(crate) edge: EdgeHandle,
+    /// Where a provider's customers wait.
+    pub(crate) provider: PhoneHandle,
     pub(crate) phones: Vec<PhoneHandle>,
     cdrs: broadcast::Receiver<Arc<Cdr>>,
     setup: Setup,
@@ -146,7 +158,9 @@ impl Lab {
         let mut options = EdgeOptions::new(config, &authority).unwrap();
         options.resolve.insert(HOSTNAME.to_owned(), IpAddr::V4(Ipv4Addr::LOCALHOST));
         let edge = shell::spawn_edge(options).await.unwrap();
-        let text = config_text(&setup, [meta, tcp, tls, udp], edge.sip_address().port());
+        let provider = provider(&setup, &authority).await;
+        let edges = [edge.sip_address().port(), provider.config().sip_port];
+        let text = config_text(&setup, [meta, tcp, tls, udp], edges);
         let bridge = Bridge::start(Config::parse(&text, folder.path()).unwrap()).await.unwrap();
         let cdrs = bridge.cdrs();
         let mut phones = Vec::new();
@@ -158,13 +172,14 @@ impl Lab {
             };
             phones.push(phone(&setup, habits.clone(), port, &authority).await);
         }
-        Self { _bridge: bridge, edge, phones, cdrs, setup, authority, folder }
+        Self { bridge, edge, provider, phones, cdrs, setup, authority, folder }
     }
 
     /// A second bridge of the same operator, which knows nothing of the first, and a phone at it.
     pub(crate) async fn second_bridge(&self) -> (Bridge, PhoneHandle) {
         let ports = [port(), port(), port(), port()];
-        let text = config_text(&self.setup, ports, self.edge.sip_address().port());
+        let edges = [self.edge.sip_address().port(), self.provider.config().sip_port];
+        let text = config_text(&self.setup, ports, edges);
         let text = format!("{text}[cdr]\nfile = \"second.jsonl\"\n");
         let bridge = Bridge::start(Config::parse(&text, self.folder.path()).unwrap()).await.unwrap();
         (bridge, phone(&self.setup, agent(), ports[3], &self.authority).await)
@@ -191,6 +206,16 @@ impl Lab {
             self.edge.next_business_call(most)
         );
         Call { cdr: self.next_cdr().await, customer: customer.unwrap(), agents: vec![agent.unwrap()] }
+    }
+
+    /// Sends webhooks to the bridge, as Meta or a provider.
+    pub(crate) fn webhooks(&self) -> WebhookSender {
+        WebhookSender { to: self.bridge.webhook_address().unwrap(), secret: SECRET.to_owned() }
+    }
+
+    /// Whether a call is over that nobody has asked for yet.
+    pub(crate) fn has_another_cdr(&mut self) -> bool {
+        self.cdrs.try_recv().is_ok()
     }
 
     pub(crate) async fn next_cdr(&mut self) -> Cdr {
@@ -281,7 +306,18 @@ async fn phone(setup: &Setup, habits: Habits, port: u16, authority: &TestAuthori
     phone
 }
 
-fn config_text(setup: &Setup, [meta, tcp, tls, udp]: [u16; 4], edge: u16) -> String {
+async fn provider(setup: &Setup, authority: &TestAuthority) -> PhoneHandle {
+    let config = PhoneConfig {
+        sip_port: 0,
+        media_ports: vec![0; 4],
+        habits: setup.provider.clone(),
+        ..PhoneConfig::provider_edge(PROVIDER)
+    };
+    let identity = Some(authority.issue(&[PROVIDER]).unwrap());
+    shell::spawn_phone(PhoneOptions { identity, ..PhoneOptions::new(config) }).await.unwrap()
+}
+
+fn config_text(setup: &Setup, [meta, tcp, tls, udp]: [u16; 4], [edge, provider]: [u16; 2]) -> String {
     static MEDIA: AtomicU16 = AtomicU16::new(0);
     // Below the range the system hands out. Ports of other processes' tests in it are skipped as busy.
     let shift = u16::try_from(std::process::id() % 50).unwrap() * 4;
@@ -311,6 +347,7 @@ ports = "{}-{}"
 [[numbers]]
 number = "{NUMBER}"
 password = "a-number"
+phone_number_id = "PHONE_NUMBER_ID"
 agents = ["alice"]
 {number}
 [[accounts]]
@@ -320,6 +357,15 @@ number = "{NUMBER}"
 {account}
 [resolve.static]
 "wa.meta.vc" = ["127.0.0.1:{edge}"]
+"{PROVIDER}" = ["127.0.0.1:{provider}"]
+"other.example.in" = ["127.0.0.1:{provider}"]
+"inside.example.in" = ["169.254.169.254"]
+"private.example.in" = ["10.0.0.1"]
+[webhooks]
+bind = "127.0.0.1:0"
+app_secrets = ["{SECRET}"]
+verify_token = "a-token"
+sip_hosts = ["{PROVIDER}", "*.example.in"]
 [egress]
 allow = ["127.0.0.0/8"]
 [http]

@@ -13,5 +13,6 @@ mod lab;
 mod media;
 #[path = "../shared/ports.rs"]
 mod ports;
+mod provider;
 mod requests;
 mod sounds;

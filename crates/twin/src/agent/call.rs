@@ -98,6 +98,7 @@ impl Call {
     pub(super) fn answered(&mut self, now: Now) {
         self.answered = Some(now.mono);
         self.report.answered = true;
+        self.report.answered_at = Some(now.wall);
         self.report.setup_ms = Some(now.mono.saturating_duration_since(self.began).as_millis() as u64);
         self.due.clear();
         let at = |ms: u64| now.mono + Duration::from_millis(ms);

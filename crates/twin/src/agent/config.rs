@@ -79,6 +79,17 @@ impl PhoneConfig {
     }
 }
 
+impl PhoneConfig {
+    /// A provider's edge, which a `call.connect` names: it takes the bridge's call over TLS, and speaks Opus under SDES
+    /// as Meta does. Its certificate must be one for `host`.
+    pub fn provider_edge(host: &str) -> Self {
+        let codecs = vec![Codec::Opus];
+        let srtp = vec![Suite::AesCm128HmacSha1_80];
+        let habits = Habits { codecs, srtp, opus_pt: 111, events: vec![(126, 8_000)], ..Habits::default() };
+        Self { habits, ..Self::trunk("edge", host, Transport::Tls) }
+    }
+}
+
 impl Default for PhoneConfig {
     fn default() -> Self {
         Self {

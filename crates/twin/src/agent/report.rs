@@ -1,4 +1,5 @@
 use serde::{Deserialize, Serialize};
+use setu_model::Wall;
 
 use super::config::PhoneCallId;
 use crate::media::{Codec, Heard, PathReport, Suite};
@@ -76,6 +77,8 @@ pub struct PhoneReport {
     pub infos: Vec<String>,
     /// Final responses to the twin's own requests inside the dialog: method and status.
     pub replies: Vec<(String, u16)>,
+    /// When it was answered.
+    pub answered_at: Option<Wall>,
     /// From the INVITE to the answer, in milliseconds.
     pub setup_ms: Option<u64>,
     /// From the answer to the end, in milliseconds.
@@ -108,6 +111,7 @@ impl PhoneReport {
             requests: Vec::new(),
             infos: Vec::new(),
             replies: Vec::new(),
+            answered_at: None,
             setup_ms: None,
             talked_ms: None,
             codec: None,

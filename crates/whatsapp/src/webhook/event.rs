@@ -1,6 +1,6 @@
 //! What webhooks tell, in one vocabulary.
 
-use setu_model::{Direction, Pii, Wall};
+use setu_model::{CallFacts, Direction, Pii, Wall};
 
 use crate::permission::{Customer, Fact, FactId, Outcome, Reply};
 
@@ -249,7 +249,32 @@ pub struct Facts {
     pub fact: Fact,
 }
 
+impl Connect {
+    /// What the event tells of a call of `number`, E.164 with `+`.
+    pub fn facts(&self, number: &str) -> CallFacts {
+        let (by_number, user_id) = (&self.customer.wa_id, &self.customer.user_id);
+        let customer = by_number.as_ref().map(|digits| format!("+{}", digits.reveal()));
+        let customer = customer.or_else(|| user_id.as_ref().map(|id| id.reveal().clone()));
+        CallFacts {
+            wacid: Some(self.wacid.clone()),
+            number: number.to_owned(),
+            customer: Pii::new(customer.unwrap_or_default()),
+            customer_name: self.name.clone(),
+            user_id: user_id.clone(),
+            country: None,
+            cta_payload: self.cta_payload.clone(),
+            deeplink_payload: self.deeplink_payload.clone(),
+        }
+    }
+}
+
 impl Terminate {
+    /// Why the call ended, in the words of whoever told it.
+    pub fn why(&self) -> Option<String> {
+        let error = || self.errors.first().map(|error| format!("{} ({})", error.text, error.code));
+        self.cause.clone().or_else(error)
+    }
+
     /// What became of a business-initiated call.
     pub fn outcome(&self) -> Outcome {
         let picked_up = self.started.is_some() || self.duration_s.is_some_and(|seconds| seconds > 0);

@@ -3,15 +3,17 @@
 use std::net::{IpAddr, Ipv4Addr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, anyhow};
+use serde_json::json;
 use setu_model::Cdr;
 use setu_twin::Person;
 use setu_twin::Transport;
 use setu_twin::agent::{Habits, PhoneAnswer, PhoneConfig};
 use setu_twin::meta::{Answer, Answering, BusinessNumber, CallSpec, EdgeConfig, KeyExchange};
 use setu_twin::shell::{self, EdgeHandle, EdgeOptions, Identity, PhoneHandle, PhoneOptions, TestAuthority};
+use setu_twin::webhook::{WebhookSender, provider_event};
 use tokio::sync::broadcast;
 
 use super::Witnesses;
@@ -26,6 +28,9 @@ pub(super) const AGENT_HZ: u32 = 880;
 const HOSTNAME: &str = "sip.bridge.example";
 const NUMBER: &str = "+911234567890";
 const CUSTOMER: &str = "+919876543210";
+const PROVIDER: &str = "edge.provider.example";
+const PHONE_NUMBER_ID: &str = "106540352242922";
+const SECRET: &str = "demo-secret";
 const TALK_MS: u64 = 3_000;
 /// Nothing in the demo takes longer.
 const PATIENCE: Duration = Duration::from_secs(12);
@@ -36,6 +41,9 @@ pub(super) struct Lab {
     cdrs: broadcast::Receiver<Arc<Cdr>>,
     edge: EdgeHandle,
     phone: PhoneHandle,
+    /// Where a provider's customers wait.
+    provider: PhoneHandle,
+    webhooks: WebhookSender,
 }
 
 impl Lab {
@@ -49,9 +57,12 @@ impl Lab {
 
         let edge = start_edge(&authority, &ports).await?;
         write_tls(&folder, &authority)?;
-        let config = config(&folder, &ports, edge.sip_address().port())?;
+        let provider = start_provider(&authority).await?;
+        let config = config(&folder, &ports, edge.sip_address().port(), provider.config().sip_port)?;
         let bridge = Bridge::start(config).await?;
         let cdrs = bridge.cdrs();
+        let to = bridge.webhook_address().context("the bridge takes no webhooks")?;
+        let webhooks = WebhookSender { to, secret: SECRET.to_owned() };
 
         let phone = shell::spawn_phone(PhoneOptions::new(PhoneConfig {
             bridge_host: Ipv4Addr::LOCALHOST.to_string(),
@@ -70,7 +81,7 @@ impl Lab {
             .register(PATIENCE)
             .await
             .map_err(|status| anyhow!("the agent's phone could not register: {status:?}"))?;
-        Ok(Self { bridge, cdrs, edge, phone })
+        Ok(Self { bridge, cdrs, edge, phone, provider, webhooks })
     }
 
     /// A WhatsApp user calls the business, talks, and hangs up.
@@ -82,7 +93,13 @@ impl Lab {
         };
         let (customer, agent) = tokio::join!(self.edge.call(spec), self.phone.next_report(PATIENCE));
         let agent_heard_hz = agent.context("the agent's phone saw no end of the call")?.heard.hz;
-        Ok(Witnesses { cdr: self.next_cdr().await?, customer: customer?, agent_heard_hz })
+        let customer = customer?;
+        Ok(Witnesses {
+            cdr: self.next_cdr().await?,
+            customer: customer.heard,
+            customer_answered: customer.answered_at,
+            agent_heard_hz,
+        })
     }
 
     /// The agent calls a WhatsApp user, talks, and hangs up.
@@ -92,7 +109,42 @@ impl Lab {
         let (agent, customer) =
             tokio::join!(self.phone.dial(CUSTOMER, Some(habits)), self.edge.next_business_call(PATIENCE));
         let customer = customer.context("the WhatsApp user saw no end of the call")?;
-        Ok(Witnesses { cdr: self.next_cdr().await?, customer, agent_heard_hz: agent?.heard.hz })
+        Ok(Witnesses {
+            cdr: self.next_cdr().await?,
+            customer: customer.heard,
+            customer_answered: customer.answered_at,
+            agent_heard_hz: agent?.heard.hz,
+        })
+    }
+
+    /// A provider's webhook names the URI at which a WhatsApp user waits, who talks and hangs up.
+    pub(super) async fn webhook_asks(&mut self) -> Result<Witnesses> {
+        let seconds = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
+        let body = provider_event(
+            PHONE_NUMBER_ID,
+            &json!({
+                "id": "wacid.demo",
+                "from": CUSTOMER,
+                "timestamp": seconds.to_string(),
+                "type": "audio",
+                "sip": format!("sip:{PROVIDER};transport=tls"),
+                "permission_source": "template_button",
+            }),
+        );
+        let (status, customer, agent) = tokio::join!(
+            self.webhooks.post("/webhooks/whatsapp/call.connect", &body),
+            self.provider.next_report(PATIENCE),
+            self.phone.next_report(PATIENCE)
+        );
+        anyhow::ensure!(status? == 200, "the bridge did not take the webhook");
+        let customer = customer.context("the provider saw no end of the call")?;
+        let agent = agent.context("the agent's phone saw no end of the call")?;
+        Ok(Witnesses {
+            cdr: self.next_cdr().await?,
+            customer: customer.heard,
+            customer_answered: customer.answered_at,
+            agent_heard_hz: agent.heard.hz,
+        })
     }
 
     /// Stops the bridge in order.
@@ -131,6 +183,22 @@ async fn start_edge(authority: &TestAuthority, ports: &Ports) -> Result<EdgeHand
     Ok(shell::spawn_edge(options).await?)
 }
 
+async fn start_provider(authority: &TestAuthority) -> Result<PhoneHandle> {
+    let edge = PhoneConfig::provider_edge(PROVIDER);
+    let config = PhoneConfig {
+        sip_port: 0,
+        media_ports: vec![0; 2],
+        habits: Habits {
+            answer: PhoneAnswer::AfterMs(50),
+            person: Person::saying(CUSTOMER_HZ).hanging_up_after(TALK_MS),
+            ..edge.habits
+        },
+        ..edge
+    };
+    let identity = Some(authority.issue(&[PROVIDER])?);
+    Ok(shell::spawn_phone(PhoneOptions { identity, ..PhoneOptions::new(config) }).await?)
+}
+
 fn write_tls(folder: &Path, authority: &TestAuthority) -> Result<()> {
     let Identity { certificate_pem, key_pem } = authority.issue(&[HOSTNAME])?;
     for (name, text) in
@@ -143,7 +211,7 @@ fn write_tls(folder: &Path, authority: &TestAuthority) -> Result<()> {
 }
 
 /// The configuration as an operator would write it; it is left in the folder for a look.
-fn config(folder: &Path, ports: &Ports, edge: u16) -> Result<Config> {
+fn config(folder: &Path, ports: &Ports, edge: u16, provider: u16) -> Result<Config> {
     let Ports { meta, agents, media } = ports;
     let text = format!(
         r#"# Written by `setu demo`.
@@ -164,6 +232,7 @@ bind = "127.0.0.1"
 ports = "{}-{}"
 [[numbers]]
 number = "{NUMBER}"
+phone_number_id = "{PHONE_NUMBER_ID}"
 password = "demo-number"
 agents = ["alice"]
 [[accounts]]
@@ -172,6 +241,12 @@ password = "demo-alice"
 number = "{NUMBER}"
 [resolve.static]
 "wa.meta.vc" = ["127.0.0.1:{edge}"]
+"{PROVIDER}" = ["127.0.0.1:{provider}"]
+[webhooks]
+bind = "127.0.0.1:0"
+app_secrets = ["{SECRET}"]
+verify_token = "demo-token"
+sip_hosts = ["{PROVIDER}"]
 [egress]
 allow = ["127.0.0.0/8"]
 [http]

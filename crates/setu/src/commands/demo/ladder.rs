@@ -2,22 +2,23 @@
 
 use std::fmt::Write;
 
-use setu_model::{Direction, Milestone, TimelineEntry};
+use setu_model::{Direction, Ingress, Milestone, TimelineEntry};
 
 use super::DemoCall;
 
 /// Draws one call.
 pub(super) fn draw(call: &DemoCall) -> String {
-    let title = match call.direction {
-        Direction::UserInitiated => "A WhatsApp user calls the business",
-        Direction::BusinessInitiated => "An agent calls a WhatsApp user",
+    let title = match (call.ingress, call.direction) {
+        (Ingress::ProviderUri, _) => "A webhook names the URI at which a WhatsApp user waits",
+        (Ingress::Sip, Direction::UserInitiated) => "A WhatsApp user calls the business",
+        (Ingress::Sip, Direction::BusinessInitiated) => "An agent calls a WhatsApp user",
     };
     let mut text = format!(
         "\n{title}  (call {})\n\n      ms  WhatsApp user              setu              agent alice\n",
         call.cdr.call
     );
     for entry in call.cdr.timeline.entries() {
-        if let Some(step) = step(call.direction, *entry) {
+        if let Some(step) = step(call, *entry) {
             // Writing to a String cannot fail.
             let _ = writeln!(text, "  {:>6}  {step}", entry.at_ms);
         }
@@ -48,7 +49,8 @@ const AGENT_TO_SETU: &str = "    |                          |<------------------
 const BOTH_WAYS: &str = "    |<=========================|====================>|";
 const INSIDE: &str = "    |                          |                     |";
 
-fn step(direction: Direction, entry: TimelineEntry) -> Option<String> {
+fn step(call: &DemoCall, entry: TimelineEntry) -> Option<String> {
+    let (direction, by_webhook) = (call.direction, call.ingress == Ingress::ProviderUri);
     let customers = (entry.leg == Some(0)) == (direction == Direction::UserInitiated);
     let inward = if customers { CUSTOMER_TO_SETU } else { AGENT_TO_SETU };
     let outward = if customers { SETU_TO_CUSTOMER } else { SETU_TO_AGENT };
@@ -57,6 +59,8 @@ fn step(direction: Direction, entry: TimelineEntry) -> Option<String> {
         Direction::BusinessInitiated => AGENT_TO_SETU,
     };
     let (arrow, what) = match entry.what {
+        Milestone::Offered if by_webhook => (first, "POST call.connect, signed"),
+        Milestone::Acknowledged if by_webhook => (inward, "200 OK to our INVITE at the URI, over TLS"),
         Milestone::Offered => (first, "INVITE, after a digest challenge"),
         Milestone::Reserved => (INSIDE, "the agent is reserved"),
         Milestone::Dialled => (outward, "INVITE"),

@@ -1,4 +1,5 @@
-//! `setu demo`: a call in each direction between the Meta twin and an agent twin, through a real bridge.
+//! `setu demo`: a call in each direction between the Meta twin and an agent twin, and one that a provider's webhook asks
+//! for, through a real bridge.
 
 mod lab;
 mod ladder;
@@ -8,9 +9,9 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use serde::Serialize;
-use setu_model::{Cause, Cdr, Direction, Ingress, Milestone};
+use setu_model::{Cause, Cdr, Direction, Ingress, Milestone, Wall};
+use setu_twin::media::Heard;
 use setu_twin::media::{Recorded, read_recording};
-use setu_twin::meta::CallReport;
 
 use super::{fail, print, start_log};
 use crate::config::Log;
@@ -41,7 +42,7 @@ pub(super) fn run(folder: &Path, json: bool) -> ExitCode {
     let wrong: Vec<String> = demo.calls.iter().flat_map(DemoCall::wrong).collect();
     if wrong.is_empty() {
         if !json {
-            print("Both sides heard each other, and both recordings hold both sides.\n");
+            print("Both sides of each call heard each other, and the recordings hold both sides.\n");
         }
         return ExitCode::SUCCESS;
     }
@@ -85,20 +86,24 @@ async fn demo(folder: &Path) -> Result<Demo> {
     let mut lab = Lab::start(folder).await?;
     let inbound = lab.user_calls().await.context("the user's call")?;
     let outbound = lab.agent_calls().await.context("the agent's call")?;
+    let by_webhook = lab.webhook_asks().await.context("the call that a webhook asks for")?;
     lab.stop().await;
-    Ok(Demo { calls: vec![DemoCall::of(inbound)?, DemoCall::of(outbound)?] })
+    let calls = [inbound, outbound, by_webhook].into_iter().map(DemoCall::of).collect::<Result<_>>()?;
+    Ok(Demo { calls })
 }
 
 /// What the three parties said of one call.
 struct Witnesses {
     cdr: Cdr,
-    customer: CallReport,
+    /// What the customer heard, and when the customer's side answered or was answered.
+    customer: Heard,
+    customer_answered: Option<Wall>,
     agent_heard_hz: Option<f64>,
 }
 
 impl DemoCall {
     fn of(said: Witnesses) -> Result<Self> {
-        let Witnesses { cdr, customer, agent_heard_hz } = said;
+        let Witnesses { cdr, customer, customer_answered, agent_heard_hz } = said;
         let recording = match &cdr.recording {
             None => None,
             Some(file) => {
@@ -108,14 +113,14 @@ impl DemoCall {
             }
         };
         let answered = cdr.timeline.first(Milestone::Answered).map(|ms| cdr.began.unix_ms() + ms as i64);
-        let heard = customer.answered_at.zip(customer.heard.first_audio_ms).map(|(at, ms)| at.unix_ms() + ms);
+        let heard = customer_answered.zip(customer.first_audio_ms).map(|(at, ms)| at.unix_ms() + ms);
         Ok(Self {
             direction: cdr.direction,
             ingress: cdr.ingress,
             result: cdr.termination.cause,
             setup_ms: cdr.setup_ms,
             first_audio_ms: heard.zip(answered).map(|(heard, answered)| heard - answered),
-            customer_heard_hz: customer.heard.hz,
+            customer_heard_hz: customer.hz,
             agent_heard_hz,
             recording,
             cdr,
