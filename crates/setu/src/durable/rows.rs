@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use setu_control::Delivery;
-use setu_model::{Cause, Cdr, Direction, EndedBy, Wall};
+use setu_model::{Cause, Cdr, Direction, EndedBy, Ingress, Wall};
 use setu_store::{CdrRow, DeliveryRow, EndRow, EventRow, FactRow, digest};
 use setu_whatsapp::permission::{Customer, EARLY_S, Fact, FactId, Outcome};
 use setu_whatsapp::webhook::{Event, Facts, Heard};
@@ -128,6 +128,10 @@ fn told_by(cdr: &Cdr) -> Vec<(String, Fact)> {
         None => format!("{what}:call:{}", cdr.call),
     };
     if cdr.direction == Direction::UserInitiated {
+        // The webhook that asked for it told whether it was a tap on a button or a call.
+        if cdr.ingress == Ingress::ProviderUri {
+            return Vec::new();
+        }
         return vec![(id("phoned"), Fact::Phoned { at: cdr.began })];
     }
     let Some(outcome) = outcome(cdr) else { return Vec::new() };
