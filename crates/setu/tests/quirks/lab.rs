@@ -348,6 +348,7 @@ ports = "{}-{}"
 number = "{NUMBER}"
 password = "a-number"
 phone_number_id = "PHONE_NUMBER_ID"
+gate = "off"
 agents = ["alice"]
 {number}
 [[accounts]]

@@ -233,6 +233,7 @@ ports = "{}-{}"
 [[numbers]]
 number = "{NUMBER}"
 phone_number_id = "{PHONE_NUMBER_ID}"
+gate = "off"
 password = "demo-number"
 agents = ["alice"]
 [[accounts]]
