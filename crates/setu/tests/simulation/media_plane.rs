@@ -306,7 +306,9 @@ impl Sink for Outlet<'_> {
     fn transmit(&mut self, leg: LegId, channel: Channel, to: SocketAddr, datagram: &[u8]) {
         let Some((.., local)) = self.legs.iter().find(|(id, ..)| *id == leg) else { return };
         let from = SocketAddr::new(local.ip(), local.port() + u16::from(channel == Channel::Rtcp));
-        if let Some((suite, key)) = self.keys.get(&leg) {
+        // Handshakes and checks go on beside the stream (RFC 7983).
+        let is_media = datagram.first().is_some_and(|first| first >> 6 == 2);
+        if let Some((suite, key)) = self.keys.get(&leg).filter(|_| is_media) {
             self.witness.sent(*suite, key, datagram);
         }
         self.outputs.push_back(Output::SendUdp { from, to, bytes: Bytes::copy_from_slice(datagram) });

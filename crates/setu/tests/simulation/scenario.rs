@@ -1,8 +1,8 @@
 //! What a seed makes happen: the terrain, and a list of calls and accidents.
 
 use setu_model::{Entropy as _, SeededEntropy};
-use setu_twin::agent::{Habits, Hold, PhoneAnswer, PhoneRinging, Refer, Refresher, SessionTimer};
-use setu_twin::media::{Codec, Says, Suite};
+use setu_twin::agent::{Dtls, Habits, Hold, PhoneAnswer, PhoneRinging, Refer, Refresher, SessionTimer};
+use setu_twin::media::{Codec, Says, Setup, Suite};
 use setu_twin::meta::{Answer, Answering, CallSpec, ParentUserId, Profile, Quirks, Refusal, Ringing};
 use setu_twin::net::Link;
 use setu_twin::{Algorithm, MediaDirection, Person};
@@ -89,8 +89,23 @@ impl Plan {
             link: dice.link(),
             pairs: if dice.chance(10) { 2 } else { 64 },
             disk_full: dice.chance(5),
+            dtls: false,
         };
         Self { terrain, steps }
+    }
+
+    /// The same plan with all media keyed by DTLS. Its packets are not the same in each run: keys and certificates are
+    /// not of the seed.
+    pub(crate) fn with_dtls(mut self) -> Self {
+        self.terrain.dtls = true;
+        let mut dice = Dice(SeededEntropy::new(self.terrain.seed ^ 0xd715));
+        for (_, step) in &mut self.steps {
+            if let Step::Phone(_, habits) | Step::PhoneCall(_, _, habits) = step {
+                let answers = dice.pick(&[Setup::Active, Setup::Active, Setup::Passive]);
+                habits.dtls = Some(Dtls { ice: dice.chance(50), answers });
+            }
+        }
+        self
     }
 
     /// Whether a connection with Meta is lost at some point: what was on its way is gone, and neither side may be
@@ -106,7 +121,7 @@ impl Plan {
 
     /// One call on a perfect network: what must work before anything else.
     pub(crate) fn smooth(steps: Vec<(u64, Step)>) -> Self {
-        let terrain = Terrain { seed: 1, link: Link::default(), pairs: 8, disk_full: false };
+        let terrain = Terrain { seed: 1, link: Link::default(), pairs: 8, disk_full: false, dtls: false };
         Self { terrain, steps }
     }
 }

@@ -9,7 +9,11 @@ use crate::run::Run;
 use crate::scenario::{Plan, Step};
 
 fn smooth(steps: Vec<Step>) -> Run {
-    let run = Run::of(Plan::smooth(steps.into_iter().map(|step| (0, step)).collect()));
+    carry_out(Plan::smooth(steps.into_iter().map(|step| (0, step)).collect()))
+}
+
+fn carry_out(plan: Plan) -> Run {
+    let run = Run::of(plan);
     let faults = run.faults();
     if !faults.is_empty() {
         run.print();
@@ -62,6 +66,34 @@ fn every_kind_of_agent_calls_a_user_and_they_hear_each_other() {
             Step::PhoneCall(phone, user, Box::new(habits())),
         ]));
     }
+}
+
+#[test]
+fn a_user_and_every_kind_of_agent_keyed_by_dtls_hear_each_other_whoever_calls() {
+    for (number, phone) in
+        [("+15550000001", 0), ("+15550000002", 2), ("+15550000003", 3), ("+15550000004", 4)]
+    {
+        let person = Person::saying(440).hanging_up_after(2_000);
+        let user = "+12195550714".to_owned();
+        let call = CallSpec::new(&*user, number).by(person.clone());
+        let steps = vec![(0, Step::Phone(phone, Box::new(habits()))), (0, Step::UserCall(Box::new(call)))];
+        keyed_by_dtls(steps);
+        let answering = Answering { person, ..Answering::default() };
+        let steps = vec![
+            (0, Step::User(user.clone(), Box::new(answering))),
+            (0, Step::PhoneCall(phone, user, Box::new(habits()))),
+        ];
+        keyed_by_dtls(steps);
+    }
+}
+
+fn keyed_by_dtls(steps: Vec<(u64, Step)>) {
+    let run = carry_out(Plan::smooth(steps).with_dtls());
+    both_heard(&run);
+    let legs = run.world.bridge.cdrs.iter().flat_map(|cdr| &cdr.legs);
+    // Of phones that rang and did not get the call nothing was agreed.
+    let keys: Vec<_> = legs.filter_map(|leg| leg.srtp.as_deref()).collect();
+    assert_eq!(keys, ["DTLS-SRTP", "DTLS-SRTP"]);
 }
 
 #[test]

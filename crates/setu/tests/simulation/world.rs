@@ -109,6 +109,19 @@ silence_s = 10
 allow = ["10.1.0.0/16", "203.0.113.0/24"]
 "#;
 
+/// The configuration; without the probing of trunks if `quiet`.
+fn config(terrain: Terrain, quiet: bool) -> Config {
+    let mut text = CONFIG.to_owned();
+    if terrain.dtls {
+        text = text.replace("srtp = \"optional\"\n", "").replace("password =", "srtp = \"dtls\"\npassword =");
+        text = text.replace("host =", "srtp = \"dtls\"\nhost =");
+    }
+    if quiet {
+        text = text.replace("# probe_s", "probe_s");
+    }
+    Config::parse(&text, Path::new("/")).unwrap()
+}
+
 /// Everything that happens in one seed.
 pub(crate) struct World {
     pub(crate) net: Network,
@@ -116,6 +129,7 @@ pub(crate) struct World {
     pub(crate) edge: Edge,
     pub(crate) phones: Vec<Softphone>,
     nodes: Vec<NodeId>,
+    terrain: Terrain,
     /// The edge's reports of the calls that are over.
     pub(crate) reports: Vec<CallReport>,
     /// Each phone's.
@@ -131,14 +145,16 @@ pub(crate) struct Terrain {
     /// Pairs of media ports on each side.
     pub(crate) pairs: u16,
     pub(crate) disk_full: bool,
+    /// Whether all media is keyed by DTLS, toward Meta over ICE; else by SDES or not at all.
+    pub(crate) dtls: bool,
 }
 
 impl World {
     pub(crate) fn new(terrain: Terrain) -> Self {
-        let Terrain { seed, link, pairs, disk_full } = terrain;
+        let Terrain { seed, link, pairs, disk_full, dtls } = terrain;
         // One moment for all runs: virtual time depends on nothing outside.
         let now = Now { mono: Instant::now(), wall: Wall::from_unix_ms(1_700_000_000_000) };
-        let config = Config::parse(CONFIG, Path::new("/")).unwrap();
+        let config = config(terrain, false);
         let mut net = Network::new(seed, link, now);
         let edge_ip = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 80));
         let mut nodes = vec![
@@ -165,7 +181,7 @@ impl World {
                 port: 5_061,
                 password: password.to_owned(),
                 user_params: Vec::new(),
-                key_exchange: KeyExchange::Sdes,
+                key_exchange: if dtls { KeyExchange::Dtls } else { KeyExchange::Sdes },
             });
         let edge = EdgeConfig { ip: edge_ip, numbers: numbers.collect(), ..EdgeConfig::default() };
         Self {
@@ -174,6 +190,7 @@ impl World {
             net,
             phones,
             nodes,
+            terrain,
             reports: Vec::new(),
             phone_reports: Vec::new(),
             violations: Vec::new(),
@@ -196,8 +213,7 @@ impl World {
     /// Ends what goes on without calls: registrations, and the probing of trunks.
     pub(crate) fn settle(&mut self) {
         let now = self.net.now();
-        let config = Config::parse(&CONFIG.replace("# probe_s", "probe_s"), Path::new("/")).unwrap();
-        let mut settings = settings::shard(&config).unwrap();
+        let mut settings = settings::shard(&config(self.terrain, true)).unwrap();
         settings.calls.dtls = Some(Fingerprint(self.bridge.media.identity.fingerprint()));
         self.bridge.command(Input::Reload(Box::new(settings)), now);
         self.phones.iter_mut().take(REGISTERED).for_each(|phone| phone.unregister(now));
