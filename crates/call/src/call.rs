@@ -213,7 +213,7 @@ pub(crate) enum Recording {
     /// Not wanted, or not begun.
     Off { wanted: bool },
     /// Frames are copied.
-    Running,
+    Running { since: Instant },
     /// The file is being finished.
     Stopping,
     /// It is complete.

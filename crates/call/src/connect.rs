@@ -219,7 +219,7 @@ impl Call {
     fn joined(&mut self, ctx: &mut Context<'_>) {
         self.milestone(Milestone::Bridged, None, ctx.now);
         if matches!(self.recording, Recording::Off { wanted: true }) {
-            self.recording = Recording::Running;
+            self.recording = Recording::Running { since: ctx.now.mono };
             self.milestone(Milestone::RecordingStarted, None, ctx.now);
             let facts = Box::new(self.facts.clone());
             let (call, at, direction) = (self.id, ctx.now.wall, self.direction);

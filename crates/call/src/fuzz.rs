@@ -257,7 +257,7 @@ impl<'a> Player<'a> {
                 };
                 self.owed.push(Input::Gate { call: question.call, verdict });
             }
-            Output::Record(RecordCommand::Stop { call }) => self.owed.push(finished(call)),
+            Output::Record(RecordCommand::Stop { call, .. }) => self.owed.push(finished(call)),
             Output::Cdr(cdr) => self.records.push(*cdr),
             Output::Leg(
                 LegCommand::Ring { .. } | LegCommand::RejectReoffer { .. } | LegCommand::Key { .. },

@@ -206,18 +206,19 @@ impl Call {
     }
 
     pub(crate) fn stop_recording(&mut self, ctx: &mut Context<'_>) {
-        if matches!(self.recording, Recording::Running) {
+        if let Recording::Running { since } = self.recording {
+            let lasted = self.over.unwrap_or(ctx.now).mono.saturating_duration_since(since);
             self.recording = Recording::Stopping;
-            ctx.outputs.push_back(Output::Record(RecordCommand::Stop { call: self.id }));
+            ctx.outputs.push_back(Output::Record(RecordCommand::Stop { call: self.id, lasted }));
         }
     }
 
     /// The recorder is done: with a whole file, or not and the call goes on all the same.
     pub(crate) fn recording_over(&mut self, outcome: Recording, ctx: &mut Context<'_>) {
-        if matches!(self.recording, Recording::Running) && self.media.plane == Plane::Open {
+        if matches!(self.recording, Recording::Running { .. }) && self.media.plane == Plane::Open {
             ctx.media(MediaCommand::Tap { call: self.id, on: false });
         }
-        if matches!(self.recording, Recording::Running | Recording::Stopping) {
+        if matches!(self.recording, Recording::Running { .. } | Recording::Stopping) {
             let what = if matches!(outcome, Recording::Failed { .. }) {
                 Milestone::RecordingFailed
             } else {
@@ -252,7 +253,7 @@ impl Call {
     pub(crate) fn is_done(&self) -> bool {
         let recorded = match &self.recording {
             Recording::Off { .. } | Recording::Done(_) | Recording::Failed { .. } => true,
-            Recording::Running | Recording::Stopping => false,
+            Recording::Running { .. } | Recording::Stopping => false,
         };
         self.is_ending()
             && recorded

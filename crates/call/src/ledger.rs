@@ -38,7 +38,7 @@ impl Call {
         let (recording, recording_failure) = match self.recording {
             Recording::Done(recording) => (Some(recording), None),
             Recording::Failed { why, partial } => (partial, Some(why)),
-            Recording::Off { .. } | Recording::Running | Recording::Stopping => (None, None),
+            Recording::Off { .. } | Recording::Running { .. } | Recording::Stopping => (None, None),
         };
         let over = self.over.unwrap_or(now);
         Cdr {

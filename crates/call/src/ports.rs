@@ -3,6 +3,7 @@
 //! The bridge's shell turns SIP, media and recorder events into these and these into their commands.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use bytes::Bytes;
 use setu_model::{
@@ -579,6 +580,8 @@ pub enum RecordCommand {
     Stop {
         /// The call.
         call: CallId,
+        /// From the recording's beginning to the end of the call: so long is the file, also where nobody spoke last.
+        lasted: Duration,
     },
 }
 

@@ -105,7 +105,7 @@ impl Watch {
                 );
                 it.recording = true;
             }
-            Output::Record(RecordCommand::Stop { call }) => {
+            Output::Record(RecordCommand::Stop { call, .. }) => {
                 let it = self.of(*call);
                 assert!(it.recording && it.closed, "a recording stops once, after its media");
                 it.recording = false;

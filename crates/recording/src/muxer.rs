@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use setu_model::{TapChannel, TapFrame};
 
 use crate::Tags;
@@ -77,10 +79,12 @@ impl Muxer {
         std::mem::take(&mut self.out)
     }
 
-    /// Ends the file after the last frame of either side, and returns its last pages.
-    pub fn finish(&mut self) -> Vec<u8> {
+    /// Ends the file when the call `lasted` so long, to the nearest slot, but not before the last frame of either side;
+    /// returns its last pages.
+    pub fn finish(&mut self, lasted: Duration) -> Vec<u8> {
+        let lasted = clock_samples(u64::try_from(lasted.as_micros()).unwrap_or(u64::MAX));
         // A file without any packet is played by nobody: it gets one of silence.
-        let end = self.customer.end().max(self.agent.end()).max(1);
+        let end = self.customer.end().max(self.agent.end()).max((lasted + SLOT / 2) / SLOT).max(1);
         while self.next < end {
             self.write_slots();
         }

@@ -6,6 +6,7 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded, select_biased, unbounded};
 use setu_model::{CallId, RecordingRef, TapFrame, Wall};
@@ -126,10 +127,10 @@ impl Recorder {
         self.send(Command::Dropped { call, frames })
     }
 
-    /// Ends the recording of `call`: every frame queued before this is in it. Taken however much waits, or its file
-    /// would stay open: there is one stop for each start.
-    pub fn stop(&self, call: CallId) -> Result<(), RecorderBusy> {
-        self.send(Command::Stop { call })
+    /// Ends the recording of `call`, which `lasted` so long since the tap was opened: every frame queued before this is
+    /// in it. Taken however much waits, or its file would stay open: there is one stop for each start.
+    pub fn stop(&self, call: CallId, lasted: Duration) -> Result<(), RecorderBusy> {
+        self.send(Command::Stop { call, lasted })
     }
 
     /// Finishes every open recording and returns when the last is on the disk.
@@ -164,7 +165,7 @@ impl Drop for Recorder {
 enum Command {
     Start { call: CallId, at: Wall, tags: Box<Tags> },
     Dropped { call: CallId, frames: u64 },
-    Stop { call: CallId },
+    Stop { call: CallId, lasted: Duration },
     Shutdown,
 }
 
@@ -216,14 +217,14 @@ impl Writer {
                     *dropped += frames;
                 }
             }
-            Command::Stop { call } => {
+            Command::Stop { call, lasted } => {
                 self.drain_frames();
-                self.finish(call);
+                self.finish(call, lasted);
             }
             Command::Shutdown => {
                 self.drain_frames();
                 let open: Vec<CallId> = self.open.keys().copied().collect();
-                open.into_iter().for_each(|call| self.finish(call));
+                open.into_iter().for_each(|call| self.finish(call, Duration::ZERO));
                 return false;
             }
         }
@@ -264,9 +265,9 @@ impl Writer {
         }
     }
 
-    fn finish(&mut self, call: CallId) {
+    fn finish(&mut self, call: CallId, lasted: Duration) {
         let Some(Recording::Open { mut file, dropped }) = self.open.remove(&call) else { return };
-        match file.finish() {
+        match file.finish(lasted) {
             Ok(()) => {
                 let recording = file.reference(dropped);
                 info!(%call, path = recording.path, duration_ms = recording.duration_ms, "recording finished");
@@ -324,8 +325,8 @@ impl OpenFile {
         Ok(())
     }
 
-    fn finish(&mut self) -> io::Result<()> {
-        let last = self.muxer.finish();
+    fn finish(&mut self, lasted: Duration) -> io::Result<()> {
+        let last = self.muxer.finish(lasted);
         self.write(&last)?;
         self.file.sync_all()
     }
@@ -414,7 +415,7 @@ mod tests {
                 payload: Box::new([0x48, 1, 2, 3]),
             });
         }
-        writer.finish(call);
+        writer.finish(call, Duration::ZERO);
         let events: Vec<_> = told.try_iter().collect();
         let [RecorderEvent::Failed { why, partial: None, .. }] = events.as_slice() else {
             panic!("{events:?}")

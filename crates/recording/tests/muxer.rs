@@ -3,6 +3,8 @@
 
 mod common;
 
+use std::time::Duration;
+
 use common::*;
 use opus_pure::OggOpusReader;
 use proptest::prelude::*;
@@ -61,7 +63,7 @@ fn tags_of_the_caller_are_added_within_bounds() {
     let long = "ü".repeat(500);
     let tags =
         (0..100).fold(tags().with("NUMBER", &long).with("a=b", "x"), |tags, _| tags.with("MORE", &long));
-    let file = [Muxer::new(&tags).take_pages(), Muxer::new(&tags).finish()].concat();
+    let file = [Muxer::new(&tags).take_pages(), Muxer::new(&tags).finish(Duration::ZERO)].concat();
     let reader = OggOpusReader::new(file.as_slice()).unwrap();
     assert_eq!(reader.tags().get("NUMBER").map(str::len), Some(512));
     assert_eq!(reader.tags().get_all("MORE").count(), 19);
@@ -260,8 +262,20 @@ fn what_is_no_opus_is_counted_and_left_out() {
 #[test]
 fn a_call_without_a_frame_is_still_a_file() {
     let mut muxer = Muxer::new(&tags());
-    assert_eq!(streams(&muxer.finish()), [(SILENCE.to_vec(), SILENCE.to_vec())]);
+    assert_eq!(streams(&muxer.finish(Duration::ZERO)), [(SILENCE.to_vec(), SILENCE.to_vec())]);
     assert_eq!(muxer.duration_ms(), 20);
+}
+
+#[test]
+fn a_call_in_whose_last_second_nobody_spoke_is_recorded_to_its_end() {
+    let mut muxer = Muxer::new(&tags());
+    for frame in customer(&numbered(50)) {
+        muxer.push(&frame);
+    }
+    let file = [muxer.take_pages(), muxer.finish(Duration::from_millis(2_009))].concat();
+    let heard = streams(&file);
+    assert_eq!((heard.len(), muxer.duration_ms()), (100, 2_000));
+    assert_eq!((number(&heard[49].0), &heard[99].0[..]), (Some(49), &SILENCE[..]));
 }
 
 /// What a network does to one packet.

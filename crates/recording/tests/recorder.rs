@@ -53,7 +53,7 @@ fn a_call_becomes_one_file_under_its_day_that_holds_both_tones() {
     start(&recorder, call());
     frames_of(call()).into_iter().for_each(|frame| recorder.frames().send(frame).unwrap());
     recorder.dropped(call(), 3).unwrap();
-    recorder.stop(call()).unwrap();
+    recorder.stop(call(), Duration::ZERO).unwrap();
     let RecorderEvent::Finished { call: of, recording } = next(&told) else { panic!("it failed") };
     let path = folder.path().join("2026/11/18").join(format!("{}.opus", call()));
     let file = std::fs::read(&path).unwrap();
@@ -73,7 +73,7 @@ fn a_growing_file_can_be_played_before_its_call_ends() {
     frames_of(call()).into_iter().for_each(|frame| recorder.frames().send(frame).unwrap());
     // The stop of another call comes back when every frame before it is written.
     start(&recorder, other_call(1));
-    recorder.stop(other_call(1)).unwrap();
+    recorder.stop(other_call(1), Duration::ZERO).unwrap();
     next(&told);
     let path = folder.path().join("2026/11/18").join(format!("{}.opus", call()));
     // What `kill -9` would leave: all but the open page and the reorder time.
@@ -116,8 +116,8 @@ fn a_recording_that_cannot_be_written_fails_once_and_others_go_on() {
 
     start(&recorder, other_call(1));
     frames_of(call()).into_iter().for_each(|frame| recorder.frames().send(frame).unwrap());
-    recorder.stop(call()).unwrap();
-    recorder.stop(other_call(1)).unwrap();
+    recorder.stop(call(), Duration::ZERO).unwrap();
+    recorder.stop(other_call(1), Duration::ZERO).unwrap();
     assert!(matches!(next(&told), RecorderEvent::Finished { call, .. } if call == other_call(1)));
     recorder.shutdown();
     assert!(told.recv().is_err(), "one event for each recording");
@@ -158,7 +158,7 @@ fn a_full_queue_refuses_frames_instead_of_waiting() {
     });
     let recorder = recorder.unwrap();
     start(&recorder, other_call(1));
-    recorder.stop(other_call(1)).unwrap();
+    recorder.stop(other_call(1), Duration::ZERO).unwrap();
     next(&told);
     let queue = recorder.frames();
     let taken =
@@ -185,11 +185,11 @@ fn a_recording_is_stopped_however_much_waits_for_a_disk_that_stalls() {
     }
 
     let held = stalled.lock().unwrap();
-    recorder.stop(other_call(0)).unwrap();
+    recorder.stop(other_call(0), Duration::ZERO).unwrap();
     told.recv().unwrap();
     while recorder.dropped(other_call(1), 1).is_ok() {}
     recorder.start(other_call(2), at(), tags(other_call(2))).unwrap_err();
-    recorder.stop(other_call(1)).unwrap();
+    recorder.stop(other_call(1), Duration::ZERO).unwrap();
     drop(held);
     let RecorderEvent::Finished { call, recording } = told.recv().unwrap() else { panic!("not finished") };
     assert_eq!(call, other_call(1));

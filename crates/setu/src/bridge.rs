@@ -445,15 +445,15 @@ impl Driver {
     }
 
     fn record(&mut self, command: RecordCommand) {
-        let (RecordCommand::Start { call, .. } | RecordCommand::Stop { call }) = command;
+        let (RecordCommand::Start { call, .. } | RecordCommand::Stop { call, .. }) = command;
         let done = match (&self.recorder, command) {
             (None, _) => Err("recording was off when the bridge was started; start it again".to_owned()),
             (Some(recorder), RecordCommand::Start { call, at, facts, direction }) => recorder
                 .start(call, at, settings::tags(call, at, &facts, direction))
                 .map(|()| self.metrics.recording_began())
                 .map_err(|error| error.to_string()),
-            (Some(recorder), RecordCommand::Stop { call }) => {
-                recorder.stop(call).map_err(|error| error.to_string())
+            (Some(recorder), RecordCommand::Stop { call, lasted }) => {
+                recorder.stop(call, lasted).map_err(|error| error.to_string())
             }
         };
         if let Err(why) = done {

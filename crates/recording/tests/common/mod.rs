@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
 use std::f32::consts::TAU;
+use std::time::Duration;
 
 use opus_pure::{Application, OggOpusReader, OpusDecoder, OpusEncoder};
 use setu_model::{CallId, TapChannel, TapFrame, Wall};
@@ -63,7 +64,7 @@ pub(crate) fn mux(mut frames: Vec<TapFrame>) -> (Vec<u8>, Muxer) {
         muxer.push(frame);
         file.extend(muxer.take_pages());
     }
-    file.extend(muxer.finish());
+    file.extend(muxer.finish(Duration::ZERO));
     (file, muxer)
 }
 

@@ -107,10 +107,10 @@ impl Bridge {
                 self.recorder.insert(call, (Muxer::new(&Tags::new(call, at)), Vec::new()));
                 None
             }
-            RecordCommand::Stop { call } => {
+            RecordCommand::Stop { call, lasted } => {
                 let (mut muxer, mut file) = self.recorder.remove(&call)?;
                 self.recordings += 1;
-                file.extend(muxer.finish());
+                file.extend(muxer.finish(lasted));
                 if muxer.counters().malformed > 0 || !file.starts_with(b"OggS") {
                     self.faults.push(format!("the recording of {call} is broken: {:?}", muxer.counters()));
                 }
