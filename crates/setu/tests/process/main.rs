@@ -2,8 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
 
+mod abuse;
 mod check;
 mod crash;
+mod cut;
 mod disk;
 mod drain;
 mod durable;
@@ -17,6 +19,7 @@ mod phones;
 #[path = "../shared/ports.rs"]
 mod ports;
 mod serve;
+mod siege;
 #[path = "../interop/sound.rs"]
 #[expect(dead_code, reason = "shared with the tests of real peers, which need all of it")]
 mod sound;

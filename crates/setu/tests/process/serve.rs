@@ -47,18 +47,23 @@ fn is_refused(house: &House, expected: &str) {
     }
 }
 
-/// A TLS connection to the bridge as Meta would open it; the handshake has been done.
-fn dial(house: &House) -> rustls::StreamOwned<rustls::ClientConnection, TcpStream> {
+/// TLS of a client that trusts the house's authority.
+pub(crate) fn client_config(house: &House) -> rustls::ClientConfig {
     let mut roots = rustls::RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(house.authority.pem().as_bytes()).unwrap()).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = rustls::ClientConfig::builder_with_provider(provider)
+    rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_root_certificates(roots)
-        .with_no_client_auth();
+        .with_no_client_auth()
+}
+
+/// A TLS connection to the bridge as Meta would open it; the handshake has been done.
+fn dial(house: &House) -> rustls::StreamOwned<rustls::ClientConnection, TcpStream> {
     let name = ServerName::try_from(HOSTNAME).unwrap();
-    let mut connection = rustls::ClientConnection::new(Arc::new(config), name).unwrap();
+    let config = Arc::new(client_config(house));
+    let mut connection = rustls::ClientConnection::new(config, name).unwrap();
     let mut tcp = TcpStream::connect((Ipv4Addr::LOCALHOST, house.ports.meta)).unwrap();
     tcp.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     while connection.is_handshaking() {
