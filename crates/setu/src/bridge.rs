@@ -33,6 +33,8 @@ pub struct Bridge {
     inputs: mpsc::Sender<Input>,
     cdrs: broadcast::Sender<Arc<Cdr>>,
     state: Arc<Shared>,
+    /// Settings that a reload does not change, as they were at the start.
+    fixed: Vec<(&'static str, String)>,
     /// Of the certificate of this process, for DTLS peers.
     fingerprint: Fingerprint,
     net: Option<Arc<SipNet>>,
@@ -56,9 +58,9 @@ pub enum StartError {
     /// A password cannot be read.
     #[error(transparent)]
     Settings(#[from] settings::SettingsError),
-    /// A SIP listener cannot start: an occupied port, a broken certificate.
+    /// A SIP listener cannot start: an occupied port.
     #[error(transparent)]
-    Sip(#[from] setu_sip_net::StartError),
+    Sip(setu_sip_net::StartError),
     /// The media threads cannot start.
     #[error("media: {0}")]
     Media(#[from] setu_media_net::SpawnError),
@@ -68,9 +70,14 @@ pub enum StartError {
     /// The recorder cannot start.
     #[error("recording.folder: {0}")]
     Recording(#[from] setu_recording::StartError),
-    /// A certificate cannot be read again.
-    #[error(transparent)]
-    Certificate(#[from] setu_sip_net::CertificateError),
+    /// A certificate cannot be used.
+    #[error("{setting}: {source}; `setu check` says what to do")]
+    Certificate {
+        /// The setting that names its file, such as `meta.certificate`.
+        setting: &'static str,
+        /// What is wrong with it.
+        source: Box<setu_sip_net::CertificateError>,
+    },
     /// The CDR file cannot be written.
     #[error("cdr.file {path}: {error}; make it writable for this user", path = path.display())]
     Cdr {
@@ -107,7 +114,14 @@ impl Bridge {
 
         // What fails most often comes first, and what leaves files behind comes last. What the listeners take in
         // waits in the queue.
-        let net = Arc::new(SipNet::start(settings::sip_net(&config), forward(inputs.clone(), net_input))?);
+        let net = SipNet::start(settings::sip_net(&config), forward(inputs.clone(), net_input));
+        let net = Arc::new(net.map_err(|error| match error {
+            setu_sip_net::StartError::Certificate(source) => broken_certificate(&config, source),
+            other @ (setu_sip_net::StartError::NoCertificate { .. }
+            | setu_sip_net::StartError::Bind { .. }
+            | setu_sip_net::StartError::TooManyListeners { .. }
+            | setu_sip_net::StartError::NoRuntime) => StartError::Sip(other),
+        })?);
         let control = health::serve(&config, &metrics, &net, &state).await?;
         let webhooks = listen_for_webhooks(&config, &metrics).await?;
         let recorder = start_recorder(&config, &metrics, inputs.clone())?;
@@ -138,6 +152,7 @@ impl Bridge {
             inputs,
             cdrs,
             state,
+            fixed: config.fixed_at_start(),
             fingerprint,
             net: Some(net),
             control: Some(control),
@@ -174,7 +189,7 @@ impl Bridge {
     }
 
     /// Takes a changed configuration: numbers, accounts, trunks, routes, passwords and certificates. Listeners,
-    /// media ports and folders stay as they were until the next start.
+    /// media ports and folders stay as they were until the next start; those that changed are named in the log.
     ///
     /// # Errors
     /// A password or a certificate cannot be read; the old ones stay in force.
@@ -183,7 +198,15 @@ impl Bridge {
         settings.calls.dtls = Some(self.fingerprint);
         let trust = settings::webhook_trust(config)?;
         if let Some(net) = &self.net {
-            net.reload_certificates()?;
+            let reloaded = net.reload_certificates(&settings::tls(config));
+            reloaded.map_err(|source| broken_certificate(config, source))?;
+        }
+        let later = changes(&self.fixed, &config.fixed_at_start());
+        if !later.is_empty() {
+            tracing::warn!(
+                settings = later.join(", "),
+                "changed settings that take effect at the next start only"
+            );
         }
         if let Some(webhooks) = &self.webhooks {
             webhooks.reload(trust, Numbers::of(config));
@@ -272,6 +295,15 @@ const CDR_SUBSCRIBERS_LAG: usize = 1_024;
 
 /// How long an orderly end may take: BYEs are answered within 64 T1 (RFC 3261 section 17.1.2.2).
 const SHUTDOWN: Duration = Duration::from_secs(35);
+
+fn broken_certificate(config: &Config, source: setu_sip_net::CertificateError) -> StartError {
+    StartError::Certificate { setting: settings::names(config, source.file()), source: Box::new(source) }
+}
+
+/// The names of what differs.
+fn changes<'a>(from: &[(&'a str, String)], to: &[(&'a str, String)]) -> Vec<&'a str> {
+    from.iter().zip(to).filter(|(from, to)| from != to).map(|(from, _)| from.0).collect()
+}
 
 /// Makes the function a shell hands its events to.
 fn forward<E: 'static>(

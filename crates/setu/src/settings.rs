@@ -407,6 +407,28 @@ pub(crate) fn sip_net(config: &Config) -> SipNetConfig {
             ..ListenerConfig::new(Side::Agents, transport, bind)
         }));
     }
+    let mut pinned = PinnedHosts::default();
+    for (name, addresses) in &config.resolve.fixed {
+        // Validation has refused what does not parse.
+        pinned.pin(name, addresses.iter().filter_map(|a| a.parse().ok()).collect());
+    }
+    SipNetConfig {
+        listeners,
+        tls: tls(config),
+        pinned,
+        egress: EgressPolicy::new(config.egress.allow.clone()),
+        websocket: WebSocketConfig { origins: agents.websocket_origins.clone() },
+        limits: setu_sip_net::Limits {
+            connections: config.limits.connections,
+            ..setu_sip_net::Limits::default()
+        },
+        ..SipNetConfig::default()
+    }
+}
+
+/// Certificates and trust of both sides.
+pub(crate) fn tls(config: &Config) -> BTreeMap<Side, TlsConfig> {
+    let (meta, agents) = (&config.meta, &config.agents);
     let chain = |chain: &Path, key: &Path| CertificateFiles { chain: chain.to_owned(), key: key.to_owned() };
     let trust =
         |extra_roots: &Option<PathBuf>| Trust { extra_roots: extra_roots.clone(), ..Trust::default() };
@@ -424,23 +446,23 @@ pub(crate) fn sip_net(config: &Config) -> SipNetConfig {
         trust: trust(&agents.extra_roots),
         client_authorities: None,
     };
-    let mut pinned = PinnedHosts::default();
-    for (name, addresses) in &config.resolve.fixed {
-        // Validation has refused what does not parse.
-        pinned.pin(name, addresses.iter().filter_map(|a| a.parse().ok()).collect());
-    }
-    SipNetConfig {
-        listeners,
-        tls: [(Side::Meta, meta_tls), (Side::Agents, agents_tls)].into(),
-        pinned,
-        egress: EgressPolicy::new(config.egress.allow.clone()),
-        websocket: WebSocketConfig { origins: agents.websocket_origins.clone() },
-        limits: setu_sip_net::Limits {
-            connections: config.limits.connections,
-            ..setu_sip_net::Limits::default()
-        },
-        ..SipNetConfig::default()
-    }
+    [(Side::Meta, meta_tls), (Side::Agents, agents_tls)].into()
+}
+
+/// The setting that names a file of TLS.
+pub(crate) fn names(config: &Config, file: Option<&Path>) -> &'static str {
+    let (meta, agents) = (&config.meta, &config.agents);
+    [
+        ("meta.certificate", Some(&meta.certificate)),
+        ("meta.private_key", Some(&meta.private_key)),
+        ("meta.extra_roots", meta.extra_roots.as_ref()),
+        ("agents.certificate", agents.certificate.as_ref()),
+        ("agents.private_key", agents.private_key.as_ref()),
+        ("agents.extra_roots", agents.extra_roots.as_ref()),
+    ]
+    .into_iter()
+    .find(|(_, named)| file.is_some() && named.map(PathBuf::as_path) == file)
+    .map_or("TLS", |(setting, _)| setting)
 }
 
 /// Where media goes in and out.

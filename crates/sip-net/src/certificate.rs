@@ -143,6 +143,24 @@ pub enum CertificateError {
     },
 }
 
+impl CertificateError {
+    /// The file at fault; of two that do not fit, the chain. None if no file is.
+    pub fn file(&self) -> Option<&Path> {
+        match self {
+            Self::Unreadable { file, .. }
+            | Self::NotPem { file, .. }
+            | Self::Malformed { file, .. }
+            | Self::Mismatch { chain: file, .. }
+            | Self::UnusableKey { key: file, .. }
+            | Self::Expired { file, .. }
+            | Self::NotYetValid { file, .. }
+            | Self::UnusableAuthorities { file, .. }
+            | Self::RefusedByPeers { file, .. } => Some(file),
+            Self::NoAuthorities { .. } | Self::Tls { .. } => None,
+        }
+    }
+}
+
 /// Reads the chain and the key of `files`, and checks that they belong together and are valid at `now`.
 pub(crate) fn load(
     side: Side,

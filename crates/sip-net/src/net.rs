@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,7 +12,7 @@ use tokio::sync::watch;
 
 use crate::admission::Guest;
 use crate::certificate::{CertificateError, CertificateStatus};
-use crate::config::{Limits, SipNetConfig, Timeouts, WebSocketConfig};
+use crate::config::{Limits, SipNetConfig, Timeouts, TlsConfig, WebSocketConfig};
 use crate::connect;
 use crate::counters::Counters;
 use crate::event::{NetEvent, SendFailure, StartError};
@@ -43,11 +44,7 @@ impl SipNet {
         on_event: impl Fn(NetEvent) + Send + Sync + 'static,
     ) -> Result<Self, StartError> {
         let runtime = Handle::try_current().map_err(|_| StartError::NoRuntime)?;
-        let mut tls = config.tls;
-        for side in [Side::Meta, Side::Agents] {
-            tls.entry(side).or_default();
-        }
-        let tls = TlsStore::load(tls)?;
+        let tls = TlsStore::load(&config.tls)?;
         let bound = listen::bind_all(&config.listeners, &tls, config.limits.udp_flows)?;
 
         let (phase, phases) = watch::channel(Phase::Running);
@@ -107,12 +104,16 @@ impl SipNet {
         self.shared.forget(flow);
     }
 
-    /// Reads every certificate and authority file again. New connections use the new ones, old connections live on.
+    /// Reads the certificate and authority files of `tls`, the same as at the start or others. New connections use the
+    /// new ones, old connections live on.
     ///
     /// # Errors
     /// If any file cannot be used; then all stays as it was.
-    pub fn reload_certificates(&self) -> Result<Vec<CertificateStatus>, CertificateError> {
-        self.shared.tls.reload()?;
+    pub fn reload_certificates(
+        &self,
+        tls: &BTreeMap<Side, TlsConfig>,
+    ) -> Result<Vec<CertificateStatus>, CertificateError> {
+        self.shared.tls.reload(tls)?;
         Ok(self.certificates())
     }
 

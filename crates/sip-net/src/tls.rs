@@ -22,19 +22,17 @@ use crate::config::{TlsConfig, Trust};
 /// The TLS setup of both sides. Connections take what is current when they begin and keep it.
 #[derive(Debug)]
 pub(crate) struct TlsStore {
-    config: BTreeMap<Side, TlsConfig>,
     current: RwLock<BTreeMap<Side, Arc<SideTls>>>,
 }
 
 impl TlsStore {
-    pub(crate) fn load(config: BTreeMap<Side, TlsConfig>) -> Result<Self, CertificateError> {
-        let current = load_all(&config)?;
-        Ok(Self { config, current: RwLock::new(current) })
+    pub(crate) fn load(config: &BTreeMap<Side, TlsConfig>) -> Result<Self, CertificateError> {
+        Ok(Self { current: RwLock::new(load_all(config)?) })
     }
 
-    /// Reads every file again. All are exchanged, or none.
-    pub(crate) fn reload(&self) -> Result<(), CertificateError> {
-        let fresh = load_all(&self.config)?;
+    /// Reads every file of `config`. All are exchanged, or none.
+    pub(crate) fn reload(&self, config: &BTreeMap<Side, TlsConfig>) -> Result<(), CertificateError> {
+        let fresh = load_all(config)?;
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = fresh;
         Ok(())
     }
@@ -107,7 +105,13 @@ impl SideTls {
 }
 
 fn load_all(config: &BTreeMap<Side, TlsConfig>) -> Result<BTreeMap<Side, Arc<SideTls>>, CertificateError> {
-    config.iter().map(|(side, tls)| Ok((*side, Arc::new(SideTls::load(*side, tls)?)))).collect()
+    let load = |side| {
+        let tls = config
+            .get(&side)
+            .map_or_else(|| SideTls::load(side, &TlsConfig::default()), |tls| SideTls::load(side, tls))?;
+        Ok((side, Arc::new(tls)))
+    };
+    [Side::Meta, Side::Agents].into_iter().map(load).collect()
 }
 
 /// No ALPN is set on either side: Meta answers an offer of `sip` with the alert `no_application_protocol`.

@@ -13,7 +13,7 @@ use common::{
 };
 use setu_model::Side;
 use setu_sip::{Target, Transport};
-use setu_sip_net::{SendFailure, SipNetConfig, Timeouts};
+use setu_sip_net::{CertificateFiles, SendFailure, SipNetConfig, Timeouts};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -250,9 +250,16 @@ async fn a_reload_serves_new_connections_with_the_new_certificate_and_keeps_the_
     let mut old = client.connect(address, NAME).await.unwrap();
     let before = bridge.net.certificates();
     assert_eq!(before.first().unwrap().names, [NAME]);
+    let issued = authority.issue_until(&["new.example.com"], 2_090);
 
-    folder.certificate(&authority.issue_until(&["new.example.com"], 2_090));
-    let after = bridge.net.reload_certificates().unwrap();
+    // Under another name, as an operator may have it who keeps the old ones.
+    let renewed = CertificateFiles {
+        chain: folder.write("renewed.pem", &issued.chain),
+        key: folder.write("renewed.key", &issued.key),
+    };
+    let mut tls = tls_config(&folder, &authority, &[]).tls;
+    tls.get_mut(&Side::Meta).unwrap().certificate = Some(renewed);
+    let after = bridge.net.reload_certificates(&tls).unwrap();
     assert_eq!(after, bridge.net.certificates());
     let status = after.first().unwrap();
     assert_eq!((status.side, status.names.as_slice()), (Side::Meta, &["new.example.com".to_owned()][..]));
@@ -271,12 +278,13 @@ async fn a_reload_of_a_bad_certificate_changes_nothing_and_says_why() {
     let (folder, authority) = (Folder::new(), Authority::new());
     let bridge = bridge(&folder, &authority, &[]);
     let before = bridge.net.certificates();
+    let tls = tls_config(&folder, &authority, &[]).tls;
 
     folder.certificate(&authority.issue_until(&[NAME], 2_020));
-    let error = bridge.net.reload_certificates().unwrap_err().to_string();
+    let error = bridge.net.reload_certificates(&tls).unwrap_err().to_string();
     assert!(error.contains("chain.pem expired on 2020-01-01"), "{error}");
     folder.write("key.pem", "no key at all");
-    assert!(bridge.net.reload_certificates().is_err());
+    assert!(bridge.net.reload_certificates(&tls).is_err());
 
     assert_eq!(bridge.net.certificates(), before);
     let client = TlsClient::new(&authority, BOTH_VERSIONS);

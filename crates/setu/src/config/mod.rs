@@ -1,5 +1,6 @@
 //! The configuration file: what it may say, its defaults, and what is refused with which remedy.
 
+mod fixed;
 mod gate;
 mod secret;
 mod validate;

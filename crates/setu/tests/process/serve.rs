@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
+use setu_twin::shell::Identity;
 
 use crate::house::{HOSTNAME, House, NUMBER, Ports};
 use crate::peers::until;
@@ -164,17 +165,60 @@ fn without_recording_no_folder_is_needed_and_the_first_signal_ends_an_idle_bridg
 
 #[test]
 fn a_hang_up_signal_exchanges_the_certificate_and_a_broken_one_changes_nothing() {
-    let house = house();
+    let mut house = house();
     let bridge = house.serve();
     let shown = || dial(&house).conn.peer_certificates().unwrap()[0].to_vec();
     let before = shown();
-    house.show(&house.authority.issue_expired(&[HOSTNAME]).unwrap());
-    bridge.signal("HUP");
-    until("the reload is refused", Duration::from_secs(10), || house.log().contains("reload refused"));
-    assert_eq!(shown(), before);
-    house.show(&house.authority.issue(&[HOSTNAME]).unwrap());
+    let good = house.authority.issue(&[HOSTNAME]).unwrap();
+    let stolen = house.authority.issue(&[HOSTNAME]).unwrap();
+    let broken = [
+        (house.authority.issue_expired(&[HOSTNAME]).unwrap(), "expired on 2020-01-01"),
+        (Identity { key_pem: stolen.key_pem, ..good.clone() }, "does not belong to the first certificate"),
+        (
+            Identity { certificate_pem: "not yet written".to_owned(), ..good.clone() },
+            "no certificate in PEM form",
+        ),
+        (Identity { key_pem: String::new(), ..good.clone() }, "no private key in PEM form"),
+    ];
+    for (refused, (identity, why)) in broken.iter().enumerate() {
+        house.show(identity);
+        bridge.signal("HUP");
+        until("the reload is refused", Duration::from_secs(10), || {
+            house.log().matches("reload refused").count() == refused + 1
+        });
+        let log = house.log();
+        let last = log.lines().last().unwrap();
+        assert!(last.contains("meta.") && last.contains(why), "wanted {why:?}: {last}");
+        assert_eq!(shown(), before, "{why}");
+    }
+    house.show(&good);
     bridge.signal("HUP");
     until("the new certificate is shown", Duration::from_secs(10), || shown() != before);
+
+    // Under other names, as some clients write them.
+    let mended = shown();
+    let renewed = house.authority.issue(&[HOSTNAME]).unwrap();
+    house.write("renewed.pem", &renewed.certificate_pem);
+    house.write("renewed.key", &renewed.key_pem);
+    house.config = house.config.replace("bridge.pem", "renewed.pem").replace("bridge.key", "renewed.key");
+    house.setu("serve"); // writes the configuration
+    bridge.signal("HUP");
+    let shown = || dial(&house).conn.peer_certificates().unwrap()[0].to_vec();
+    until("the other file's certificate is shown", Duration::from_secs(10), || shown() != mended);
+}
+
+#[test]
+fn a_reload_names_the_changed_settings_that_wait_for_the_next_start() {
+    let mut house = house();
+    let bridge = house.serve();
+    let changed =
+        house.config.replace("port_rest_s = 1", "port_rest_s = 2").replace("cdr.jsonl", "other.jsonl");
+    house.config = changed;
+    house.setu("serve"); // writes the configuration
+    bridge.signal("HUP");
+    until("the reload", Duration::from_secs(10), || house.log().contains("read again"));
+    let log = house.log();
+    assert!(log.contains("cdr.file, limits.port_rest_s") && log.contains("next start"), "{log}");
 }
 
 #[test]
