@@ -16,7 +16,7 @@ use setu_model::{CallFacts, CallId, Direction, EgressPolicy, Secret, Side, Wall}
 use setu_recording::{RecorderConfig, Tags};
 use setu_sdp::AudioCodec;
 use setu_sip::digest::Algorithm;
-use setu_sip::{Access, AccountAccess, NumberAccess, TrunkAccess};
+use setu_sip::{Access, AccountAccess, NumberAccess, Probe, TrunkAccess};
 use setu_sip::{EndpointConfig, Limits, SideConfig};
 use setu_sip::{Hop, Transport};
 use setu_store::Location;
@@ -153,7 +153,7 @@ pub(crate) fn webhook_trust(config: &Config) -> Result<WebhookTrust, SettingsErr
 }
 
 /// Reads and encodes every sound.
-fn sounds(config: &Config) -> Result<Sounds, SettingsError> {
+pub(crate) fn sounds(config: &Config) -> Result<Sounds, SettingsError> {
     let announcement = |n: &Number| {
         let path = n.announcement.as_ref()?;
         let setting = format!("numbers.announcement of {}", n.number);
@@ -193,6 +193,18 @@ const LONGEST_ANNOUNCEMENT_S: u32 = 60;
 pub struct SettingsError {
     owner: String,
     problem: String,
+}
+
+impl SettingsError {
+    /// The setting at fault.
+    pub(crate) fn owner(&self) -> &str {
+        &self.owner
+    }
+
+    /// What is wrong with it.
+    pub(crate) fn problem(&self) -> &str {
+        &self.problem
+    }
 }
 
 /// Where a trunk is.
@@ -267,7 +279,8 @@ fn access(config: &Config) -> Result<Access, SettingsError> {
                 name: t.name.clone(),
                 networks: t.networks.clone(),
                 transports: Vec::new(),
-                probe: (t.probe_s > 0).then(|| trunk_hop(t)),
+                probe: (t.probe_s > 0)
+                    .then(|| Probe { hop: trunk_hop(t), every: Duration::from_secs(t.probe_s) }),
             })
             .collect(),
     })

@@ -22,7 +22,7 @@ mod transaction;
 mod uri;
 mod via;
 
-pub use access::{Access, AccountAccess, Identity, NumberAccess, TrunkAccess};
+pub use access::{Access, AccountAccess, Identity, NumberAccess, Probe, TrunkAccess};
 pub use address::{Contacts, NameAddr};
 pub use dialog::{Dialog, Order, Path};
 pub use digest::Credentials;

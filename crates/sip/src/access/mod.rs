@@ -3,6 +3,8 @@
 mod bucket;
 mod gate;
 
+use std::time::Duration;
+
 use ipnet::IpNet;
 use setu_model::{Secret, Side};
 
@@ -51,8 +53,17 @@ pub struct TrunkAccess {
     pub networks: Vec<IpNet>,
     /// Over which transports; empty allows all.
     pub transports: Vec<Transport>,
-    /// Where to send an OPTIONS from time to time; none never probes.
-    pub probe: Option<Hop>,
+    /// Whether it is asked for OPTIONS from time to time.
+    pub probe: Option<Probe>,
+}
+
+/// OPTIONS to a trunk, to know whether it answers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Probe {
+    /// Where they go.
+    pub hop: Hop,
+    /// The time from one to the next.
+    pub every: Duration,
 }
 
 /// Who a peer proved to be.

@@ -112,8 +112,6 @@ pub struct Limits {
     pub register_min_s: u32,
     /// The longest registration interval granted, in seconds.
     pub register_max_s: u32,
-    /// How often a trunk with a probe is asked for OPTIONS.
-    pub probe_every: Duration,
 }
 
 impl Default for Limits {
@@ -134,7 +132,6 @@ impl Default for Limits {
             register_default_s: 300,
             register_min_s: 30,
             register_max_s: 3_600,
-            probe_every: Duration::from_secs(30),
         }
     }
 }

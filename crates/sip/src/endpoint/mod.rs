@@ -130,7 +130,7 @@ impl Endpoint {
                     let changes = self.registrar.handle_timeout(now.mono);
                     self.tell_bindings(changes);
                 }
-                Due::Probes => self.probe_all(now),
+                Due::Probes => self.probe_due(now),
             }
             self.drain(now);
         }

@@ -1,10 +1,12 @@
 //! OPTIONS to trunks, to know which of them answer.
 
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 use setu_model::Now;
 
 use super::{Endpoint, Event};
+use crate::access::Probe;
 use crate::dialog::MAX_FORWARDS;
 use crate::flow::{Hop, Target, Transport};
 use crate::message::{Message, Method};
@@ -15,6 +17,8 @@ use crate::transaction::{ClientStart, Due, Owner};
 #[derive(Debug, Default)]
 pub(super) struct Probes {
     up: BTreeMap<String, bool>,
+    /// When each is asked next.
+    next: BTreeMap<String, Instant>,
 }
 
 impl Probes {
@@ -24,19 +28,26 @@ impl Probes {
 }
 
 impl Endpoint {
-    /// Asks every trunk that has a probe, and forgets those that have none.
+    /// Asks every trunk that has a probe at once, and forgets those that have none.
     pub(super) fn probe_all(&mut self, now: Now) {
-        let probed: Vec<(String, Hop)> = self
-            .gate
-            .trunks()
-            .iter()
-            .filter_map(|trunk| Some((trunk.name.clone(), trunk.probe.clone()?)))
-            .collect();
-        self.probes.up.retain(|name, _| probed.iter().any(|(probed, _)| probed == name));
-        let next = (!probed.is_empty()).then(|| now.mono + self.layer.config.limits.probe_every);
-        for (name, hop) in probed {
+        self.probes.next.clear();
+        let trunks = self.gate.trunks();
+        let probed = |name: &String| trunks.iter().any(|t| t.probe.is_some() && t.name == *name);
+        self.probes.up.retain(|name, _| probed(name));
+        self.probe_due(now);
+    }
+
+    /// Asks every trunk whose time has come.
+    pub(super) fn probe_due(&mut self, now: Now) {
+        let trunks = self.gate.trunks().iter();
+        let probed = trunks.filter_map(|trunk| Some((trunk.name.clone(), trunk.probe.clone()?)));
+        let due = probed.filter(|(name, _)| self.probes.next.get(name).is_none_or(|at| *at <= now.mono));
+        let due: Vec<(String, Probe)> = due.collect();
+        for (name, Probe { hop, every }) in due {
+            self.probes.next.insert(name.clone(), now.mono + every);
             self.probe(name, hop, now);
         }
+        let next = self.probes.next.values().min().copied();
         self.layer.schedule.set(Due::Probes, next.map(|at| (at, Timer::Probe)));
     }
 

@@ -7,7 +7,7 @@ use setu_model::Side;
 
 use super::peer::{Bench, CONTACT, SDP, arrival, config, invite_request, response};
 use crate::endpoint::{Event, InviteRequest, SessionId};
-use crate::{Arrival, Hop, Message, Method, SendToken, Target, Transmit, Transport};
+use crate::{Arrival, Hop, Message, Method, Probe, SendToken, Target, Transmit, Transport};
 
 const TIMER_B: Duration = Duration::from_secs(32);
 
@@ -322,7 +322,7 @@ fn an_address_written_as_such_has_no_other() {
 #[test]
 fn a_trunk_is_up_while_any_of_its_addresses_answers_the_probe() {
     let mut config = config();
-    config.access.trunks[0].probe = Some(pbx(Transport::Udp));
+    config.access.trunks[0].probe = Some(Probe { hop: pbx(Transport::Udp), every: Duration::from_secs(30) });
     let mut bench = Bench::with(config);
     let first = bench.bound_to(1, Transport::Udp);
     assert_eq!(first.message.method(), Some(Method::Options));

@@ -8,7 +8,8 @@ use super::peer::{Bench, SDP, arrival, config, invite_request, response, text_of
 use crate::digest::{Algorithm, Challenge};
 use crate::endpoint::Event;
 use crate::{
-    Arrival, BindingChange, Hop, Identity, InviteRequest, Message, Method, Target, Transport, Vanished,
+    Arrival, BindingChange, Hop, Identity, InviteRequest, Message, Method, Probe, Target, Transport,
+    TrunkAccess, Vanished,
 };
 
 fn phone() -> Arrival {
@@ -357,6 +358,30 @@ fn accounts_that_are_taken_out_of_the_configuration_lose_their_bindings() {
 // ---- probes
 
 #[test]
+fn each_trunk_is_asked_as_often_as_its_own_setting_says() {
+    let mut config = config();
+    // Over a stream nothing is sent twice.
+    let hop = Hop {
+        side: Side::Agents,
+        transport: Transport::Tcp,
+        host: "198.51.100.7".to_owned(),
+        port: Some(5060),
+    };
+    let probe = |every| Some(Probe { hop: hop.clone(), every: Duration::from_secs(every) });
+    let first = config.access.trunks.first_mut().unwrap();
+    first.probe = probe(10);
+    let second = TrunkAccess { name: "other".to_owned(), probe: probe(25), ..first.clone() };
+    config.access.trunks.push(second);
+    let mut bench = Bench::with(config);
+    assert_eq!(bench.sent.len(), 2, "both at once");
+    for (s, expected) in [(9, 0), (1, 1), (10, 1), (5, 1), (5, 1), (10, 1), (10, 2)] {
+        bench.sent.clear();
+        bench.pass(Duration::from_secs(s));
+        assert_eq!(bench.sent.len(), expected, "after {s} s more");
+    }
+}
+
+#[test]
 fn a_probed_trunk_is_up_while_it_answers_options() {
     let mut config = config();
     let hop = Hop {
@@ -365,7 +390,7 @@ fn a_probed_trunk_is_up_while_it_answers_options() {
         host: "198.51.100.7".to_owned(),
         port: Some(5060),
     };
-    config.access.trunks.first_mut().unwrap().probe = Some(hop);
+    config.access.trunks.first_mut().unwrap().probe = Some(Probe { hop, every: Duration::from_secs(30) });
     let mut bench = Bench::with(config);
     assert_eq!(bench.endpoint.trunk_up("pbx"), None);
     let options = bench.next_request(Method::Options);
