@@ -45,13 +45,18 @@ pub(crate) fn fail(why: &str) -> ExitCode {
     ExitCode::FAILURE
 }
 
+/// What is logged.
+pub(crate) fn log_filter(log: &Log) -> Result<tracing_subscriber::EnvFilter, String> {
+    let wanted =
+        std::env::var("SETU_LOG").ok().or_else(|| log.level.clone()).unwrap_or_else(|| "info".to_owned());
+    tracing_subscriber::EnvFilter::try_new(&wanted)
+        .map_err(|error| format!("log.level {wanted:?}: {error}; use info, debug or info,setu_sip=debug"))
+}
+
 /// Starts the log on standard error.
 pub(crate) fn start_log(log: &Log) -> Result<(), String> {
     setu_model::set_pii_visible(log.show_pii);
-    let wanted =
-        std::env::var("SETU_LOG").ok().or_else(|| log.level.clone()).unwrap_or_else(|| "info".to_owned());
-    let filter = tracing_subscriber::EnvFilter::try_new(&wanted)
-        .map_err(|error| format!("log.level {wanted:?}: {error}; use info, debug or info,setu_sip=debug"))?;
+    let filter = log_filter(log)?;
     let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
     let lines =
         tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr);

@@ -1,6 +1,7 @@
 //! What a well-formed file may still say wrong. Nothing here touches the network: that is `setu check`.
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 
 use super::{Config, Finding, MediaAddresses, PasswordSource};
 
@@ -8,6 +9,7 @@ use super::{Config, Finding, MediaAddresses, PasswordSource};
 pub(super) fn findings(config: &Config) -> Vec<Finding> {
     let mut found = Findings::default();
     sides(config, &mut found);
+    listeners(config, &mut found);
     numbers(config, &mut found);
     accounts(config, &mut found);
     trunks(config, &mut found);
@@ -71,6 +73,33 @@ fn sides(config: &Config, found: &mut Findings) {
         if bind.is_some() && (agents.certificate.is_none() || agents.private_key.is_none()) {
             found.add(setting, "TLS needs a certificate", "add agents.certificate and agents.private_key");
         }
+    }
+}
+
+/// Two listeners of TCP cannot have one port.
+fn listeners(config: &Config, found: &mut Findings) {
+    let agents = &config.agents;
+    let listeners = [
+        ("meta.bind", Some(config.meta.bind)),
+        ("agents.tcp", agents.tcp),
+        ("agents.tls", agents.tls),
+        ("agents.ws", agents.ws),
+        ("agents.wss", agents.wss),
+        ("http.bind", Some(config.http.bind)),
+        ("webhooks.bind", config.webhooks.as_ref().map(|webhooks| webhooks.bind)),
+    ];
+    let mut before: Vec<(&str, SocketAddr)> = Vec::new();
+    for (setting, bind) in listeners {
+        let Some(bind) = bind else { continue };
+        let overlap = |other: SocketAddr| {
+            let any = bind.ip().is_unspecified() || other.ip().is_unspecified();
+            let same = bind.ip() == other.ip() || (any && bind.is_ipv4() == other.is_ipv4());
+            same && bind.port() == other.port() && bind.port() != 0
+        };
+        if let Some((first, _)) = before.iter().find(|(_, other)| overlap(*other)) {
+            found.add(setting, format!("{bind} is {first}'s already"), "give it another port");
+        }
+        before.push((setting, bind));
     }
 }
 

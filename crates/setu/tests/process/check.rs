@@ -62,17 +62,57 @@ fn with_trunk(mut house: House, host: &str, port: u16) -> House {
     house
 }
 
-/// Answers one request with 200.
-fn answer_once(pbx: &UdpSocket) {
+/// Takes `deaf` requests without a word and answers the next with `status`.
+fn answer_once(pbx: &UdpSocket, deaf: usize, status: &str) {
     pbx.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
     let mut bytes = [0; 4096];
+    for _ in 0..deaf {
+        pbx.recv_from(&mut bytes).unwrap();
+    }
     let (length, from) = pbx.recv_from(&mut bytes).unwrap();
     let request = std::str::from_utf8(&bytes[..length]).unwrap();
     assert!(request.starts_with("OPTIONS "), "{request}");
     let kept = |name: &str| request.lines().find(|line| line.starts_with(name)).unwrap().to_owned();
     let lines = ["Via:", "From:", "To:", "Call-ID:", "CSeq:"].map(kept).join("\r\n");
-    let answer = format!("SIP/2.0 200 OK\r\n{lines}\r\nContent-Length: 0\r\n\r\n");
+    let answer = format!("SIP/2.0 {status}\r\n{lines}\r\nContent-Length: 0\r\n\r\n");
     pbx.send_to(answer.as_bytes(), from).unwrap();
+}
+
+/// Runs the check of `house` with a trunk, of whose OPTIONS the first is lost, answering with `status`.
+fn check_with_trunk(house: House, status: &'static str) -> (Option<i32>, Vec<Finding>) {
+    let pbx = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let house = with_trunk(house, "127.0.0.1", pbx.local_addr().unwrap().port());
+    let answering = std::thread::spawn(move || answer_once(&pbx, 1, status));
+    let found = check(&house);
+    answering.join().unwrap();
+    found
+}
+
+#[test]
+fn a_trunk_is_asked_again_where_a_datagram_is_lost_and_also_where_the_certificate_is_broken() {
+    let house = house();
+    fs::remove_file(house.path("bridge.pem")).unwrap();
+    let (code, findings) = check_with_trunk(house, "200 OK");
+    assert_eq!(code, Some(1), "{findings:?}");
+    let trunk = findings.iter().find(|f| f.setting == "trunks[0].host").unwrap();
+    assert_eq!(trunk.level, "ok", "{trunk:?}");
+}
+
+#[test]
+fn a_trunk_that_says_503_would_get_no_calls_and_that_is_a_problem() {
+    let (_, findings) = check_with_trunk(house(), "503 Service Unavailable");
+    let trunk = findings.iter().find(|f| f.setting == "trunks[0].host").unwrap();
+    assert_eq!((&*trunk.level, trunk.what.contains("no calls")), ("problem", true), "{trunk:?}");
+}
+
+#[test]
+fn a_trunk_that_is_not_probed_may_be_silent() {
+    let silent = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let mut house = with_trunk(house(), "127.0.0.1", silent.local_addr().unwrap().port());
+    house.config.push_str("probe_s = 0\n");
+    let (_, findings) = check(&house);
+    let trunk = findings.iter().find(|f| f.setting == "trunks[0].host").unwrap();
+    assert_eq!(trunk.level, "warning", "{trunk:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -80,7 +120,7 @@ async fn a_good_configuration_has_no_problem_and_exit_code_0() {
     let pbx = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let house = with_trunk(house(), "127.0.0.1", pbx.local_addr().unwrap().port());
     let _edge = house.edge().await;
-    let answering = std::thread::spawn(move || answer_once(&pbx));
+    let answering = std::thread::spawn(move || answer_once(&pbx, 0, "200 OK"));
     let (code, findings) = check(&house);
     answering.join().unwrap();
     assert_eq!(code, Some(0), "{findings:?}");
@@ -169,8 +209,40 @@ fn a_folder_that_cannot_be_written_is_named() {
     let mut house = house();
     house.write("recordings", "a file in place of the folder");
     house.config = house.config.replace("cdr/cdr.jsonl", "/proc/cdr/cdr.jsonl");
-    has_problem(&house, "recording.folder", "recordings", "create the folder");
+    has_problem(&house, "recording.folder", "recordings", "a file where a folder should be");
     has_problem(&house, "cdr.file", "/proc/cdr", "create the folder");
+    house.config = house.config.replace("/proc/cdr/cdr.jsonl", "cdr");
+    fs::create_dir(house.path("cdr")).unwrap();
+    has_problem(&house, "cdr.file", "cdr", "name a file in it");
+}
+
+#[test]
+fn two_listeners_on_one_port_are_a_configuration_that_cannot_be_read() {
+    let mut house = house();
+    let taken = format!("127.0.0.1:{}", house.ports.meta);
+    house.config = house.config.replace(&format!("127.0.0.1:{}", house.ports.tls), &taken);
+    let out = house.setu("check").output().unwrap();
+    let said = String::from_utf8(out.stderr).unwrap();
+    assert_eq!(out.status.code(), Some(2), "{said}");
+    assert!(said.contains(&format!("agents.tls: {taken} is meta.bind's already")), "{said}");
+}
+
+#[test]
+fn a_range_of_ports_that_is_too_small_for_the_calls_is_a_warning() {
+    let mut house = house();
+    house.config = house.config.replace("[limits]\n", "[limits]\ncalls = 2000\n");
+    let (_, findings) = check(&house);
+    let found = findings.iter().find(|f| f.setting == "meta.media.ports" && f.level == "warning").unwrap();
+    assert!(found.what.contains("room for 1000 calls"), "{found:?}");
+}
+
+#[test]
+fn a_sound_that_cannot_be_played_and_a_log_level_that_is_none_are_named() {
+    let mut house = house();
+    house.write("music.opus", "no music");
+    house.config.push_str("[media]\nwaiting = \"music.opus\"\n[log]\nlevel = \"setu=loud\"\n");
+    has_problem(&house, "media.waiting", "music.opus", "ffmpeg -i IN");
+    has_problem(&house, "log.level", "setu=loud", "info");
 }
 
 #[test]

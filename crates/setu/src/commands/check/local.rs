@@ -1,6 +1,6 @@
 //! What this machine alone can tell: certificates, ports, folders, permissions.
 
-use std::fs;
+use std::fs::{self, OpenOptions};
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 use std::os::unix::fs::PermissionsExt;
@@ -11,14 +11,15 @@ use setu_sip_net::{CertificateError, CertificateFiles, Trust, verify_as_peer};
 
 use super::Report;
 use crate::bridge::now;
+use crate::commands::log_filter;
 use crate::config::{Config, MediaAddresses, PasswordSource};
-use crate::files;
+use crate::{files, settings};
 
 pub(super) fn check(config: &Config, report: &mut Report) {
     certificates(config, report);
     listeners(config, report);
-    media("meta.media", &config.meta.media, report);
-    media("agents.media", &config.agents.media, report);
+    media("meta.media", &config.meta.media, config, report);
+    media("agents.media", &config.agents.media, config, report);
     if is_private(config.meta.media.advertised()) {
         report.warning(
             "meta.media.advertised",
@@ -31,6 +32,7 @@ pub(super) fn check(config: &Config, report: &mut Report) {
     }
     folders(config, report);
     open_files(config, report);
+    sounds_and_log(config, report);
     passwords(config, report);
 }
 
@@ -152,18 +154,33 @@ fn bound(setting: &str, address: SocketAddr, outcome: io::Result<()>, report: &m
             format!("{address} is taken by another program"),
             "stop it (a bridge that is running already?) or choose another port",
         ),
-        Err(error) => {
-            report.problem(setting, format!("{address}: {error}"), "give an address of this machine")
-        }
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => report.problem(
+            setting,
+            format!("{address}: {error}"),
+            "choose a port above 1023, or grant the bridge CAP_NET_BIND_SERVICE (AmbientCapabilities= of systemd)",
+        ),
+        Err(error) => report.problem(
+            setting,
+            format!("{address}: {error}"),
+            "give an address of this machine, or 0.0.0.0 for all of them; what others reach it by is advertised apart",
+        ),
     }
 }
 
 /// Tries the first, the middle and the last pair of a range.
-fn media(setting: &str, media: &MediaAddresses, report: &mut Report) {
+fn media(setting: &str, media: &MediaAddresses, config: &Config, report: &mut Report) {
     let (first, last) = (media.ports.first, media.ports.last);
     let tried = [first, first + (last - first) / 2, last];
     let taken: Vec<u16> =
         tried.into_iter().filter(|port| UdpSocket::bind((media.bind, *port)).is_err()).collect();
+    let (pairs, calls) = (usize::from(last - first).div_ceil(2), config.limits.calls);
+    if pairs < calls {
+        report.warning(
+            format!("{setting}.ports"),
+            format!("{first}-{last} has room for {pairs} calls, and limits.calls permits {calls}"),
+            "widen the range to two ports a call, and a few more that rest, or lower limits.calls",
+        );
+    }
     if taken.is_empty() {
         report.ok(format!("{setting}.ports"), format!("{first}-{last}: the ports tried are free"));
     } else if taken.len() == tried.len() {
@@ -182,22 +199,45 @@ fn media(setting: &str, media: &MediaAddresses, report: &mut Report) {
 }
 
 fn folders(config: &Config, report: &mut Report) {
-    let wanted = [
-        ("recording.folder", config.recording.enabled.then_some(config.recording.folder.as_path())),
-        ("cdr.file", config.cdr.file.parent()),
-        ("store.file", if config.store.postgres.is_none() { config.store.file.parent() } else { None }),
-    ];
-    for (setting, folder) in wanted {
-        let Some(folder) = folder else { continue };
-        match writable(folder) {
-            Ok(()) => report.ok(setting, format!("{} can be written", shown(folder))),
-            Err(error) => report.problem(
-                setting,
-                format!("{}: {error}", folder.display()),
-                "create the folder and make the bridge's user its owner",
-            ),
-        }
+    let folder = &config.recording.folder;
+    if config.recording.enabled {
+        let outcome = if folder.exists() && !folder.is_dir() {
+            Err(io::ErrorKind::NotADirectory.into())
+        } else {
+            writable(folder)
+        };
+        written("recording.folder", folder, outcome, report);
     }
+    let store = config.store.postgres.is_none().then_some(&config.store.file);
+    for (setting, file) in [("cdr.file", Some(&config.cdr.file)), ("store.file", store)] {
+        let Some(file) = file else { continue };
+        let outcome = if file.exists() {
+            OpenOptions::new().append(true).open(file).map(drop)
+        } else {
+            writable(file.parent().unwrap_or(Path::new(".")))
+        };
+        written(setting, file, outcome, report);
+    }
+}
+
+fn written(setting: &str, path: &Path, outcome: io::Result<()>, report: &mut Report) {
+    let Err(error) = outcome else {
+        return report.ok(setting, format!("{} can be written", path.display()));
+    };
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "whatever else it is, the owner and the path are to be looked at"
+    )]
+    let remedy = match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            "free space on its disk, or name another one"
+        }
+        io::ErrorKind::ReadOnlyFilesystem => "name a folder on a disk that may be written, or mount it so",
+        io::ErrorKind::NotADirectory => "there is a file where a folder should be: name another folder",
+        io::ErrorKind::IsADirectory => "it is a folder: name a file in it, such as cdr.jsonl",
+        _ => "create the folder and make the bridge's user its owner",
+    };
+    report.problem(setting, format!("{}: {error}", path.display()), remedy);
 }
 
 /// Writes and removes a file in `folder`, or in the nearest folder above that exists.
@@ -205,8 +245,26 @@ fn writable(folder: &Path) -> io::Result<()> {
     let existing = folder.ancestors().find(|f| f.exists()).unwrap_or(Path::new("."));
     let existing = if existing.as_os_str().is_empty() { Path::new(".") } else { existing };
     let probe = existing.join(format!(".setu-check-{}", std::process::id()));
-    fs::write(&probe, b"probe")?;
-    fs::remove_file(&probe)
+    let outcome = fs::write(&probe, [0; 4_096]);
+    // Also what was begun on a full disk.
+    let removed = fs::remove_file(&probe);
+    outcome.and(removed)
+}
+
+/// What is read at the start besides certificates and passwords.
+fn sounds_and_log(config: &Config, report: &mut Report) {
+    if let Err(error) = settings::sounds(config) {
+        let (setting, file) = error.owner().split_once(", ").unwrap_or((error.owner(), "the sound"));
+        let (what, remedy) = error.problem().split_once("; ").unwrap_or((
+            error.problem(),
+            "put the file there and let the bridge's user read it, or say \"tone\" or \"silence\"",
+        ));
+        report.problem(setting, format!("{file}: {what}"), remedy);
+    }
+    if let Err(error) = log_filter(&config.log) {
+        let (what, remedy) = error.split_once("; ").unwrap_or((&error, "use info"));
+        report.problem("log.level", what.trim_start_matches("log.level "), remedy);
+    }
 }
 
 fn open_files(config: &Config, report: &mut Report) {
@@ -248,14 +306,9 @@ fn passwords(config: &Config, report: &mut Report) {
     }
 }
 
-fn is_private(address: IpAddr) -> bool {
+pub(super) fn is_private(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(v4) => v4.is_private() || v4.is_loopback() || v4.is_link_local(),
         IpAddr::V6(v6) => v6.is_loopback() || v6.is_unique_local() || v6.is_unicast_link_local(),
     }
-}
-
-/// The folder of a bare file name is this one.
-fn shown(folder: &Path) -> std::path::Display<'_> {
-    if folder.as_os_str().is_empty() { Path::new(".").display() } else { folder.display() }
 }

@@ -103,6 +103,7 @@ impl fmt::Display for Report {
             }
         }
         let count = |level| self.0.iter().filter(|f| f.level == level).count();
-        writeln!(f, "{} problems, {} warnings", count(Level::Problem), count(Level::Warning))
+        let many = |count: usize, what| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
+        writeln!(f, "{}, {}", many(count(Level::Problem), "problem"), many(count(Level::Warning), "warning"))
     }
 }

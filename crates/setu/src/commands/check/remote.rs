@@ -1,21 +1,25 @@
 //! What only others can tell: DNS, Meta's edge, the trunks.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use setu_model::{Entropy, Side};
 use setu_sip::{Hop, Message, Method, SendToken, Target, Transmit, Transport};
-use setu_sip_net::{ListenerConfig, NetEvent, SipNet, SipNetConfig};
+use setu_sip_net::{ListenerConfig, NetEvent, SendFailure, SipNet, SipNetConfig, StartError};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 
 use super::Report;
+use super::local::is_private;
 use crate::bridge::SystemEntropy;
 use crate::config::Config;
 use crate::settings;
 
 /// How long others are waited for, all together.
 const PATIENCE: Duration = Duration::from_secs(6);
+
+/// The first wait for an answer to a datagram (RFC 3261 section 17.1.1.1).
+const T1: Duration = Duration::from_millis(500);
 
 pub(super) async fn check(config: &Config, report: &mut Report) {
     let deadline = Instant::now() + PATIENCE;
@@ -28,12 +32,14 @@ pub(super) async fn check(config: &Config, report: &mut Report) {
             port: Some(config.meta.port),
         },
         reached: false,
+        optional: false,
         verdict: None,
     }];
     probes.extend(config.trunks.iter().enumerate().map(|(i, trunk)| Probe {
         setting: format!("trunks[{i}].host"),
         hop: settings::trunk_hop(trunk),
         reached: false,
+        optional: trunk.probe_s == 0,
         verdict: None,
     }));
     // At the same time: a name server that is silent must not make the others look so.
@@ -53,8 +59,19 @@ async fn own_name(config: &Config, deadline: Instant, report: &mut Report) {
     let found = timeout_at(deadline, tokio::net::lookup_host((meta.hostname.as_str(), port))).await;
     match found {
         Ok(Ok(addresses)) => {
-            let list: Vec<String> = addresses.map(|a| a.ip().to_string()).collect();
-            report.ok("meta.hostname", format!("{} is {}", meta.hostname, list.join(", ")));
+            let addresses: Vec<IpAddr> = addresses.map(|address| address.ip()).collect();
+            let list = addresses.iter().map(IpAddr::to_string).collect::<Vec<_>>().join(", ");
+            let found = format!("{} is {list}", meta.hostname);
+            if addresses.iter().all(|address| is_private(*address)) {
+                report.warning(
+                    "meta.hostname",
+                    format!("{found}, which the internet does not reach"),
+                    "give the name a public address in DNS, or look for it in this machine's /etc/hosts; ignore this for \
+                     a test twin",
+                );
+            } else {
+                report.ok("meta.hostname", found);
+            }
         }
         Ok(Err(error)) => report.warning(
             "meta.hostname",
@@ -70,56 +87,124 @@ struct Probe {
     setting: String,
     hop: Hop,
     reached: bool,
+    /// Whether it need not answer.
+    optional: bool,
     /// The status of its answer, or why it got no question.
-    verdict: Option<Result<u16, String>>,
+    verdict: Option<Result<u16, SendFailure>>,
 }
 
 impl Probe {
     fn tell(&self, report: &mut Report) {
-        let Self { setting, hop, reached, verdict } = self;
+        let Self { setting, hop, reached, optional, verdict } = self;
+        let silent = "start the PBX, and let it take requests from this machine; set probe_s = 0 if it never answers OPTIONS";
         match (verdict, hop.side) {
+            // What `serve` takes as a sign that the trunk is down.
+            (Some(Ok(status @ (503 | 408))), _) => report.problem(
+                setting,
+                format!("{hop} answers OPTIONS with {status}: it would get no calls"),
+                "see why the PBX is not ready",
+            ),
             (Some(Ok(status)), _) => report.ok(setting, format!("{hop} answers OPTIONS with {status}")),
-            (Some(Err(why)), _) => report.problem(
-                setting,
-                format!("{hop}: {why}"),
-                "check name, port, transport and firewall; private addresses must be in egress.allow",
-            ),
+            (Some(Err(why)), side) => report.problem(setting, format!("{hop}: {why}"), remedy(why, side)),
             // Meta is said not to answer OPTIONS; that the name was proven over TLS is what counts.
-            (None, Side::Meta) if *reached => report.ok(setting, format!("{hop} is reached and proves its name")),
-            (None, Side::Meta) => {
-                report.problem(setting, format!("{hop} is not reached"), "open outgoing TCP to it in the firewall");
+            (None, Side::Meta) if *reached => {
+                report.ok(setting, format!("{hop} is reached and proves its name"))
             }
-            (None, Side::Agents) => report.problem(
-                setting,
-                format!("{hop} does not answer OPTIONS"),
-                "start the PBX, let it take requests from this machine, or set probe_s = 0 if it never answers",
-            ),
+            (None, Side::Meta) => {
+                report.problem(
+                    setting,
+                    format!("{hop} is not reached"),
+                    "open outgoing TCP to it in the firewall",
+                );
+            }
+            (None, Side::Agents) if *optional => {
+                report.warning(
+                    setting,
+                    format!("{hop} does not answer OPTIONS"),
+                    "nothing, if it never does",
+                );
+            }
+            (None, Side::Agents) => report.problem(setting, format!("{hop} does not answer OPTIONS"), silent),
         }
+    }
+}
+
+/// What to do about a host that got no question.
+fn remedy(why: &SendFailure, side: Side) -> String {
+    let roots = match side {
+        Side::Meta => "meta.extra_roots",
+        Side::Agents => "agents.extra_roots",
+    };
+    match why {
+        SendFailure::Unresolved(_) => {
+            "mend the name, or this machine's resolver; resolve.static pins a name to an address".to_owned()
+        }
+        SendFailure::Forbidden(_) => "add its address to egress.allow, if it is meant".to_owned(),
+        SendFailure::Unreachable(_) => {
+            "check port and transport, that it is started, and the firewall between".to_owned()
+        }
+        SendFailure::Unverified(_) => format!(
+            "give it a certificate for the name that is dialled; an authority of the house's own goes into {roots}"
+        ),
+        SendFailure::NoListener(..) => {
+            "give a listener an address of the same family (IPv4 or IPv6) as the host's".to_owned()
+        }
+        SendFailure::NoFlow | SendFailure::Overflow | SendFailure::Shutdown => "check again".to_owned(),
     }
 }
 
 async fn ask(config: &Config, probes: &mut [Probe], deadline: Instant) -> Result<(), String> {
     let (events, mut queue) = mpsc::channel(256);
-    let net = SipNet::start(ephemeral(config), move |event| {
-        // A full queue means somebody floods the probe's port; what matters was told before.
-        let _ = events.try_send(event);
-    })
-    .map_err(|error| error.to_string())?;
+    let net = start(config, events)?;
+    let mut messages = Vec::new();
     for (i, probe) in probes.iter().enumerate() {
-        let message = options(&net, &probe.hop, i).ok_or("an OPTIONS cannot be written")?;
-        net.send(Transmit {
-            token: SendToken(i as u64),
-            target: Target::Hop(probe.hop.clone()),
-            avoid: Vec::new(),
-            message,
-        });
+        messages.push(options(&net, &probe.hop, i).ok_or("an OPTIONS cannot be written")?);
     }
-    while probes.iter().any(|p| p.verdict.is_none()) {
-        let Ok(Some(event)) = timeout_at(deadline, queue.recv()).await else { break };
-        note(probes, event);
+    let mut again = T1;
+    let mut next = Instant::now();
+    while probes.iter().any(|p| p.verdict.is_none()) && Instant::now() < deadline {
+        if next <= Instant::now() {
+            let first = again == T1;
+            for (i, (probe, message)) in probes.iter().zip(&messages).enumerate() {
+                // A datagram may get lost (Timer E of RFC 3261).
+                if probe.verdict.is_none() && (first || probe.hop.transport == Transport::Udp) {
+                    net.send(Transmit {
+                        token: SendToken(i as u64),
+                        target: Target::Hop(probe.hop.clone()),
+                        avoid: Vec::new(),
+                        message: message.clone(),
+                    });
+                }
+            }
+            next += again;
+            again *= 2;
+        }
+        if let Ok(Some(event)) = timeout_at(next.min(deadline), queue.recv()).await {
+            note(probes, event);
+        }
     }
     net.shutdown().await;
     Ok(())
+}
+
+/// Starts the transports. A certificate that is broken is told elsewhere, and must not keep the trunks from being asked.
+fn start(config: &Config, events: mpsc::Sender<NetEvent>) -> Result<SipNet, String> {
+    let start = |net| {
+        let events = events.clone();
+        SipNet::start(net, move |event| {
+            // A full queue means somebody floods the probe's port; what matters was told before.
+            let _ = events.try_send(event);
+        })
+    };
+    match start(ephemeral(config)) {
+        Err(StartError::Certificate(_)) => {
+            let mut net = ephemeral(config);
+            net.tls.values_mut().for_each(|tls| tls.certificate = None);
+            start(net)
+        }
+        started => started,
+    }
+    .map_err(|error| error.to_string())
 }
 
 fn note(probes: &mut [Probe], event: NetEvent) {
@@ -131,7 +216,7 @@ fn note(probes: &mut [Probe], event: NetEvent) {
         }
         NetEvent::SendFailed { token, reason } => {
             if let Some(probe) = probe(probes, token.0) {
-                probe.verdict = Some(Err(reason.to_string()));
+                probe.verdict = Some(Err(reason));
             }
         }
         NetEvent::Received { message, .. } => {
