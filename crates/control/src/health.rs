@@ -26,6 +26,8 @@ pub struct Health {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
+    /// Not yet: some of it is still being started.
+    Starting,
     /// It does.
     Ok,
     /// It was told to stop: live calls go on, new ones are refused. A load balancer sends them elsewhere.

@@ -32,6 +32,8 @@ pub struct Metrics {
     first_audio: Family<ByDirection, Histogram, fn() -> Histogram>,
     sip_messages: Family<ByMessage, Counter>,
     sip_malformed: Family<BySide, Counter>,
+    sip_events: Family<ByEvent, Counter>,
+    inputs_dropped: Counter,
     sip_transport_events: Family<ByEvent, Counter>,
     strangers: Family<BySide, Counter>,
     registrations: Gauge,
@@ -70,6 +72,8 @@ impl Metrics {
             first_audio: Family::new_with_constructor(|| Histogram::new(FIRST_AUDIO_SECONDS)),
             sip_messages: Family::default(),
             sip_malformed: Family::default(),
+            sip_events: Family::default(),
+            inputs_dropped: Counter::default(),
             sip_transport_events: Family::default(),
             strangers: Family::default(),
             registrations: Gauge::default(),
@@ -138,6 +142,17 @@ impl Metrics {
     /// Sets how many malformed SIP messages a side has taken since the start.
     pub fn sip_malformed(&self, side: Side, total: u64) {
         store(&self.sip_malformed.get_or_create(&BySide::new(side)), total);
+    }
+
+    /// Sets how often something worth counting has happened in the SIP core since the start: a retransmission, a request
+    /// that a bound dropped. `event` is the counter's own word.
+    pub fn sip_event(&self, event: &'static str, total: u64) {
+        store(&self.sip_events.get_or_create(&ByEvent::new(event)), total);
+    }
+
+    /// Sets how many inputs of the signalling loop found no room since the start.
+    pub fn inputs_dropped(&self, total: u64) {
+        store(&self.inputs_dropped, total);
     }
 
     /// Sets how often something worth counting has happened at the SIP transports since the start: a refused
@@ -294,6 +309,16 @@ impl Metrics {
         let to = &mut self.registry;
         to.register("sip_messages", "SIP messages, as seen from the bridge", self.sip_messages.clone());
         to.register("sip_malformed", "SIP messages that could not be read", self.sip_malformed.clone());
+        to.register(
+            "sip_events",
+            "Retransmissions, strays, challenges, and what a bound of the SIP core dropped",
+            self.sip_events.clone(),
+        );
+        to.register(
+            "inputs_dropped",
+            "Inputs that found no room before the signalling loop",
+            self.inputs_dropped.clone(),
+        );
         to.register(
             "sip_transport_events",
             "Refused connections, failed handshakes, overflows and the like",
@@ -468,6 +493,8 @@ mod tests {
         metrics.cdr_written();
         metrics.certificate_expires_in(Side::Meta, -5);
         metrics.sip_malformed(Side::Meta, 4);
+        metrics.sip_event("rate_limited", 8);
+        metrics.inputs_dropped(6);
         metrics.sip_transport_event("tls_handshake_failed", 9);
 
         let text = metrics.encode().unwrap();
@@ -491,6 +518,8 @@ mod tests {
             "setu_cdrs_written_total 1",
             "setu_certificate_expiry_seconds{side=\"meta\"} -5",
             "setu_sip_malformed_total{side=\"meta\"} 4",
+            "setu_sip_events_total{event=\"rate_limited\"} 8",
+            "setu_inputs_dropped_total 6",
             "setu_sip_transport_events_total{event=\"tls_handshake_failed\"} 9",
             "setu_sip_messages_total{side=\"agents\",transport=\"tcp\",bound=\"out\"} 0",
         ] {

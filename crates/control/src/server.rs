@@ -162,7 +162,7 @@ async fn healthz(Shared(sources): Shared<Sources>) -> Response {
     let health = (sources.health)();
     let status = match health.status {
         State::Ok => StatusCode::OK,
-        State::Draining => StatusCode::SERVICE_UNAVAILABLE,
+        State::Starting | State::Draining => StatusCode::SERVICE_UNAVAILABLE,
     };
     (status, Json(health)).into_response()
 }

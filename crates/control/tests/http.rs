@@ -73,6 +73,12 @@ async fn health_tells_what_an_operator_asks_first() {
 
 #[tokio::test]
 async fn a_draining_bridge_asks_the_load_balancer_to_look_elsewhere() {
+    for status in [State::Starting, State::Draining] {
+        let control = start(status).await;
+        let answer = get(control.address(), "/healthz").await;
+        assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
+        control.shutdown().await;
+    }
     let control = start(State::Draining).await;
     let answer = get(control.address(), "/healthz").await;
     assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");

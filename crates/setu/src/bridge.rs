@@ -3,8 +3,8 @@
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use setu_call::{RecordCommand, RecordEvent};
@@ -15,7 +15,7 @@ use setu_model::{Cdr, Entropy, Now, Side, Wall};
 use setu_recording::{Recorder, RecorderEvent};
 use setu_sdp::Fingerprint;
 use setu_sip::Transport;
-use setu_sip_net::{NetEvent, SipNet};
+use setu_sip_net::SipNet;
 use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
@@ -23,6 +23,7 @@ use crate::cdr_log::CdrLog;
 use crate::config::Config;
 use crate::driver::{Input, Output, Shard};
 use crate::durable::{Durable, Keep, Keeper, Numbers, WebhookInbox};
+use crate::inputs::{INPUT_QUEUE, forward, net_input};
 use crate::{health, settings};
 
 /// A running bridge.
@@ -49,7 +50,12 @@ pub struct Bridge {
 #[derive(Debug, Default)]
 pub(crate) struct Shared {
     pub(crate) calls: AtomicUsize,
+    /// Whether everything listens.
+    pub(crate) started: AtomicBool,
     pub(crate) draining: AtomicBool,
+    /// Inputs that found no room in the driver's queue.
+    pub(crate) dropped: AtomicU64,
+    pub(crate) sip: Mutex<setu_sip::Counters>,
 }
 
 /// Why a bridge did not start. Nothing of it is left running.
@@ -114,7 +120,7 @@ impl Bridge {
 
         // What fails most often comes first, and what leaves files behind comes last. What the listeners take in
         // waits in the queue.
-        let net = SipNet::start(settings::sip_net(&config), forward(inputs.clone(), net_input));
+        let net = SipNet::start(settings::sip_net(&config), forward(inputs.clone(), &state, net_input));
         let net = Arc::new(net.map_err(|error| match error {
             setu_sip_net::StartError::Certificate(source) => broken_certificate(&config, source),
             other @ (setu_sip_net::StartError::NoCertificate { .. }
@@ -124,11 +130,11 @@ impl Bridge {
         })?);
         let control = health::serve(&config, &metrics, &net, &state).await?;
         let webhooks = listen_for_webhooks(&config, &metrics).await?;
-        let recorder = start_recorder(&config, &metrics, inputs.clone())?;
+        let recorder = start_recorder(&config, &metrics, forward(inputs.clone(), &state, Input::Record))?;
         let tap = recorder.as_ref().map_or_else(|| crossbeam_channel::bounded(1).0, Recorder::frames);
-        let on_media = forward(inputs.clone(), Input::Media);
+        let on_media = forward(inputs.clone(), &state, Input::Media);
         let media = Arc::new(MediaPlane::spawn(settings::media_net(&config, identity), tap, on_media)?);
-        health::show(&metrics, &net, &media);
+        health::show(&metrics, &net, &media, &state);
         let cdr_log = open_cdr_log(&config, &metrics)?;
         let durable = Durable::open(&settings::store(&config)?, &metrics, &inputs).await?;
         let webhooks = webhooks.map(|webhooks| webhooks.start(&durable, inputs.clone()));
@@ -148,6 +154,7 @@ impl Bridge {
             drained: Some(drained_tx),
         };
         let driver = tokio::spawn(driver.run(queue));
+        state.started.store(true, Ordering::Release);
         Ok(Self {
             inputs,
             cdrs,
@@ -286,10 +293,6 @@ impl Drainer {
     }
 }
 
-/// Inputs that may wait for the driver: more than it handles in a second. What does not fit is dropped and counted
-/// in the log; SIP sends it again.
-const INPUT_QUEUE: usize = 65_536;
-
 /// Ended calls a slow subscriber may lag behind.
 const CDR_SUBSCRIBERS_LAG: usize = 1_024;
 
@@ -303,32 +306,6 @@ fn broken_certificate(config: &Config, source: setu_sip_net::CertificateError) -
 /// The names of what differs.
 fn changes<'a>(from: &[(&'a str, String)], to: &[(&'a str, String)]) -> Vec<&'a str> {
     from.iter().zip(to).filter(|(from, to)| from != to).map(|(from, _)| from.0).collect()
-}
-
-/// Makes the function a shell hands its events to.
-fn forward<E: 'static>(
-    inputs: mpsc::Sender<Input>,
-    input: fn(E) -> Input,
-) -> impl Fn(E) + Send + Sync + 'static {
-    move |event| {
-        if let Err(mpsc::error::TrySendError::Full(_)) = inputs.try_send(input(event)) {
-            tracing::error!("the bridge is overloaded: an input was dropped");
-        }
-    }
-}
-
-fn net_input(event: NetEvent) -> Input {
-    match event {
-        NetEvent::Received { arrival, message } => Input::Received(arrival, message),
-        NetEvent::Malformed { arrival, error } => Input::Malformed(arrival, Box::new(error)),
-        NetEvent::Bound { token, flow, remote } => Input::Bound(token, flow, remote),
-        NetEvent::SendFailed { token, reason } => {
-            tracing::debug!(?token, %reason, "cannot send");
-            Input::SendFailed(token)
-        }
-        NetEvent::Returned { quote, .. } => Input::Returned(quote),
-        NetEvent::FlowClosed { flow } => Input::FlowClosed(flow),
-    }
 }
 
 fn open_cdr_log(config: &Config, metrics: &Arc<Metrics>) -> Result<CdrLog, StartError> {
@@ -352,13 +329,12 @@ async fn listen_for_webhooks(
 fn start_recorder(
     config: &Config,
     metrics: &Arc<Metrics>,
-    inputs: mpsc::Sender<Input>,
+    to_driver: impl Fn(RecordEvent) + Send + Sync + 'static,
 ) -> Result<Option<Recorder>, StartError> {
     if !config.recording.enabled {
         return Ok(None);
     }
     let metrics = Arc::clone(metrics);
-    let to_driver = forward(inputs, Input::Record);
     let recorder = Recorder::spawn(settings::recorder(config), move |event| {
         metrics.recording_over();
         to_driver(match event {
@@ -446,6 +422,7 @@ impl Driver {
         let calls = self.shard.calls();
         self.state.calls.store(calls, Ordering::Relaxed);
         self.metrics.calls_active(calls as u64);
+        *self.state.sip.lock().unwrap_or_else(PoisonError::into_inner) = self.shard.sip_counters();
         let sizes = self.shard.sip_sizes();
         self.metrics.sip_remembered(sizes.sessions as u64, sizes.transactions as u64);
     }

@@ -1,7 +1,7 @@
 //! What `/healthz` and `/metrics` show of a running bridge.
 
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, PoisonError, Weak};
 use std::time::Instant;
 
 use setu_control::{
@@ -16,9 +16,14 @@ use crate::bridge::{Shared, now};
 use crate::config::Config;
 
 /// Lets each scrape read what the shells count. Holds them weakly, so it never keeps them alive.
-pub(crate) fn show(metrics: &Metrics, net: &Arc<SipNet>, media: &Arc<MediaPlane>) {
-    let (weak_net, weak_media) = (Arc::downgrade(net), Arc::downgrade(media));
+pub(crate) fn show(metrics: &Metrics, net: &Arc<SipNet>, media: &Arc<MediaPlane>, state: &Arc<Shared>) {
+    let (weak_net, weak_media, state) = (Arc::downgrade(net), Arc::downgrade(media), Arc::clone(state));
     metrics.refresh_with(move |metrics| {
+        metrics.inputs_dropped(state.dropped.load(Ordering::Relaxed));
+        let sip_core = *state.sip.lock().unwrap_or_else(PoisonError::into_inner);
+        for (event, total) in sip_core.events() {
+            metrics.sip_event(event, total);
+        }
         if let Some(net) = weak_net.upgrade() {
             sip(&net, metrics);
         }
@@ -43,7 +48,11 @@ fn health(net: Option<&SipNet>, state: &Shared, started: Instant) -> Health {
     let draining = state.draining.load(Ordering::Relaxed) || net.is_none();
     let certificates = net.map(SipNet::certificates).unwrap_or_default();
     Health {
-        status: if draining { State::Draining } else { State::Ok },
+        status: match (draining, state.started.load(Ordering::Acquire)) {
+            (true, _) => State::Draining,
+            (false, true) => State::Ok,
+            (false, false) => State::Starting,
+        },
         version: env!("CARGO_PKG_VERSION").to_owned(),
         uptime_s: started.elapsed().as_secs(),
         calls: state.calls.load(Ordering::Relaxed) as u64,

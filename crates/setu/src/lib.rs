@@ -13,6 +13,7 @@ pub mod driver;
 mod durable;
 mod files;
 mod health;
+mod inputs;
 pub mod settings;
 
 pub use bridge::{Bridge, Drainer, StartError};

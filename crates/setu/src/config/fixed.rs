@@ -7,8 +7,10 @@ use super::Config;
 impl Config {
     /// The settings that a reload does not change, with their values.
     pub(crate) fn fixed_at_start(&self) -> Vec<(&'static str, String)> {
-        let Self { meta, agents, resolve, egress, recording, cdr, http, log, limits, .. } = self;
-        let settings: [(&str, &dyn Debug); 25] = [
+        let Self {
+            meta, agents, resolve, egress, recording, cdr, store, http, webhooks, log, limits, ..
+        } = self;
+        let settings: [(&str, &dyn Debug); 27] = [
             ("meta.bind", &meta.bind),
             ("meta.hostname", &meta.hostname),
             ("meta.advertised_port", &meta.advertised_port),
@@ -28,7 +30,9 @@ impl Config {
             ("recording.enabled", &recording.enabled),
             ("recording.folder", &recording.folder),
             ("cdr.file", &cdr.file),
+            ("store", store),
             ("http.bind", &http.bind),
+            ("webhooks.bind", &webhooks.as_ref().map(|webhooks| webhooks.bind)),
             ("log", log),
             ("limits.calls", &limits.calls),
             ("limits.port_rest_s", &limits.port_rest_s),

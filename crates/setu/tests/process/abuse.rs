@@ -114,6 +114,8 @@ async fn noise_on_every_port_is_heard_by_nobody_and_leaves_nothing_behind() {
     for name in ["meta", "agents"] {
         assert!(siege.house.metric(&format!("setu_sip_malformed_total{{side=\"{name}\"}}")) > 0.0);
     }
+    let limited = siege.house.metric("setu_sip_events_total{event=\"rate_limited\"}");
+    assert!(limited > 1_500.0, "{limited} of 2,000 datagrams from one address");
     let left = || format!("nothing of the attackers is left: {:?} instead of {before:?}", siege.held());
     until(left, Duration::from_secs(45), || siege.held().0 <= before.0);
     assert!(siege.held().1 < before.1 + 48 * 1_024, "{:?} after {before:?}", siege.held());

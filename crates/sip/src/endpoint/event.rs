@@ -262,3 +262,20 @@ pub struct Counters {
     /// Challenges left unanswered because of who sent them.
     pub challenges_ignored: u64,
 }
+impl Counters {
+    /// Every count of something that went wrong or is worth knowing, under the word for a metric's label.
+    pub const fn events(&self) -> [(&'static str, u64); 10] {
+        [
+            ("retransmitted", self.retransmitted),
+            ("failed_over", self.failed_over),
+            ("malformed", self.malformed),
+            ("stray_response", self.stray_responses),
+            ("stray_ack", self.stray_acks),
+            ("challenged", self.challenged),
+            ("rate_limited", self.rate_limited),
+            ("overloaded", self.overloaded),
+            ("fork_dropped", self.forks_dropped),
+            ("challenge_ignored", self.challenges_ignored),
+        ]
+    }
+}
