@@ -20,17 +20,17 @@ pub struct Cli {
 
 const AFTER_HELP: &str = "\
 First steps:
-  setu demo                                       see an inbound and an outbound call, with no set-up at all
-  setu example-config > setu.toml                 a configuration with every setting explained
-  setu check -c setu.toml                         what a stranger would find wrong with it, with remedies
-  setu serve -c setu.toml                         run the bridge; Ctrl-C or SIGTERM drains it, twice ends it
+  setu demo                         a call in each direction, with no set-up
+  setu example-config > setu.toml   a configuration with every setting explained
+  setu check -c setu.toml           what is wrong with it, and what to do about it
+  setu serve -c setu.toml           run the bridge
 
 Environment:
-  SETU_LOG    log filter that overrides log.level, such as info,setu_sip=debug
+  SETU_LOG   log filter that overrides log.level, such as info,setu_sip=debug
 
 Signals of `serve`:
-  TERM, INT   take no new calls and leave when the last one ends; the second signal ends all calls
-  HUP         read configuration, passwords and certificates again; live calls go on";
+  TERM, INT  take no new calls, leave when the last one ends; again: end all calls
+  HUP        read configuration, passwords, certificates again; live calls go on";
 
 /// The subcommands.
 #[derive(Debug, Subcommand)]

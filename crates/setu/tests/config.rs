@@ -98,6 +98,13 @@ fn what_cannot_work_is_refused_with_a_remedy() {
         ("{ file = \"secrets/bob.password\" }", "{ url = \"x\" }", "expected `file` or `env`"),
         ("[{ file = \"secrets/app.secret\" }]", "[]", "every webhook would be refused"),
         ("secrets/webhook.token", "secrets/none", "webhooks.verify_token"),
+        ("host = \"10.0.0.20\"", "host = \"sip:10.0.0.20\"", "without sip: and without a port"),
+        ("host = \"10.0.0.20\"", "host = \"\"", "neither a host name nor an address"),
+        ("sip.example.com\"", "sip.example.com:5061\"", "without sip: and without a port"),
+        ("hostname = \"10.0.0.5\"", "hostname = \"0.0.0.0\"", "nobody reaches 0.0.0.0"),
+        ("# country_code = \"91\"", "country_code = \"+91\"", "without +"),
+        ("tcp = \"0.0.0.0:5060\"", "tcp = \"10.0.0.5:5061\"", "10.0.0.5:5061 is meta.bind's already"),
+        ("port = 5060", "port = \"5060\"", "`setu example-config` shows"),
         ("udp = \"0.0.0.0:5060\"\ntcp = \"0.0.0.0:5060\"", "", "no listener"),
     ];
     for (from, to, expected) in cases {

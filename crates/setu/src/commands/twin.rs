@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use setu_twin::Person;
 use setu_twin::meta::{BusinessNumber, CallSpec, EdgeConfig, Event, KeyExchange, Quirks};
-use setu_twin::shell::{EdgeOptions, Identity, META_CLIENT_NAME, TestAuthority, run_edge};
+use setu_twin::shell::{EdgeOptions, Identity, META_CLIENT_NAME, TestAuthority, run_edge, spawn_edge};
 
 use super::{fail, print, start_log};
 use crate::cli::TwinArgs;
@@ -46,13 +46,16 @@ pub(super) fn run(args: &TwinArgs) -> ExitCode {
 async fn twin(args: &TwinArgs) -> Result<()> {
     let (options, calls) = set_up(args)?;
     let stays = calls.is_empty();
+    let cannot = || format!("the twin cannot run on {}; --listen names another address", args.listen);
+    let edge = spawn_edge(options).await.with_context(cannot)?;
     print(&format!(
         "The twin listens on {} as {}; trust {} in the bridge's meta.extra_roots.\n",
-        args.listen,
-        options.config.domain,
+        edge.sip_address(),
+        edge.config().domain,
         args.folder.join("ca.pem").display()
     ));
-    run_edge(options, calls, stays, tell).await.with_context(|| format!("the twin on {}", args.listen))
+    run_edge(&edge, calls, stays, tell).await?;
+    Ok(())
 }
 
 fn set_up(args: &TwinArgs) -> Result<(EdgeOptions, Vec<CallSpec>)> {

@@ -667,7 +667,7 @@ pub enum ConfigError {
         error: std::io::Error,
     },
     /// The file is no TOML, or has an unknown or missing key.
-    #[error("{path}: {error}", path = path.display())]
+    #[error("{path}: {error}`setu example-config` shows every setting as it is written", path = path.display())]
     Syntax {
         /// The file.
         path: PathBuf,

@@ -1,7 +1,7 @@
 //! What a well-formed file may still say wrong. Nothing here touches the network: that is `setu check`.
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use super::{Config, Finding, MediaAddresses, PasswordSource};
 
@@ -37,7 +37,22 @@ impl Findings {
 fn sides(config: &Config, found: &mut Findings) {
     media("meta.media", &config.meta.media, found);
     media("agents.media", &config.agents.media, found);
-    if config.meta.hostname.parse::<std::net::IpAddr>().is_ok() || !config.meta.hostname.contains('.') {
+    let named = [
+        ("meta.hostname", &config.meta.hostname),
+        ("meta.domain", &config.meta.domain),
+        ("agents.hostname", &config.agents.hostname),
+    ];
+    for (setting, name) in named {
+        host(setting, name, found);
+    }
+    if config.agents.hostname.parse::<IpAddr>().is_ok_and(|address| address.is_unspecified()) {
+        found.add(
+            "agents.hostname",
+            format!("nobody reaches {}", config.agents.hostname),
+            "give the address that phones and PBXs reach this machine by",
+        );
+    }
+    if config.meta.hostname.parse::<IpAddr>().is_ok() || !config.meta.hostname.contains('.') {
         found.add(
             "meta.hostname",
             format!("{:?} is not a fully qualified host name", config.meta.hostname),
@@ -202,9 +217,7 @@ fn trunks(config: &Config, found: &mut Findings) {
         if trunk.codecs.is_empty() {
             found.add(at("codecs"), "no codec", "remove the line for the default, or list at least one");
         }
-        if trunk.host.is_empty() {
-            found.add(at("host"), "empty", "give the PBX's host name or address");
-        }
+        host(&at("host"), &trunk.host, found);
         if trunk.number.is_some() && trunk.networks.is_empty() {
             found.add(
                 at("networks"),
@@ -270,6 +283,15 @@ fn limits(config: &Config, found: &mut Findings) {
     if !(5..=60).contains(&config.ringing.agent_s) || !(5..=300).contains(&config.ringing.customer_s) {
         found.add("ringing", "out of range", "choose 5 to 60 for agent_s and 5 to 300 for customer_s");
     }
+    if let Some(code) = &config.dial_plan.country_code
+        && (!(1..=3).contains(&code.len()) || !code.bytes().all(|digit| digit.is_ascii_digit()))
+    {
+        found.add(
+            "dial_plan.country_code",
+            format!("{code:?} is no country code"),
+            "write its digits, without +",
+        );
+    }
     for (name, addresses) in &config.resolve.fixed {
         for address in addresses {
             if let Err(error) = address.parse::<setu_sip_net::PinnedAddress>() {
@@ -292,6 +314,18 @@ fn limits(config: &Config, found: &mut Findings) {
     }
     if !(5..=3600).contains(&limits.silence_s) {
         found.add("limits.silence_s", "out of range", "choose 5 to 3600");
+    }
+}
+
+/// A port or a scheme in a host would be looked up in DNS as part of its name.
+fn host(setting: &str, host: &str, found: &mut Findings) {
+    let name = !host.is_empty() && host.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
+    if !name && host.parse::<IpAddr>().is_err() {
+        found.add(
+            setting,
+            format!("{host:?} is neither a host name nor an address"),
+            "write it without sip: and without a port, which is a setting of its own",
+        );
     }
 }
 

@@ -181,6 +181,19 @@ fn a_certificate_that_a_peer_would_refuse_is_named_with_what_to_do() {
 }
 
 #[test]
+fn a_key_or_an_authority_that_cannot_be_read_is_named_by_its_own_setting() {
+    let mut house = house();
+    house.write(
+        "bridge.key",
+        "-----BEGIN ENCRYPTED PRIVATE KEY-----\nMIIB\n-----END ENCRYPTED PRIVATE KEY-----\n",
+    );
+    has_problem(&house, "meta.private_key", "no private key", "openssl pkey -in");
+    house.show(&house.authority.issue(&[HOSTNAME]).unwrap());
+    house.config = house.config.replace("ca.pem", "gone.pem");
+    has_problem(&house, "meta.extra_roots", "gone.pem", "remove the line");
+}
+
+#[test]
 fn a_port_that_is_taken_is_named() {
     let house = house();
     let remedy = "choose another port";

@@ -144,12 +144,11 @@ pub async fn spawn_edge(options: EdgeOptions) -> io::Result<EdgeHandle> {
 /// Runs an edge, makes `calls` one after the other, tells everything to `tell`, and, if `stays`, goes on to answer
 /// the business's calls until the future is dropped.
 pub async fn run_edge(
-    options: EdgeOptions,
+    edge: &EdgeHandle,
     calls: Vec<CallSpec>,
     stays: bool,
     mut tell: impl FnMut(&Event) + Send,
 ) -> io::Result<()> {
-    let edge = spawn_edge(options).await?;
     let mut events = edge.events();
     for spec in calls {
         let id = edge.start_call(spec).await.map_err(io::Error::other)?;

@@ -210,11 +210,11 @@ async fn an_occupied_port_and_an_unusable_certificate_are_errors_at_the_start() 
 #[tokio::test]
 async fn an_edge_run_alone_makes_its_calls_and_tells_everything() {
     let authority = TestAuthority::new().unwrap();
-    let options = edge_options(edge_config(9), &authority);
+    let edge = spawn_edge(edge_options(edge_config(9), &authority)).await.unwrap();
     let told = Arc::new(std::sync::Mutex::new(Vec::new()));
     let heard = told.clone();
     let calls = vec![CallSpec::new("+12195550714", "+15557000"); 2];
-    run_edge(options, calls, false, move |event| heard.lock().unwrap().push(event.clone())).await.unwrap();
+    run_edge(&edge, calls, false, move |event| heard.lock().unwrap().push(event.clone())).await.unwrap();
     let ended = told.lock().unwrap().iter().filter(|event| event.ended().is_some()).count();
     assert_eq!(ended, 2);
 }

@@ -68,7 +68,16 @@ fn certificate(
             "its authority is none that every phone trusts".to_owned(),
             "install the authority on the phones, and name it in agents.extra_roots to have the chain checked",
         ),
-        Err(error) => report.problem(setting, error.to_string(), remedy(&error, hostname)),
+        Err(error) => {
+            let side = setting.trim_end_matches("certificate");
+            let at = match error.file() {
+                Some(file) if file == files.key => format!("{side}private_key"),
+                Some(file) if Some(file) == extra_roots => format!("{side}extra_roots"),
+                Some(_) | None => setting.to_owned(),
+            };
+            let remedy = remedy(&error, hostname, at.ends_with("extra_roots"));
+            report.problem(at, error.to_string(), remedy);
+        }
         Ok(status) => {
             let days = status.seconds_left(now().wall) / 86_400;
             if days < EXPIRES_SOON_DAYS {
@@ -76,7 +85,7 @@ fn certificate(
             } else {
                 report.ok(setting, format!("it covers {hostname} and is valid for {days} days"));
             }
-            if extra_roots.is_some() {
+            if side == Side::Meta && extra_roots.is_some() {
                 report.warning(
                     setting,
                     "it was checked against extra_roots as well as the system's authorities",
@@ -88,13 +97,21 @@ fn certificate(
 }
 
 /// What to do about a certificate. Until it is done, callers' calls fail without a trace.
-fn remedy(error: &CertificateError, hostname: &str) -> String {
+fn remedy(error: &CertificateError, hostname: &str, authorities: bool) -> String {
     match error {
+        CertificateError::Unreadable { .. } | CertificateError::NotPem { .. } if authorities => {
+            "name a PEM file with the certificate of the authority, or remove the line".to_owned()
+        }
         CertificateError::Unreadable { .. } => {
             "name the file that your certificate client writes, and let the bridge's user read it".to_owned()
         }
+        CertificateError::NotPem { file, .. } if is_encrypted(file) => {
+            format!("its key is encrypted: openssl pkey -in {} -out NEW.key, and name that", file.display())
+        }
         CertificateError::NotPem { .. } | CertificateError::Malformed { .. } => {
-            "give PEM files: fullchain.pem and privkey.pem of an ACME client are such".to_owned()
+            "give PEM files: fullchain.pem and privkey.pem of an ACME client are such; openssl x509 -inform der \
+             makes one of a DER file"
+                .to_owned()
         }
         CertificateError::Mismatch { .. } => {
             "give key and chain of the same issue, the leaf first".to_owned()
@@ -110,10 +127,14 @@ fn remedy(error: &CertificateError, hostname: &str) -> String {
         CertificateError::NoAuthorities { .. } => "install ca-certificates".to_owned(),
         CertificateError::RefusedByPeers { .. } => format!(
             "have a public authority issue it for {hostname}, and give the whole chain: leaf first, then what it \
-             was signed with"
+             was signed with; for a test twin, name its ca.pem in extra_roots"
         ),
         CertificateError::Tls { .. } => "issue it again with a common key, such as ECDSA P-256".to_owned(),
     }
+}
+
+fn is_encrypted(key: &Path) -> bool {
+    fs::read_to_string(key).is_ok_and(|text| text.contains("ENCRYPTED"))
 }
 
 /// When a certificate that is still valid becomes worth a warning.
