@@ -75,8 +75,8 @@ pub enum Command {
 /// What `setu twin` may be told.
 #[derive(Debug, clap::Args)]
 pub struct TwinArgs {
-    /// Where the twin's SIP edge listens (TLS).
-    #[arg(long, default_value = "127.0.0.1:5061", value_name = "ADDRESS")]
+    /// Where the twin's SIP edge listens (TLS): not on 5061, where the bridge does.
+    #[arg(long, default_value = "127.0.0.1:5063", value_name = "ADDRESS")]
     pub listen: SocketAddr,
     /// The folder for the test CA and certificates; reused when it exists. Put `ca.pem` into the bridge's
     /// `meta.extra_roots`.
