@@ -38,18 +38,19 @@ pub(crate) struct Door {
 
 impl Siege {
     pub(crate) async fn start() -> Self {
+        let [tcp, ws, wss, webhooks] = [port(), port(), port(), port()];
         let rest = format!(
-            "[[numbers]]\nnumber = \"{NUMBER}\"\npassword = \"{NUMBER_PASSWORD}\"\nagents = [\"alice\"]\n\
+            "[webhooks]\nbind = \"127.0.0.1:{webhooks}\"\napp_secrets = [\"s\"]\nverify_token = \"t\"\n\
+             [[numbers]]\nnumber = \"{NUMBER}\"\npassword = \"{NUMBER_PASSWORD}\"\nagents = [\"alice\"]\n\
              [[accounts]]\nname = \"alice\"\npassword = \"a\"\n"
         );
         let mut house = House::new(Ports::pick(), &rest);
-        let [tcp, ws, wss] = [port(), port(), port()];
         let more = format!(
             "digest = [\"md5\"]\ntcp = \"127.0.0.1:{tcp}\"\nws = \"127.0.0.1:{ws}\"\nwss = \"127.0.0.1:{wss}\"\n"
         );
         house.config = house.config.replace("digest = [\"md5\"]\n", &more);
         let Ports { meta, tls, http, .. } = house.ports;
-        let clear = [tcp, ws, http].map(|port| Door { port, tls: false });
+        let clear = [tcp, ws, http, webhooks].map(|port| Door { port, tls: false });
         let secure = [meta, tls, wss].map(|port| Door { port, tls: true });
         let media = house.config.lines().filter_map(|line| line.strip_prefix("ports = \"")?.split_once('-'));
         let media: Vec<(u16, u16)> = media
