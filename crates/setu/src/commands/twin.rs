@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use setu_twin::Person;
-use setu_twin::meta::{BusinessNumber, CallSpec, EdgeConfig, Event, KeyExchange, Quirks};
+use setu_twin::meta::{BusinessNumber, CallSpec, EdgeConfig, Event, Quirks};
 use setu_twin::shell::{EdgeOptions, Identity, META_CLIENT_NAME, TestAuthority, run_edge, spawn_edge};
 
 use super::{fail, print, start_log};
@@ -71,17 +71,11 @@ fn set_up(args: &TwinArgs) -> Result<(EdgeOptions, Vec<CallSpec>)> {
     let hostname = args.bridge_hostname.clone().unwrap_or_else(|| "sip.bridge.example".to_owned());
     let password = std::env::var(&args.password_env)
         .with_context(|| format!("set {} to the number's SIP password", args.password_env))?;
+    let port = args.call.map_or(5061, |address| address.port());
     let config = EdgeConfig {
         ip: args.listen.ip(),
         sip_port: args.listen.port(),
-        numbers: vec![BusinessNumber {
-            number: args.number.clone(),
-            hostname: hostname.clone(),
-            port: args.call.map_or(5061, |address| address.port()),
-            password,
-            user_params: Vec::new(),
-            key_exchange: KeyExchange::Sdes,
-        }],
+        numbers: vec![BusinessNumber::with_sdes(&args.number, &hostname, port, &password)],
         quirks,
         ..EdgeConfig::default()
     };

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use setu_model::Cdr;
 use setu_twin::Person;
-use setu_twin::meta::{Answer, Answering, BusinessNumber, EdgeConfig, KeyExchange};
+use setu_twin::meta::{Answer, Answering, BusinessNumber, EdgeConfig};
 use setu_twin::shell::{EdgeHandle, EdgeOptions, Identity, TestAuthority, spawn_edge};
 
 use crate::peers::{Process, until};
@@ -117,14 +117,7 @@ impl House {
         let config = EdgeConfig {
             sip_port: self.ports.edge,
             media_ports: vec![0; 2],
-            numbers: vec![BusinessNumber {
-                number: NUMBER.to_owned(),
-                hostname: HOSTNAME.to_owned(),
-                port: self.ports.meta,
-                password: NUMBER_PASSWORD.to_owned(),
-                user_params: Vec::new(),
-                key_exchange: KeyExchange::Sdes,
-            }],
+            numbers: vec![BusinessNumber::with_sdes(NUMBER, HOSTNAME, self.ports.meta, NUMBER_PASSWORD)],
             anyone: Answering {
                 answer: Answer::After(500),
                 person: Person::saying(CUSTOMER_HZ).hanging_up_after(3_000),

@@ -8,9 +8,7 @@ use std::time::Duration;
 use setu::{Bridge, Config};
 use setu_model::{Cause, Cdr};
 use setu_twin::agent::{Habits, PhoneAnswer, PhoneConfig, PhoneReport};
-use setu_twin::meta::{
-    Answer, Answering, BusinessNumber, CallReport, CallSpec, EdgeConfig, KeyExchange, Quirks,
-};
+use setu_twin::meta::{Answer, Answering, BusinessNumber, CallReport, CallSpec, EdgeConfig, Quirks};
 use setu_twin::shell::{self, EdgeHandle, EdgeOptions, PhoneHandle, PhoneOptions, TestAuthority};
 use setu_twin::webhook::WebhookSender;
 use setu_twin::{Person, Transport};
@@ -144,12 +142,8 @@ impl Lab {
             sip_port: 0,
             media_ports: vec![0; 2],
             numbers: vec![BusinessNumber {
-                number: NUMBER.to_owned(),
-                hostname: HOSTNAME.to_owned(),
-                port: meta,
-                password: "a-number".to_owned(),
                 user_params: setup.user_params.clone(),
-                key_exchange: KeyExchange::Sdes,
+                ..BusinessNumber::with_sdes(NUMBER, HOSTNAME, meta, "a-number")
             }],
             quirks: setup.quirks.clone(),
             anyone: Answering { answer: setup.answer, person: setup.customer.clone(), quirks: None },

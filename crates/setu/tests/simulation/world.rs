@@ -9,7 +9,7 @@ use setu::{Config, settings};
 use setu_model::{Now, SeededEntropy, Wall};
 use setu_sdp::Fingerprint;
 use setu_twin::agent::{PhoneConfig, PhoneEvent, PhoneReport, Softphone};
-use setu_twin::meta::{BusinessNumber, CallReport, Edge, EdgeConfig, Event, KeyExchange, Violation};
+use setu_twin::meta::{BusinessNumber, CallReport, Edge, EdgeConfig, Event, Violation};
 use setu_twin::net::{Link, Network, NodeId};
 use setu_twin::{Party, Transport};
 
@@ -174,15 +174,12 @@ impl World {
             let config = PhoneConfig { ip, sip_port: 5_060, bridge_port, ..base };
             phones.push(Softphone::new(config, Box::new(SeededEntropy::new(seed ^ (n as u64 + 1) << 32))));
         }
-        let numbers =
-            NUMBERS.iter().zip(["one", "two", "three", "four"]).map(|(number, password)| BusinessNumber {
-                number: (*number).to_owned(),
-                hostname: "sip.bridge.test".to_owned(),
-                port: 5_061,
-                password: password.to_owned(),
-                user_params: Vec::new(),
-                key_exchange: if dtls { KeyExchange::Dtls } else { KeyExchange::Sdes },
-            });
+        let key_exchange = if dtls { KeyExchange::Dtls } else { KeyExchange::Sdes };
+        let numbers = NUMBERS.iter().zip(["one", "two", "three", "four"]);
+        let numbers = numbers.map(|(number, password)| BusinessNumber {
+            key_exchange,
+            ..BusinessNumber::with_sdes(number, "sip.bridge.test", 5_061, password)
+        });
         let edge = EdgeConfig { ip: edge_ip, numbers: numbers.collect(), ..EdgeConfig::default() };
         Self {
             bridge: Bridge::new(settings::shard(&config).unwrap(), seed ^ 0xb21d, pairs, disk_full, now),

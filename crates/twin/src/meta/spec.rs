@@ -81,6 +81,20 @@ pub struct BusinessNumber {
     pub key_exchange: KeyExchange,
 }
 
+impl BusinessNumber {
+    /// A number that is keyed by SDES, without parameters.
+    pub fn with_sdes(number: &str, hostname: &str, port: u16, password: &str) -> Self {
+        Self {
+            number: number.to_owned(),
+            hostname: hostname.to_owned(),
+            port,
+            password: password.to_owned(),
+            user_params: Vec::new(),
+            key_exchange: KeyExchange::Sdes,
+        }
+    }
+}
+
 /// `srtp_key_exchange_protocol`: how a number's media is keyed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]

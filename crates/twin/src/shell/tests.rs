@@ -9,21 +9,14 @@ use tokio::net::TcpStream;
 
 use super::*;
 use crate::agent::{PhoneAnswer, PhoneEnder};
-use crate::meta::{BusinessNumber, KeyExchange, Quirks, UserSaw, Violation};
+use crate::meta::{BusinessNumber, Quirks, UserSaw, Violation};
 use crate::person::Person;
 
 const MOST: Duration = Duration::from_secs(30);
 const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 fn edge_config(port: u16) -> EdgeConfig {
-    let number = BusinessNumber {
-        number: "+15557000".into(),
-        hostname: "sip.bridge.test".into(),
-        port,
-        password: "pw".into(),
-        user_params: Vec::new(),
-        key_exchange: KeyExchange::Sdes,
-    };
+    let number = BusinessNumber::with_sdes("+15557000", "sip.bridge.test", port, "pw");
     EdgeConfig { sip_port: 0, media_ports: vec![0; 2], numbers: vec![number], ..EdgeConfig::default() }
 }
 

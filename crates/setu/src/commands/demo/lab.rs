@@ -11,7 +11,7 @@ use setu_model::Cdr;
 use setu_twin::Person;
 use setu_twin::Transport;
 use setu_twin::agent::{Habits, PhoneAnswer, PhoneConfig};
-use setu_twin::meta::{Answer, Answering, BusinessNumber, CallSpec, EdgeConfig, KeyExchange};
+use setu_twin::meta::{Answer, Answering, BusinessNumber, CallSpec, EdgeConfig};
 use setu_twin::shell::{self, EdgeHandle, EdgeOptions, Identity, PhoneHandle, PhoneOptions, TestAuthority};
 use setu_twin::webhook::{WebhookSender, provider_event};
 use tokio::sync::broadcast;
@@ -163,14 +163,7 @@ async fn start_edge(authority: &TestAuthority, ports: &Ports) -> Result<EdgeHand
     let config = EdgeConfig {
         sip_port: 0,
         media_ports: vec![0; 2],
-        numbers: vec![BusinessNumber {
-            number: NUMBER.to_owned(),
-            hostname: HOSTNAME.to_owned(),
-            port: ports.meta,
-            password: "demo-number".to_owned(),
-            user_params: Vec::new(),
-            key_exchange: KeyExchange::Sdes,
-        }],
+        numbers: vec![BusinessNumber::with_sdes(NUMBER, HOSTNAME, ports.meta, "demo-number")],
         anyone: Answering {
             answer: Answer::After(400),
             person: Person::saying(CUSTOMER_HZ),
