@@ -161,6 +161,18 @@ impl Desk {
             && self.agents.values().all(|seat| seat.calls.is_empty())
     }
 
+    /// Says whether an agent is reachable and free.
+    pub(crate) fn is_free(&self, candidate: &Candidate) -> bool {
+        self.agents.get(&candidate.agent).is_some_and(|seat| {
+            seat.calls.len() < usize::from(candidate.calls_at_once) && !seat.contacts.is_empty()
+        })
+    }
+
+    /// Says whether a trunk answers.
+    pub(crate) fn is_up(&self, trunk: &str) -> bool {
+        !self.trunks_down.contains(trunk)
+    }
+
     fn admit(&mut self, call: CallId, pair: Option<Pair>, want: Want) -> Reply {
         if let Some(with) = pair.as_ref().and_then(|pair| self.pairs.get(pair)) {
             return Reply::Duplicate { with: *with };
@@ -184,8 +196,7 @@ impl Desk {
     fn next(&mut self, call: CallId, agents: &[Candidate]) -> Reply {
         let free = agents.iter().find_map(|candidate| {
             let seat = self.agents.get(&candidate.agent)?;
-            let free = seat.calls.len() < usize::from(candidate.calls_at_once) && !seat.contacts.is_empty();
-            free.then(|| {
+            self.is_free(candidate).then(|| {
                 (candidate.agent.clone(), seat.contacts.iter().map(|(id, secure)| (*id, *secure)).collect())
             })
         });

@@ -6,8 +6,8 @@ use std::time::Instant;
 use setu_model::{CallId, CallQuality, Cause, Direction, EndedBy, Entropy, Milestone, Now, Termination};
 
 use crate::call::{Call, Context, Phase, Recording, Timer};
-use crate::config::CallConfig;
-use crate::desk::{Ask, Desk};
+use crate::config::{CallConfig, NumberRoute};
+use crate::desk::{Ask, Candidate, Desk};
 use crate::hangup::Refusing;
 use crate::media::Plane;
 use crate::ports::{CALLED_MEDIA, Input, LegEvent, MediaEvent, Offered, Output, RecordEvent};
@@ -126,6 +126,18 @@ impl Switchboard {
     /// Returns how a live call sounds so far; none if there is no such call or both sides are not joined.
     pub fn quality(&self, call: CallId) -> Option<CallQuality> {
         self.calls.get(&call).and_then(Call::quality)
+    }
+
+    /// Says whether somebody is free to take a call of a business number: a registered agent, or a trunk that answers.
+    pub fn is_ready(&self, number: &str) -> bool {
+        match self.config.numbers.get(number).map(|number| &number.route) {
+            Some(NumberRoute::Agents(names)) => names.iter().any(|name| {
+                let calls_at_once = self.config.agents.get(name).map_or(1, |agent| agent.calls_at_once);
+                self.desk.is_free(&Candidate { agent: name.clone(), calls_at_once })
+            }),
+            Some(NumberRoute::Trunk { trunk, .. }) => self.desk.is_up(trunk),
+            None => false,
+        }
     }
 
     /// Takes the next thing the caller must do.

@@ -1,9 +1,11 @@
-//! The HTTP side: answers `/healthz` and `/metrics`, and takes webhooks that are proven to be Meta's or the provider's.
+//! The HTTP side: answers `/healthz` and `/metrics`, takes webhooks that are proven to be Meta's or the
+//! provider's, and answers programs that show a token.
 //!
-//! It never decides anything about a call, and it never shows a phone number, a key or a token.
+//! It never decides anything about a call; it shows phone numbers to nobody without a token, and no key or token at all.
 
 #![forbid(unsafe_code)]
 
+mod api;
 mod health;
 mod labels;
 mod metrics;
@@ -11,6 +13,10 @@ mod refusal;
 mod server;
 mod webhook;
 
+pub use api::{
+    ApiToken, ApiTokens, Backend, CdrEntry, CdrFilter, CdrRevisionEntry, Finding, Grant, Inquiry, Pending,
+    Rule, Scope, Standing, Unavailable, openapi, serve_api,
+};
 pub use health::{CertificateHealth, Health, ListenerHealth, State};
 pub use labels::{Bound, Fate, Transport, WebhookFate};
 pub use metrics::Metrics;

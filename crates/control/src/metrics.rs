@@ -53,6 +53,7 @@ pub struct Metrics {
     webhook_repetitions: Counter,
     webhook_acknowledgement: Histogram,
     store_failures: Counter,
+    api_answers: Family<ByRule, Counter>,
 }
 
 type Refresh = Box<dyn Fn(&Metrics) + Send + Sync>;
@@ -92,6 +93,7 @@ impl Metrics {
             webhook_events: Family::default(),
             webhook_repetitions: Counter::default(),
             store_failures: Counter::default(),
+            api_answers: Family::default(),
             webhook_acknowledgement: Histogram::new(ACKNOWLEDGEMENT_SECONDS),
         };
         metrics.register_calls();
@@ -255,6 +257,11 @@ impl Metrics {
         self.store_failures.inc();
     }
 
+    /// Counts an answer of the REST interface, by its status.
+    pub fn api_answered(&self, status: u16) {
+        self.api_answers.get_or_create(&ByRule::new(status)).inc();
+    }
+
     /// Notes how long a webhook took from its head to its acknowledgement.
     pub fn webhook_acknowledged_within(&self, time: Duration) {
         self.webhook_acknowledgement.observe(time.as_secs_f64());
@@ -378,6 +385,7 @@ impl Metrics {
             "Events that had been told before, and had no effect again",
             self.webhook_repetitions.clone(),
         );
+        to.register("api_answers", "Answers of the REST interface, by status", self.api_answers.clone());
         to.register("store_failures", "What the database did not do when asked", self.store_failures.clone());
         to.register(
             "webhook_acknowledgement_seconds",

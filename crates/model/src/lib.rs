@@ -28,4 +28,4 @@ pub use quality::{CallQuality, CodecImpairment, Fault, Hop, Impairment, Mos, Pat
 pub use redact::{Pii, Secret, set_pii_visible};
 pub use tap::{TapChannel, TapFrame};
 pub use termination::{Cause, EndedBy, Termination};
-pub use time::{Now, Wall};
+pub use time::{InvalidWall, Now, Wall};

@@ -1,4 +1,5 @@
 use std::fmt;
+use std::str::FromStr;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -41,6 +42,28 @@ impl Wall {
         Self(self.0.saturating_add(i64::try_from(by.as_millis()).unwrap_or(i64::MAX)))
     }
 }
+
+impl FromStr for Wall {
+    type Err = InvalidWall;
+
+    /// Reads RFC 3339.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let at: jiff::Timestamp = text.parse().map_err(|_| InvalidWall)?;
+        Ok(Self(at.as_millisecond()))
+    }
+}
+
+/// Text that is no moment as RFC 3339 writes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct InvalidWall;
+
+impl fmt::Display for InvalidWall {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("it is no moment such as 2026-11-25T09:00:00Z")
+    }
+}
+
+impl std::error::Error for InvalidWall {}
 
 impl fmt::Display for Wall {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -19,6 +19,7 @@ use setu_sip_net::SipNet;
 use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
+use crate::api::{Answers, Api};
 use crate::cdr_log::CdrLog;
 use crate::config::Config;
 use crate::driver::{Input, Output, Shard};
@@ -42,6 +43,7 @@ pub struct Bridge {
     control: Option<Control>,
     webhooks: Option<WebhookInbox>,
     durable: Option<Durable>,
+    api: Option<Api>,
     driver: Option<JoinHandle<()>>,
     drained: Option<oneshot::Receiver<()>>,
 }
@@ -98,6 +100,9 @@ pub enum StartError {
     /// The HTTP listener cannot start.
     #[error("http.bind: {0}")]
     Http(#[from] setu_control::StartError),
+    /// The REST interface cannot start.
+    #[error("api.bind: {0}")]
+    Api(setu_control::StartError),
     /// The listener for webhooks cannot start.
     #[error("webhooks.bind: {0}")]
     Webhooks(setu_control::StartError),
@@ -130,6 +135,8 @@ impl Bridge {
         })?);
         let control = health::serve(&config, &metrics, &net, &state).await?;
         let webhooks = listen_for_webhooks(&config, &metrics).await?;
+        let answers = Answers::new(&inputs);
+        let api = open_api(&config, &metrics, &answers).await?;
         let recorder = start_recorder(&config, &metrics, forward(inputs.clone(), &state, Input::Record))?;
         let tap = recorder.as_ref().map_or_else(|| crossbeam_channel::bounded(1).0, Recorder::frames);
         let on_media = forward(inputs.clone(), &state, Input::Media);
@@ -137,6 +144,7 @@ impl Bridge {
         health::show(&metrics, &net, &media, &state);
         let cdr_log = open_cdr_log(&config, &metrics)?;
         let durable = Durable::open(&settings::store(&config)?, &metrics, &inputs).await?;
+        answers.begin(durable.store());
         let webhooks = webhooks.map(|webhooks| webhooks.start(&durable, inputs.clone()));
 
         let shard = Shard::new(shard_settings, || Box::new(SystemEntropy), now());
@@ -148,6 +156,7 @@ impl Bridge {
             recorder,
             cdr_log,
             keeper: durable.keeper().clone(),
+            answers,
             cdrs: cdrs.clone(),
             metrics,
             state: Arc::clone(&state),
@@ -165,6 +174,7 @@ impl Bridge {
             control: Some(control),
             webhooks,
             durable: Some(durable),
+            api,
             driver: Some(driver),
             drained: Some(drained),
         })
@@ -195,6 +205,11 @@ impl Bridge {
         self.webhooks.as_ref().map(WebhookInbox::address)
     }
 
+    /// Where the REST interface is served.
+    pub fn api_address(&self) -> Option<SocketAddr> {
+        self.api.as_ref().map(Api::address)
+    }
+
     /// Takes a changed configuration: numbers, accounts, trunks, routes, passwords and certificates. Listeners,
     /// media ports and folders stay as they were until the next start; those that changed are named in the log.
     ///
@@ -204,6 +219,7 @@ impl Bridge {
         let mut settings = settings::shard(config)?;
         settings.calls.dtls = Some(self.fingerprint);
         let trust = settings::webhook_trust(config)?;
+        let tokens = settings::api_tokens(config)?;
         if let Some(net) = &self.net {
             let reloaded = net.reload_certificates(&settings::tls(config));
             reloaded.map_err(|source| broken_certificate(config, source))?;
@@ -217,6 +233,9 @@ impl Bridge {
         }
         if let Some(webhooks) = &self.webhooks {
             webhooks.reload(trust, Numbers::of(config));
+        }
+        if let Some(api) = &self.api {
+            api.reload(tokens);
         }
         // The driver ends only with the bridge.
         let _ = self.inputs.send(Input::Reload(Box::new(settings))).await;
@@ -253,6 +272,9 @@ impl Bridge {
         }
         if let Some(control) = self.control.take() {
             control.shutdown().await;
+        }
+        if let Some(api) = self.api.take() {
+            api.shutdown().await;
         }
         if let Some(webhooks) = self.webhooks.take() {
             webhooks.shutdown().await;
@@ -314,6 +336,17 @@ fn open_cdr_log(config: &Config, metrics: &Arc<Metrics>) -> Result<CdrLog, Start
         .map_err(|error| StartError::Cdr { path: config.cdr.file.clone(), error })
 }
 
+/// An interface that is not configured is not served.
+async fn open_api(
+    config: &Config,
+    metrics: &Arc<Metrics>,
+    answers: &Arc<Answers>,
+) -> Result<Option<Api>, StartError> {
+    let Some(api) = &config.api else { return Ok(None) };
+    let tokens = settings::api_tokens(config)?;
+    Api::open(api.bind, tokens, metrics, Arc::clone(answers)).await.map(Some).map_err(StartError::Api)
+}
+
 /// Webhooks that are not configured are not listened for.
 async fn listen_for_webhooks(
     config: &Config,
@@ -359,6 +392,7 @@ struct Driver {
     recorder: Option<Recorder>,
     cdr_log: CdrLog,
     keeper: Keeper,
+    answers: Arc<Answers>,
     cdrs: broadcast::Sender<Arc<Cdr>>,
     metrics: Arc<Metrics>,
     state: Arc<Shared>,
@@ -408,6 +442,7 @@ impl Driver {
                 Output::Media(command) => self.command_media(command),
                 Output::Record(command) => self.record(command),
                 Output::Cdr(cdr) => self.ended(cdr),
+                Output::Found(token, found) => self.answers.found(token, found),
                 Output::Load(load) => self.keeper.keep(Keep::Load(load)),
                 Output::Acted(event) => self.keeper.keep(Keep::Acted(event)),
                 Output::Stranger(side, _) => self.metrics.stranger_refused(side),

@@ -4,6 +4,7 @@
 
 #![forbid(unsafe_code)]
 
+mod api;
 mod bridge;
 mod cdr_log;
 pub mod cli;

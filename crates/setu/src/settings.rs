@@ -9,7 +9,7 @@ use setu_call::{
     AgentConfig, Answers, CallConfig, CallLimits, DialPlan, Keys, NumberConfig, NumberRoute, PortUse, Srtp,
     Timers, TrunkConfig,
 };
-use setu_control::WebhookTrust;
+use setu_control::{ApiToken, ApiTokens, Scope, WebhookTrust};
 use setu_media::{Cadence, Clip, ClipError, DtlsIdentity};
 use setu_media_net::{MediaNetConfig, MediaSide};
 use setu_model::{CallFacts, CallId, Direction, EgressPolicy, Secret, Side, Wall};
@@ -80,7 +80,7 @@ fn is_gated(number: &Number, config: &Config) -> bool {
     }
 }
 
-/// The rules of each number that asks.
+/// The rules of each number.
 fn gates(config: &Config) -> BTreeMap<String, GatePolicy> {
     let hours = hours(&config.hours);
     let policy = |number: &Number| GatePolicy {
@@ -95,8 +95,7 @@ fn gates(config: &Config) -> BTreeMap<String, GatePolicy> {
         campaign: CampaignPolicy::default(),
         cautious_misses: Rules::META.misses - 1,
     };
-    let gated = config.numbers.iter().filter(|number| is_gated(number, config));
-    gated.map(|number| (number.number.clone(), policy(number))).collect()
+    config.numbers.iter().map(|number| (number.number.clone(), policy(number))).collect()
 }
 
 /// The country of a number, where its code is that of one of the countries without business-initiated calls and of no other.
@@ -123,6 +122,18 @@ fn hours(hours: &Hours) -> CallingHours {
             default: hours.zone.0.clone(),
         },
     }
+}
+
+/// Reads the tokens of the REST interface.
+pub(crate) fn api_tokens(config: &Config) -> Result<ApiTokens, SettingsError> {
+    let Some(api) = &config.api else { return Ok(ApiTokens::default()) };
+    let token = |token: &crate::config::ApiToken| {
+        let owner = || format!("the token of {}", token.name);
+        let secret = token.token.read().map_err(|problem| SettingsError { owner: owner(), problem })?;
+        // Validation has refused words that are no scopes.
+        Ok(ApiToken::new(&token.name, &secret, token.scopes.iter().filter_map(|word| Scope::of_word(word))))
+    };
+    Ok(ApiTokens::new(api.tokens.iter().map(token).collect::<Result<_, _>>()?))
 }
 
 /// Where the database is.

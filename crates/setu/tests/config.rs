@@ -12,8 +12,10 @@ const EXAMPLE: &str = include_str!("../../../examples/setu.toml");
 fn example() -> (tempfile::TempDir, String) {
     let folder = tempfile::tempdir().unwrap();
     std::fs::create_dir(folder.path().join("secrets")).unwrap();
-    for name in ["number.password", "alice.password", "bob.password", "app.secret", "webhook.token"] {
-        std::fs::write(folder.path().join("secrets").join(name), "s3cret\n").unwrap();
+    for name in
+        ["number.password", "alice.password", "bob.password", "app.secret", "webhook.token", "crm.token"]
+    {
+        std::fs::write(folder.path().join("secrets").join(name), "s3cret-and-long-enough\n").unwrap();
     }
     (folder, EXAMPLE.to_owned())
 }
@@ -97,6 +99,8 @@ fn what_cannot_work_is_refused_with_a_remedy() {
         ("{ file = \"secrets/bob.password\" }", "{ env = \"SETU_NO_SUCH\" }", "no SETU_NO_SUCH"),
         ("{ file = \"secrets/bob.password\" }", "{ url = \"x\" }", "expected `file` or `env`"),
         ("[{ file = \"secrets/app.secret\" }]", "[]", "every webhook would be refused"),
+        ("\"gate:ask\"]", "\"gate:open\"]", "is no scope"),
+        ("{ file = \"secrets/crm.token\" }", "\"short\"", "shorter than 16"),
         ("secrets/webhook.token", "secrets/none", "webhooks.verify_token"),
         ("host = \"10.0.0.20\"", "host = \"sip:10.0.0.20\"", "without sip: and without a port"),
         ("host = \"10.0.0.20\"", "host = \"\"", "neither a host name nor an address"),

@@ -51,7 +51,8 @@ async fn serve(path: &Path, config: Config) -> Result<(), String> {
     }
     let http = bridge.http_address().map(|address| address.to_string());
     let webhooks = bridge.webhook_address().map(|address| address.to_string());
-    tracing::info!(http, webhooks, version = env!("CARGO_PKG_VERSION"), "ready");
+    let api = bridge.api_address().map(|address| address.to_string());
+    tracing::info!(http, webhooks, api, version = env!("CARGO_PKG_VERSION"), "ready");
     while let Event::Reload = signals.next().await {
         reload(&bridge, path).await;
     }

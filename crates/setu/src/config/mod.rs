@@ -62,6 +62,8 @@ pub struct Config {
     /// Health and metrics.
     #[serde(default)]
     pub http: Http,
+    /// The REST interface; without the section there is none.
+    pub api: Option<Api>,
     /// Webhooks from Meta or a provider; without the section none are taken.
     pub webhooks: Option<Webhooks>,
     /// Logs.
@@ -523,6 +525,30 @@ impl Default for Http {
     }
 }
 
+/// The REST interface.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Api {
+    /// Where the HTTP listener binds, for a proxy in front that does TLS.
+    #[serde(default = "default_api_bind")]
+    pub bind: SocketAddr,
+    /// Who may ask what.
+    #[serde(default)]
+    pub tokens: Vec<ApiToken>,
+}
+
+/// A token of the REST interface.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ApiToken {
+    /// Whose it is, for the log.
+    pub name: String,
+    /// Where it is found.
+    pub token: PasswordSource,
+    /// What it lets its holder do, such as `cdrs:read`.
+    pub scopes: Vec<String>,
+}
+
 /// Webhooks from Meta or a provider.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -643,6 +669,7 @@ impl Config {
                     .iter_mut()
                     .flat_map(|n| n.announcement.as_mut().into_iter().chain(n.password.file_mut())),
             )
+            .chain(self.api.iter_mut().flat_map(|api| &mut api.tokens).filter_map(|t| t.token.file_mut()))
             .chain(self.accounts.iter_mut().filter_map(|a| a.password.file_mut()))
             .chain(
                 self.webhooks.iter_mut().flat_map(Webhooks::sources_mut).filter_map(PasswordSource::file_mut),
@@ -716,6 +743,10 @@ fn default_codecs() -> Vec<Codec> {
 
 fn default_digest() -> Vec<DigestHash> {
     vec![DigestHash::Sha256, DigestHash::Md5]
+}
+
+const fn default_api_bind() -> SocketAddr {
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9062)
 }
 
 const fn default_webhooks_bind() -> SocketAddr {

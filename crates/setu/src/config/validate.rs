@@ -15,6 +15,7 @@ pub(super) fn findings(config: &Config) -> Vec<Finding> {
     trunks(config, &mut found);
     webhooks(config, &mut found);
     store(config, &mut found);
+    api(config, &mut found);
     limits(config, &mut found);
     found.0
 }
@@ -249,6 +250,34 @@ fn store(config: &Config, found: &mut Findings) {
         Some(_) | None => {}
     }
 }
+
+fn api(config: &Config, found: &mut Findings) {
+    let Some(api) = &config.api else { return };
+    let mut seen = BTreeSet::new();
+    if api.tokens.is_empty() {
+        found.add("api.tokens", "no token, so that nobody may ask", "add [[api.tokens]], or remove [api]");
+    }
+    for (i, token) in api.tokens.iter().enumerate() {
+        let at = |field: &str| format!("api.tokens[{i}].{field}");
+        name(&at("name"), &token.name, &mut seen, found);
+        match token.token.read() {
+            Err(problem) => found.add(at("token"), problem, "put the token there"),
+            Ok(secret) if secret.reveal().len() < SHORTEST_TOKEN => found.add(
+                at("token"),
+                format!("shorter than {SHORTEST_TOKEN} characters"),
+                "make one with `openssl rand -hex 32`",
+            ),
+            Ok(_) => {}
+        }
+        for word in token.scopes.iter().filter(|word| setu_control::Scope::of_word(word).is_none()) {
+            let known = setu_control::Scope::ALL.map(setu_control::Scope::word).join(", ");
+            found.add(at("scopes"), format!("{word:?} is no scope"), format!("choose among {known}"));
+        }
+    }
+}
+
+/// A shorter token can be guessed.
+const SHORTEST_TOKEN: usize = 16;
 
 fn webhooks(config: &Config, found: &mut Findings) {
     let Some(webhooks) = &config.webhooks else { return };

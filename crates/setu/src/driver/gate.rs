@@ -6,16 +6,55 @@ use setu_call::Verdict;
 use setu_model::{CallId, Now, RuleRefusal, Wall};
 use setu_whatsapp::campaign::Campaigns;
 use setu_whatsapp::gate::{Circumstances, Decision, GateCode, GatePolicy, GateRefusal, decide};
-use setu_whatsapp::permission::{Customer, Fact, FactId, PairLedger, Question};
+use setu_whatsapp::permission::{Answer, Customer, Fact, FactId, PairLedger, Question};
 use setu_whatsapp::quality::{DayTally, Quality, QualityPolicy};
 
 use super::{Output, Shard};
 
-/// What is to be found out before a call.
+/// Who waits for what is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Asker {
+    /// A call that is held back.
+    Call(CallId),
+    /// An inquiry, by its token.
+    Inquiry(u64),
+}
+
+/// What would the gate say? Nothing is set aside for it and nothing is counted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Inquiry {
+    /// Comes back with the answer.
+    pub token: u64,
+    /// The business number.
+    pub number: String,
+    /// The customer.
+    pub customer: Customer,
+    /// Whether a person asks for this very call.
+    pub by_hand: bool,
+    /// What the call is for.
+    pub use_case: Option<String>,
+    /// The campaign it is part of.
+    pub campaign: Option<String>,
+}
+
+/// What the gate would say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// Of a call, by the permissions alone.
+    pub call: Answer,
+    /// Of a permission request, by Meta's limits alone.
+    pub request: Answer,
+    /// Of a call.
+    pub may_call: Decision,
+    /// Of a permission request.
+    pub may_request: Decision,
+}
+
+/// What is to be found out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Load {
-    /// The call that waits for it.
-    pub call: CallId,
+    /// Who waits for it.
+    pub asker: Asker,
     /// The business number.
     pub number: String,
     /// The customer.
@@ -27,8 +66,8 @@ pub struct Load {
 /// What was found out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Loaded {
-    /// The call that waits for it.
-    pub call: CallId,
+    /// Who waits for it.
+    pub asker: Asker,
     /// What is known; or why that cannot be said, for the operator.
     pub known: Result<Known, String>,
 }
@@ -45,9 +84,9 @@ pub struct Known {
 /// What the gate remembers.
 #[derive(Debug, Default)]
 pub(super) struct Gate {
-    /// Calls that wait for what is known.
-    asked: BTreeMap<CallId, setu_call::Question>,
-    /// Until when Meta restricts an account (WABA) or number, by what its webhook named.
+    /// Who waits for what is known, with what was asked. An inquiry names no call.
+    asked: BTreeMap<Asker, Inquiry>,
+    /// Until when Meta restricts a number, by what its webhook named.
     restrictions: BTreeMap<String, Wall>,
     campaigns: Campaigns,
 }
@@ -58,64 +97,92 @@ impl Gate {
         let known = self.restrictions.entry(number.to_owned()).or_insert(until);
         *known = until.max(*known);
     }
-}
 
-impl Shard {
-    /// A call wants to know whether it may be made.
-    pub(super) fn asked(&mut self, question: setu_call::Question, now: Now) {
-        let since = Wall::from_unix_ms(now.wall.unix_ms().saturating_sub(DAY_MS));
-        let customer = Customer::of_fields(question.customer.reveal(), None);
-        let load = Load { call: question.call, number: question.number.clone(), customer, since };
-        self.gate.asked.insert(question.call, question);
-        self.outputs.push_back(Output::Load(Box::new(load)));
-    }
-
-    /// What is known of the pair is there.
-    pub(super) fn loaded(&mut self, loaded: Loaded, now: Now) {
-        let Loaded { call, known } = loaded;
-        let Some(question) = self.gate.asked.remove(&call) else { return };
-        let verdict = match (known, self.settings.gates.get(&question.number)) {
-            (Ok(known), Some(policy)) => self.gate.judge(&question, policy, &known, now.wall),
-            (Err(why), _) => Verdict::Unknown { why },
-            // A reload took the gate away meanwhile.
-            (Ok(_), None) => Verdict::Allowed,
-        };
-        self.calls.handle(setu_call::Input::Gate { call, verdict }, now);
-    }
-}
-
-impl Gate {
-    fn judge(
-        &self,
-        question: &setu_call::Question,
-        policy: &GatePolicy,
-        known: &Known,
-        now: Wall,
-    ) -> Verdict {
-        let restricted = self.restrictions.get(&question.number).copied();
-        let quality = unmeasured(restricted);
+    fn find(&self, inquiry: &Inquiry, policy: &GatePolicy, known: &Known, agent: bool, now: Wall) -> Finding {
+        let ledger = ledger(&known.facts);
+        let quality = unmeasured(self.restrictions.get(&inquiry.number).copied());
+        let number = inquiry.customer.wa_id.as_ref().map(|id| format!("+{}", id.reveal()));
         let circumstances = Circumstances {
-            ledger: &ledger(&known.facts),
-            customer: Some(question.customer.reveal().as_str()),
+            ledger: &ledger,
+            customer: number.as_deref(),
             country: None,
-            by_hand: question.by_hand,
-            use_case: None,
-            campaign: None,
+            by_hand: inquiry.by_hand,
+            use_case: inquiry.use_case.as_deref(),
+            campaign: inquiry.campaign.as_deref(),
             campaigns: &self.campaigns,
-            // Who makes the call is set aside for it, and the desk lets a pair talk once at a time.
-            agent_reserved: true,
+            agent_reserved: agent,
+            // The desk lets a pair talk once at a time.
             talking: false,
             attempts_today: u32::try_from(known.attempts).unwrap_or(u32::MAX),
             quality: &quality,
             now,
         };
-        match decide(Question::Call, policy, &circumstances) {
-            Decision::Allowed { .. } => Verdict::Allowed,
-            Decision::Refused(refusals) => Verdict::Refused {
-                status: refusals.first().map_or(403, |refusal| status(refusal.code)),
-                rules: refusals.into_iter().map(rule).collect(),
-            },
+        Finding {
+            call: ledger.answer(Question::Call, &policy.rules, now),
+            request: ledger.answer(Question::Request, &policy.rules, now),
+            may_call: decide(Question::Call, policy, &circumstances),
+            may_request: decide(Question::Request, policy, &circumstances),
         }
+    }
+}
+
+impl Shard {
+    /// A call wants to know whether it may be made.
+    pub(super) fn asked(&mut self, question: setu_call::Question, now: Now) {
+        let setu_call::Question { call, number, customer, by_hand } = question;
+        let customer = Customer::of_fields(customer.reveal(), None);
+        let inquiry = Inquiry { token: 0, number, customer, by_hand, use_case: None, campaign: None };
+        self.look_up(Asker::Call(call), inquiry, now);
+    }
+
+    /// Somebody wants to know what the gate would say.
+    pub(super) fn inquired(&mut self, inquiry: Inquiry, now: Now) {
+        if self.settings.gates.contains_key(&inquiry.number) {
+            self.look_up(Asker::Inquiry(inquiry.token), inquiry, now);
+        } else {
+            self.outputs.push_back(Output::Found(inquiry.token, Ok(None)));
+        }
+    }
+
+    fn look_up(&mut self, asker: Asker, inquiry: Inquiry, now: Now) {
+        let since = Wall::from_unix_ms(now.wall.unix_ms().saturating_sub(DAY_MS));
+        let (number, customer) = (inquiry.number.clone(), inquiry.customer.clone());
+        self.gate.asked.insert(asker, inquiry);
+        self.outputs.push_back(Output::Load(Box::new(Load { asker, number, customer, since })));
+    }
+
+    /// What is known of the pair is there.
+    pub(super) fn loaded(&mut self, loaded: Loaded, now: Now) {
+        let Loaded { asker, known } = loaded;
+        let Some(inquiry) = self.gate.asked.remove(&asker) else { return };
+        let policy = self.settings.gates.get(&inquiry.number);
+        // Who makes a call is set aside for it before the gate is asked.
+        let agent = matches!(asker, Asker::Call(_)) || self.calls.is_ready(&inquiry.number);
+        let found = known.map(|known| Some(self.gate.find(&inquiry, policy?, &known, agent, now.wall)));
+        match asker {
+            Asker::Inquiry(token) => {
+                self.outputs.push_back(Output::Found(token, found.map(|found| found.map(Box::new))));
+            }
+            Asker::Call(call) => {
+                let verdict = match found {
+                    Ok(Some(finding)) => verdict(finding.may_call),
+                    // A reload took the number away meanwhile.
+                    Ok(None) => Verdict::Unknown { why: "the number is not configured any more".to_owned() },
+                    Err(why) => Verdict::Unknown { why },
+                };
+                self.calls.handle(setu_call::Input::Gate { call, verdict }, now);
+            }
+        }
+    }
+}
+
+fn verdict(decision: Decision) -> Verdict {
+    match decision {
+        Decision::Allowed { .. } => Verdict::Allowed,
+        Decision::Refused(refusals) => Verdict::Refused {
+            status: refusals.first().map_or(403, |refusal| status(refusal.code)),
+            rules: refusals.into_iter().map(rule).collect(),
+        },
     }
 }
 

@@ -10,7 +10,7 @@ mod media;
 mod reach;
 mod told;
 
-pub use gate::{Known, Load, Loaded};
+pub use gate::{Asker, Finding, Inquiry, Known, Load, Loaded};
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
@@ -50,6 +50,8 @@ pub enum Input {
     /// A webhook told something: proven, stored, and once for each event, but for one that came just before the bridge
     /// stopped. In any order; `at` says how old it is. Its `key` comes back as [`Output::Acted`].
     Heard(Box<Heard>),
+    /// What would the gate say? Answered by [`Output::Found`].
+    Inquire(Box<Inquiry>),
     /// What is known of a pair, as [`Output::Load`] asked.
     Loaded(Box<Loaded>),
     /// The first time: take no new calls. The second time: end all.
@@ -75,6 +77,9 @@ pub enum Output {
     Record(RecordCommand),
     /// A call is over; store this.
     Cdr(Box<Cdr>),
+    /// The answer to the [`Input::Inquire`] of this token: none if the number is none of ours; or why there is none, for
+    /// people.
+    Found(u64, Result<Option<Box<Finding>>, String>),
     /// Find out what is known of a pair; answered by [`Input::Loaded`].
     Load(Box<Load>),
     /// What the webhook's event of this key asked for is done or under way: it need not be told again after a restart.
@@ -102,7 +107,7 @@ pub struct ShardSettings {
     pub silence: std::time::Duration,
     /// What callers hear who are not with an agent.
     pub sounds: Sounds,
-    /// The rules of the numbers whose calls ask the gate, by number (E.164 with `+`).
+    /// The rules of each number, by number (E.164 with `+`), whether its calls ask the gate or not.
     pub gates: BTreeMap<String, GatePolicy>,
     /// Business numbers (E.164 with `+`) by Meta's id of them, where it is known.
     pub number_ids: BTreeMap<String, String>,
@@ -189,6 +194,7 @@ impl Shard {
             }
             Input::Record(event) => self.calls.handle(setu_call::Input::Record(event), now),
             Input::Heard(heard) => self.heard(*heard, now),
+            Input::Inquire(inquiry) => self.inquired(*inquiry, now),
             Input::Loaded(loaded) => self.loaded(*loaded, now),
             Input::Drain => self.calls.handle(setu_call::Input::Drain, now),
             Input::Reload(settings) => {

@@ -106,7 +106,7 @@ impl Writer {
     }
 
     async fn load(&self, load: Load) {
-        let Load { call, number, customer, since } = load;
+        let Load { asker, number, customer, since } = load;
         let known = async {
             let Some((name, other)) = rows::names(&customer) else { return Ok(Known::default()) };
             let names = CustomerNames { name: &name, other: &other };
@@ -119,7 +119,7 @@ impl Writer {
         });
         // The driver ends only with the bridge.
         if let Some(inputs) = self.inputs.upgrade() {
-            let _ = inputs.send(Input::Loaded(Box::new(Loaded { call, known }))).await;
+            let _ = inputs.send(Input::Loaded(Box::new(Loaded { asker, known }))).await;
         }
     }
 

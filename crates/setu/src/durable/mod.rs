@@ -50,6 +50,11 @@ impl Durable {
         Ok(Self { store, keeper, closing, writer: tokio::spawn(writer.run(queue)) })
     }
 
+    /// The database.
+    pub(crate) const fn store(&self) -> &Arc<Store> {
+        &self.store
+    }
+
     /// Where the driver puts what is to be kept.
     pub(crate) const fn keeper(&self) -> &Keeper {
         &self.keeper

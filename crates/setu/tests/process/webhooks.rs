@@ -17,7 +17,7 @@ pub(crate) const EXAMPLE: &str = r#"{"object":"whatsapp_business_calling","entry
 pub(crate) const SECRET: &str = "an-app-secret";
 
 /// Sends a request to a listener of this machine and returns its answer, as far as it came.
-fn exchange(to: u16, request: &str) -> Option<String> {
+pub(crate) fn exchange(to: u16, request: &str) -> Option<String> {
     let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, to)).ok()?;
     stream.set_read_timeout(Some(Duration::from_secs(10))).ok()?;
     stream.write_all(request.as_bytes()).ok()?;

@@ -94,7 +94,11 @@ impl Bridge {
             Wanted::Drained => self.drained = true,
             // No number here has a gate.
             Wanted::Load(load) => self.faults.push(format!("the gate was asked: {load:?}")),
-            Wanted::Keep(_) | Wanted::Acted(_) | Wanted::Stranger(..) | Wanted::Registrations(_) => {}
+            Wanted::Keep(_)
+            | Wanted::Found(..)
+            | Wanted::Acted(_)
+            | Wanted::Stranger(..)
+            | Wanted::Registrations(_) => {}
         }
     }
 

@@ -148,6 +148,7 @@ fn listeners(config: &Config, report: &mut Report) {
         ("agents.tls", agents.tls),
         ("agents.ws", agents.ws),
         ("agents.wss", agents.wss),
+        ("api.bind", config.api.as_ref().map(|api| api.bind)),
         ("webhooks.bind", config.webhooks.as_ref().map(|webhooks| webhooks.bind)),
     ];
     for (setting, address) in tcp.into_iter().chain([("http.bind", Some(config.http.bind))]) {
@@ -155,9 +156,14 @@ fn listeners(config: &Config, report: &mut Report) {
             bound(setting, address, TcpListener::bind(address).map(drop), report);
         }
     }
-    if config.webhooks.as_ref().is_some_and(|webhooks| !webhooks.bind.ip().is_loopback()) {
+    let in_clear = [
+        ("webhooks.bind", config.webhooks.as_ref().map(|webhooks| webhooks.bind)),
+        ("api.bind", config.api.as_ref().map(|api| api.bind)),
+    ];
+    for (setting, _) in in_clear.iter().filter(|(_, bind)| bind.is_some_and(|bind| !bind.ip().is_loopback()))
+    {
         report.warning(
-            "webhooks.bind",
+            *setting,
             "others than this machine reach it, in clear",
             "have a reverse proxy do TLS, and bind where only that reaches it",
         );
@@ -315,7 +321,9 @@ fn passwords(config: &Config, report: &mut Report) {
         secrets.chain([("webhooks.verify_token", &webhooks.verify_token)])
     });
     let webhooks = webhooks.map(|(setting, source)| (setting.to_owned(), source));
-    for (setting, source) in numbers.chain(accounts).chain(webhooks) {
+    let tokens = config.api.iter().flat_map(|api| &api.tokens).enumerate();
+    let tokens = tokens.map(|(i, token)| (format!("api.tokens[{i}].token"), &token.token));
+    for (setting, source) in numbers.chain(accounts).chain(webhooks).chain(tokens) {
         let PasswordSource::File(path) = source else { continue };
         if fs::metadata(path).is_ok_and(|file| file.permissions().mode() & 0o004 != 0) {
             report.warning(

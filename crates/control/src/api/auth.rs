@@ -1,0 +1,156 @@
+//! Who may ask what: bearer tokens (RFC 6750), each with scopes.
+
+use std::collections::BTreeSet;
+use std::marker::PhantomData;
+
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::Response;
+use setu_model::Secret;
+use sha2::{Digest, Sha256};
+use subtle::{Choice, ConstantTimeEq};
+
+use super::Api;
+use crate::refusal::refusal;
+
+/// The tokens that are known. Only their digests are kept.
+#[derive(Debug, Clone, Default)]
+pub struct ApiTokens(Vec<ApiToken>);
+
+/// One token.
+#[derive(Clone)]
+pub struct ApiToken {
+    name: String,
+    digest: [u8; 32],
+    scopes: BTreeSet<Scope>,
+}
+
+/// What a token lets its holder do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Scope {
+    /// Read call detail records.
+    CdrsRead,
+    /// Read what is known of permissions.
+    PermissionsRead,
+    /// Ask whether a call or request may be made.
+    GateAsk,
+}
+
+impl Scope {
+    /// Every scope.
+    pub const ALL: [Self; 3] = [Self::CdrsRead, Self::PermissionsRead, Self::GateAsk];
+
+    /// The word for it in the configuration and in the OpenAPI document.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::CdrsRead => "cdrs:read",
+            Self::PermissionsRead => "permissions:read",
+            Self::GateAsk => "gate:ask",
+        }
+    }
+
+    /// The scope of a word.
+    pub fn of_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|scope| scope.word() == word)
+    }
+}
+
+impl ApiToken {
+    /// A token of somebody named `name`.
+    pub fn new(name: &str, token: &Secret<String>, scopes: impl IntoIterator<Item = Scope>) -> Self {
+        Self { name: name.to_owned(), digest: digest(token.reveal()), scopes: scopes.into_iter().collect() }
+    }
+}
+
+impl std::fmt::Debug for ApiToken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ApiToken")
+            .field("name", &self.name)
+            .field("scopes", &self.scopes)
+            .finish_non_exhaustive()
+    }
+}
+
+impl ApiTokens {
+    /// These tokens and no others.
+    pub const fn new(tokens: Vec<ApiToken>) -> Self {
+        Self(tokens)
+    }
+
+    /// Whose token it is. As long for a wrong one as for any right one.
+    fn find(&self, token: &str) -> Option<&ApiToken> {
+        let digest = digest(token);
+        let mut found = None;
+        for known in &self.0 {
+            let same: Choice = known.digest.ct_eq(&digest);
+            if bool::from(same) {
+                found = Some(known);
+            }
+        }
+        found
+    }
+}
+
+fn digest(token: &str) -> [u8; 32] {
+    Sha256::digest(token.as_bytes()).into()
+}
+
+/// The name of the scheme in the OpenAPI document.
+pub(super) const SCHEME: &str = "bearer";
+
+/// Proof that whoever asks may: an argument of every handler.
+pub(super) struct May<N: Need>(PhantomData<N>);
+
+/// What a handler needs.
+pub(super) trait Need: Send {
+    const SCOPE: Scope;
+}
+
+/// Needs [`Scope::CdrsRead`].
+pub(super) struct ReadCdrs;
+/// Needs [`Scope::PermissionsRead`].
+pub(super) struct ReadPermissions;
+/// Needs [`Scope::GateAsk`].
+pub(super) struct AskGate;
+
+impl Need for ReadCdrs {
+    const SCOPE: Scope = Scope::CdrsRead;
+}
+
+impl Need for ReadPermissions {
+    const SCOPE: Scope = Scope::PermissionsRead;
+}
+
+impl Need for AskGate {
+    const SCOPE: Scope = Scope::GateAsk;
+}
+
+impl<N: Need> FromRequestParts<Api> for May<N> {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Response> {
+        let shown = parts.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let token = shown.and_then(|value| value.strip_prefix("Bearer ")).map(str::trim);
+        let tokens = api.tokens.borrow();
+        let Some(known) = token.and_then(|token| tokens.find(token)) else {
+            let why = if token.is_some() { "the token is not known" } else { "no bearer token is shown" };
+            tracing::warn!(path = parts.uri.path(), why, "a request to the REST interface is refused");
+            let mut refused = refusal(StatusCode::UNAUTHORIZED, "unauthorized", why);
+            refused.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            return Err(refused);
+        };
+        if known.scopes.contains(&N::SCOPE) {
+            tracing::debug!(by = known.name, path = parts.uri.path(), "asked over the REST interface");
+            return Ok(Self(PhantomData));
+        }
+        let why = format!("the token has no scope {}", N::SCOPE.word());
+        tracing::warn!(
+            by = known.name,
+            path = parts.uri.path(),
+            why,
+            "a request to the REST interface is refused"
+        );
+        Err(refusal(StatusCode::FORBIDDEN, "forbidden", &why))
+    }
+}

@@ -1,0 +1,176 @@
+//! Call detail records: page by page, one by one, and all at once.
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Path, Query, State};
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::auth::{May, ReadCdrs};
+use super::backend::{CdrEntry, CdrFilter};
+use super::export::{Format, PAGE as LINES, lines};
+use super::{Api, answered, invalid, unavailable};
+
+/// A page of records.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Page {
+    /// In the order in which the calls began.
+    cdrs: Vec<CdrEntry>,
+    /// Asks for the next page as `after`; null on the last one.
+    next: Option<String>,
+}
+
+/// Records by filter, page by page.
+#[utoipa::path(
+    get,
+    path = "/v1/cdrs",
+    tag = "cdrs",
+    params(CdrFilter),
+    responses(
+        (status = 200, body = Page),
+        (status = 400, description = "A filter cannot be read"),
+        (status = 401, description = "No token that is known"),
+        (status = 403, description = "The token has not the scope"),
+        (status = 503, description = "It cannot be said now"),
+    ),
+    security(("bearer" = ["cdrs:read"])),
+)]
+pub(super) async fn list(
+    _may: May<ReadCdrs>,
+    State(api): State<Api>,
+    filter: Result<Query<CdrFilter>, QueryRejection>,
+) -> Response {
+    let mut filter = match filter.map_err(|why| why.body_text()).and_then(|Query(filter)| checked(filter)) {
+        Ok(filter) => filter,
+        Err(why) => return invalid(why),
+    };
+    // One more than asked for tells whether there is a next page.
+    let limit = filter.limit.unwrap_or(PAGE);
+    filter.limit = Some(limit + 1);
+    match api.backend.cdrs(filter).await {
+        Ok(mut cdrs) => {
+            let limit = limit as usize;
+            let more = cdrs.len() > limit;
+            cdrs.truncate(limit);
+            let next = cdrs.last().filter(|_| more).map(|last| last.cursor.clone());
+            Json(Page { cdrs, next }).into_response()
+        }
+        Err(why) => unavailable(&why),
+    }
+}
+
+/// One record.
+#[utoipa::path(
+    get,
+    path = "/v1/cdrs/{call}",
+    tag = "cdrs",
+    params(("call" = String, Path, description = "The call's id")),
+    responses(
+        (status = 200, body = CdrEntry),
+        (status = 401, description = "No token that is known"),
+        (status = 403, description = "The token has not the scope"),
+        (status = 404, description = "There is no such record"),
+        (status = 503, description = "It cannot be said now"),
+    ),
+    security(("bearer" = ["cdrs:read"])),
+)]
+pub(super) async fn one(_may: May<ReadCdrs>, State(api): State<Api>, Path(call): Path<String>) -> Response {
+    let filter = CdrFilter { call: Some(call), limit: Some(1), ..CdrFilter::default() };
+    answered(api.backend.cdrs(filter).await.map(|mut found| found.pop()), "there is no such record")
+}
+
+/// The format of an export.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct As {
+    /// `jsonl` (default) or `csv`.
+    format: Option<Format>,
+}
+
+/// All records that the filters let through, as JSON Lines (the records as in the CDR file, with their revisions) or CSV.
+#[utoipa::path(
+    get,
+    path = "/v1/cdrs/export",
+    tag = "cdrs",
+    params(As, CdrFilter),
+    responses(
+        (status = 200, description = "The records", content_type = "application/jsonl", body = String),
+        (status = 400, description = "A filter cannot be read"),
+        (status = 401, description = "No token that is known"),
+        (status = 403, description = "The token has not the scope"),
+        (status = 503, description = "It cannot be said now"),
+    ),
+    security(("bearer" = ["cdrs:read"])),
+)]
+pub(super) async fn export(
+    _may: May<ReadCdrs>,
+    State(api): State<Api>,
+    format: Result<Query<As>, QueryRejection>,
+    filter: Result<Query<ExportFilter>, QueryRejection>,
+) -> Response {
+    let format = match format {
+        Ok(Query(format)) => format.format.unwrap_or_default(),
+        Err(why) => return invalid(why.body_text()),
+    };
+    let filter = filter.map_err(|why| why.body_text()).and_then(|Query(filter)| checked(filter.into()));
+    let filter = match filter {
+        Ok(filter) => CdrFilter { limit: Some(LINES), ..filter },
+        Err(why) => return invalid(why),
+    };
+    match api.backend.cdrs(filter.clone()).await {
+        Ok(first) => {
+            let lines = Body::from_stream(lines(api.backend, filter, format, first));
+            ([(header::CONTENT_TYPE, format.content_type())], lines).into_response()
+        }
+        Err(why) => unavailable(&why),
+    }
+}
+
+/// The same filters, beside `format`.
+#[derive(Debug, Deserialize)]
+pub(super) struct ExportFilter {
+    number: Option<String>,
+    customer: Option<String>,
+    cause: Option<String>,
+    direction: Option<String>,
+    from: Option<String>,
+    until: Option<String>,
+    after: Option<String>,
+}
+
+impl From<ExportFilter> for CdrFilter {
+    fn from(filter: ExportFilter) -> Self {
+        let ExportFilter { number, customer, cause, direction, from, until, after } = filter;
+        Self { call: None, number, customer, cause, direction, from, until, after, limit: None }
+    }
+}
+
+/// Refuses what can match nothing by mistake.
+fn checked(filter: CdrFilter) -> Result<CdrFilter, String> {
+    for (name, moment) in [("from", &filter.from), ("until", &filter.until)] {
+        if let Some(moment) = moment
+            && moment.parse::<setu_model::Wall>().is_err()
+        {
+            return Err(format!("{name} is no moment: write it as 2026-11-25T09:00:00Z"));
+        }
+    }
+    if filter.after.as_deref().is_some_and(|after| !is_cursor(after)) {
+        return Err("after is not the `next` of a page".to_owned());
+    }
+    match filter.limit {
+        Some(limit) if !(1..=MOST).contains(&limit) => Err(format!("limit is not from 1 to {MOST}")),
+        Some(_) | None => Ok(filter),
+    }
+}
+
+/// `MILLISECONDS.CALL`.
+fn is_cursor(text: &str) -> bool {
+    text.split_once('.').is_some_and(|(began, call)| began.parse::<i64>().is_ok() && !call.is_empty())
+}
+
+const PAGE: u32 = 100;
+
+const MOST: u32 = 500;

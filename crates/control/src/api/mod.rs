@@ -1,0 +1,123 @@
+//! The REST interface under `/v1`: what is known, asked and recorded, for programs that show a token with the right scope.
+
+mod auth;
+mod backend;
+mod cdrs;
+mod export;
+mod rules;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::StatusCode;
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use tokio::sync::watch;
+use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
+use utoipa::openapi::{ComponentsBuilder, InfoBuilder, OpenApi, OpenApiBuilder};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+pub use auth::{ApiToken, ApiTokens, Scope};
+pub use backend::{
+    Backend, CdrEntry, CdrFilter, CdrRevisionEntry, Finding, Grant, Inquiry, Pending, Rule, Standing,
+    Unavailable,
+};
+
+use crate::metrics::Metrics;
+use crate::refusal::refusal;
+use crate::server::{Control, HttpLimits, StartError, start};
+
+/// Serves `/v1` on `bind` for whoever shows one of `tokens`.
+///
+/// # Errors
+/// If `bind` cannot be bound.
+pub async fn serve_api(
+    bind: SocketAddr,
+    metrics: Arc<Metrics>,
+    tokens: watch::Receiver<ApiTokens>,
+    backend: Arc<dyn Backend>,
+    limits: HttpLimits,
+) -> Result<Control, StartError> {
+    start("the REST interface", bind, router(Api { metrics, tokens, backend }), limits).await
+}
+
+/// What the REST interface is, as OpenAPI.
+pub fn openapi() -> OpenApi {
+    documented().split_for_parts().1
+}
+
+#[derive(Clone)]
+struct Api {
+    metrics: Arc<Metrics>,
+    tokens: watch::Receiver<ApiTokens>,
+    backend: Arc<dyn Backend>,
+}
+
+fn documented() -> OpenApiRouter<Api> {
+    let bearer = SecurityScheme::Http(
+        Http::builder()
+            .scheme(HttpAuthScheme::Bearer)
+            .description(Some("A token of `[[api.tokens]]`."))
+            .build(),
+    );
+    let document = OpenApiBuilder::new()
+        .info(InfoBuilder::new().title("Setu").version(env!("CARGO_PKG_VERSION")).build())
+        .components(Some(ComponentsBuilder::new().security_scheme(auth::SCHEME, bearer).build()))
+        .build();
+    OpenApiRouter::with_openapi(document)
+        .routes(routes!(rules::permission))
+        .routes(routes!(rules::gate))
+        .routes(routes!(cdrs::list))
+        .routes(routes!(cdrs::export))
+        .routes(routes!(cdrs::one))
+}
+
+fn router(api: Api) -> Router {
+    let (router, document) = documented().split_for_parts();
+    let document = Arc::new(document);
+    router
+        .route("/v1/openapi.json", get(async move || Json((*document).clone())))
+        .fallback(async || refusal(StatusCode::NOT_FOUND, "not_found", "there is no such resource"))
+        .method_not_allowed_fallback(async || {
+            refusal(StatusCode::METHOD_NOT_ALLOWED, "method", "the resource does not know this method")
+        })
+        .layer(DefaultBodyLimit::max(BODY_BYTES))
+        .layer(from_fn_with_state(api.clone(), count))
+        .with_state(api)
+}
+
+async fn count(State(api): State<Api>, request: Request, next: Next) -> Response {
+    let answer = next.run(request).await;
+    api.metrics.api_answered(answer.status().as_u16());
+    answer
+}
+
+/// What cannot be answered now.
+fn unavailable(why: &Unavailable) -> Response {
+    refusal(StatusCode::SERVICE_UNAVAILABLE, "unavailable", &why.0)
+}
+
+/// What a request says wrong.
+fn invalid(why: impl std::fmt::Display) -> Response {
+    refusal(StatusCode::BAD_REQUEST, "invalid", &why.to_string())
+}
+
+fn unknown(what: &str) -> Response {
+    refusal(StatusCode::NOT_FOUND, "not_found", what)
+}
+
+/// Makes an answer of what the backend says.
+fn answered<T: serde::Serialize>(said: Result<Option<T>, Unavailable>, missing: &str) -> Response {
+    match said {
+        Ok(Some(said)) => Json(said).into_response(),
+        Ok(None) => unknown(missing),
+        Err(why) => unavailable(&why),
+    }
+}
+
+/// No question is longer.
+const BODY_BYTES: usize = 16_384;

@@ -1,0 +1,317 @@
+//! The REST interface as programs with and without the right token see it. Every operation of the OpenAPI document is tried.
+
+#![expect(clippy::unwrap_used, reason = "helpers of a test may panic")]
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex};
+
+use serde_json::{Value, json};
+use setu_control::{
+    ApiToken, ApiTokens, Backend, CdrEntry, CdrFilter, CdrRevisionEntry, Control, Finding, HttpLimits,
+    Inquiry, Metrics, Pending, Rule, Scope, Standing, Unavailable, openapi, serve_api,
+};
+use setu_model::Secret;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+
+/// Knows one number, and as many records as it is told; remembers what it was asked.
+#[derive(Default)]
+struct Fake {
+    records: usize,
+    broken: bool,
+    /// Nothing can be read from this record on.
+    breaks_at: Option<usize>,
+    inquiries: Mutex<Vec<Inquiry>>,
+}
+
+const DOWN: &str = "the database does not answer";
+
+impl Backend for Fake {
+    fn inquire(&self, inquiry: Inquiry) -> Pending<Option<Finding>> {
+        let ours = inquiry.number == "+911234567890";
+        let broken = self.broken;
+        self.inquiries.lock().unwrap().push(inquiry);
+        Box::pin(async move {
+            if broken {
+                return Err(Unavailable(DOWN.to_owned()));
+            }
+            let standing = Standing {
+                allowed: false,
+                why: "never_granted".to_owned(),
+                reason: "the customer never gave permission to call".to_owned(),
+                next_allowed: None,
+                considered: Vec::new(),
+            };
+            let rule = Rule {
+                code: 4005,
+                title: "Permission Required".to_owned(),
+                reason: "never".to_owned(),
+                remedy: "ask".to_owned(),
+                next_allowed: None,
+            };
+            let request = Standing { allowed: true, ..standing.clone() };
+            let (call_refused, request_refused) = (vec![rule], Vec::new());
+            Ok(ours.then_some(Finding { call: standing, request, call_refused, request_refused }))
+        })
+    }
+
+    fn cdrs(&self, filter: CdrFilter) -> Pending<Vec<CdrEntry>> {
+        let place = |after: String| after.split_once('.').unwrap().0.parse::<usize>().unwrap() + 1;
+        let after = filter.after.map_or(0, place);
+        let broken = self.broken || self.breaks_at.is_some_and(|at| after >= at);
+        let records = self.records;
+        Box::pin(async move {
+            if broken {
+                return Err(Unavailable(DOWN.to_owned()));
+            }
+            let one = filter.call;
+            let wanted = |entry: &CdrEntry| one.as_ref().is_none_or(|one| entry.call == *one);
+            Ok((after..records).map(entry).filter(wanted).take(filter.limit.unwrap() as usize).collect())
+        })
+    }
+}
+
+fn entry(n: usize) -> CdrEntry {
+    let revision = CdrRevisionEntry {
+        revision: 2,
+        source: "webhook".to_owned(),
+        written: "2026-11-25T09:00:00.000Z".to_owned(),
+        record: json!({"billed_pulses": 3, "differences": ["duration"], "duration_s": {"webhook": 17}}),
+    };
+    CdrEntry {
+        call: format!("CALL{n}"),
+        record: json!({"call": format!("CALL{n}"), "customer": "+919876543210", "duration_ms": 12_000,
+            "termination": {"cause": "success", "by": "agent"}, "refused": [{"code": 4005}]}),
+        revisions: vec![revision],
+        cursor: format!("{n}.CALL{n}"),
+    }
+}
+
+struct Listener {
+    control: Control,
+    tokens: watch::Sender<ApiTokens>,
+    fake: Arc<Fake>,
+    metrics: Arc<Metrics>,
+}
+
+fn token(name: &str, scopes: impl IntoIterator<Item = Scope>) -> ApiToken {
+    ApiToken::new(name, &Secret::new(format!("token-of-{name}")), scopes)
+}
+
+async fn start(fake: Fake) -> Listener {
+    let mut known = vec![token("nobody", []), token("everybody", Scope::ALL)];
+    for scope in Scope::ALL {
+        let others = Scope::ALL.into_iter().filter(|other| *other != scope);
+        known.push(token(scope.word(), [scope]));
+        known.push(token(&format!("not-{}", scope.word()), others));
+    }
+    let (tokens, trusted) = watch::channel(ApiTokens::new(known));
+    let (fake, metrics) = (Arc::new(fake), Arc::new(Metrics::new()));
+    let bind = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let backend: Arc<dyn Backend> = Arc::<Fake>::clone(&fake);
+    let control =
+        serve_api(bind, Arc::clone(&metrics), trusted, backend, HttpLimits::default()).await.unwrap();
+    Listener { control, tokens, fake, metrics }
+}
+
+impl Listener {
+    async fn ask(&self, method: &str, path: &str, token: Option<&str>, body: &str) -> (u16, String) {
+        let bearer = |name: &str| format!("Authorization: Bearer token-of-{name}\r\n");
+        let shown = token.map(bearer).unwrap_or_default();
+        let length = body.len();
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nHost: setu\r\nConnection: close\r\nContent-Type: application/json\r\n\
+             Content-Length: {length}\r\n{shown}\r\n{body}"
+        );
+        let mut stream = TcpStream::connect(self.control.address()).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer).await;
+        let answer = String::from_utf8(answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+    }
+
+    async fn get(&self, path: &str) -> (u16, Value) {
+        let (status, body) = self.ask("GET", path, Some("everybody"), "").await;
+        (status, serde_json::from_str(&body).unwrap_or(Value::String(body)))
+    }
+}
+
+/// Every operation of the document: method, path and scope.
+fn operations() -> Vec<(String, String, String)> {
+    let document = serde_json::to_value(openapi()).unwrap();
+    let mut operations = Vec::new();
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap() {
+            let security = operation["security"].as_array().unwrap();
+            let scopes = security[0]["bearer"].as_array().unwrap();
+            assert_eq!((security.len(), scopes.len()), (1, 1), "{path} has one way in, and one scope");
+            for status in ["200", "401", "403"] {
+                assert!(operation["responses"][status].is_object(), "{path} does not document {status}");
+            }
+            let scope = scopes[0].as_str().unwrap().to_owned();
+            operations.push((method.to_uppercase(), path.clone(), scope));
+        }
+    }
+    operations
+}
+
+fn filled(path: &str) -> String {
+    let path = path.replace("{number}", "+911234567890").replace("{customer}", "+919876543210");
+    path.replace("{call}", "CALL0")
+}
+
+const QUESTION: &str = r#"{"number":"+911234567890","customer":"+919876543210"}"#;
+
+#[tokio::test]
+async fn every_operation_refuses_without_its_scope_and_works_with_it() {
+    let listener = start(Fake { records: 1, ..Fake::default() }).await;
+    let operations = operations();
+    assert_eq!(operations.len(), 5);
+    for (method, path, scope) in operations {
+        let path = filled(&path);
+        let body = if method == "POST" { QUESTION } else { "" };
+        for (token, expected) in [
+            (None, 401),
+            (Some("a-stranger"), 401),
+            (Some("nobody"), 403),
+            (Some(&*format!("not-{scope}")), 403),
+            (Some(&*scope), 200),
+        ] {
+            let (status, answer) = listener.ask(&method, &path, token, body).await;
+            assert_eq!(status, expected, "{method} {path} with {token:?}: {answer}");
+            if expected != 200 {
+                let answer: Value = serde_json::from_str(&answer).unwrap();
+                assert!(answer["error"]["code"].is_string() && answer["error"]["message"].is_string());
+            }
+        }
+    }
+    let text = listener.metrics.encode().unwrap();
+    assert!(text.contains("setu_api_answers_total{code=\"401\"} 10"), "{text}");
+}
+
+#[tokio::test]
+async fn a_refused_question_is_not_even_read() {
+    let listener = start(Fake::default()).await;
+    let (status, _) = listener.ask("POST", "/v1/gate", Some("cdrs:read"), "{").await;
+    assert_eq!(status, 403);
+    assert!(listener.fake.inquiries.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_token_that_is_taken_away_counts_no_more() {
+    let listener = start(Fake::default()).await;
+    assert_eq!(listener.get("/v1/cdrs").await.0, 200);
+    listener.tokens.send_replace(ApiTokens::default());
+    assert_eq!(listener.get("/v1/cdrs").await.0, 401);
+}
+
+#[tokio::test]
+async fn the_gate_answers_with_every_rule_and_the_permission_with_its_reason() {
+    let listener = start(Fake::default()).await;
+    let question = r#"{"number":"+911234567890","customer":"IN.1A2b","by_hand":true,"use_case":"kyc"}"#;
+    let (status, answer) = listener.ask("POST", "/v1/gate", Some("everybody"), question).await;
+    let answer: Value = serde_json::from_str(&answer).unwrap();
+    assert_eq!((status, &answer["allowed"]), (200, &json!(false)));
+    assert_eq!(answer["refused"][0]["code"], 4005);
+    let asked = listener.fake.inquiries.lock().unwrap().pop().unwrap();
+    assert_eq!((asked.customer.as_str(), asked.by_hand), ("IN.1A2b", true));
+    assert_eq!(asked.use_case.as_deref(), Some("kyc"));
+
+    let (status, answer) = listener.get("/v1/permissions/%2B911234567890/919876543210").await;
+    assert_eq!((status, &answer["call"]["why"]), (200, &json!("never_granted")));
+    assert_eq!(answer["request"]["allowed"], true);
+    assert_eq!(listener.get("/v1/permissions/+15550009999/919876543210").await.0, 404);
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_is_refused_and_what_cannot_be_said_is_told() {
+    let listener = start(Fake::default()).await;
+    for body in ["", "{", "[]", "{}", r#"{"number":"+1","customer":"+2","pstn":true}"#] {
+        let (status, answer) = listener.ask("POST", "/v1/gate", Some("everybody"), body).await;
+        assert_eq!(status, 400, "{body}: {answer}");
+    }
+    for query in ["limit=0", "limit=501", "limit=x", "from=yesterday", "until=1", "after=x", "nonsense=1"] {
+        let (status, answer) = listener.get(&format!("/v1/cdrs?{query}")).await;
+        assert_eq!((status, &answer["error"]["code"]), (400, &json!("invalid")), "{query}");
+    }
+    for (method, path, expected) in
+        [("GET", "/v1/nothing", 404), ("GET", "/", 404), ("DELETE", "/v1/cdrs", 405)]
+    {
+        assert_eq!(listener.ask(method, path, Some("everybody"), "").await.0, expected, "{path}");
+    }
+    let broken = start(Fake { broken: true, ..Fake::default() }).await;
+    for path in ["/v1/cdrs", "/v1/cdrs/CALL0", "/v1/permissions/+911234567890/919876543210"] {
+        assert_eq!(broken.get(path).await.0, 503, "{path}");
+    }
+    assert_eq!(listener.get("/v1/cdrs/CALL7").await.0, 404);
+}
+
+#[tokio::test]
+async fn records_come_page_by_page() {
+    let listener = start(Fake { records: 5, ..Fake::default() }).await;
+    let (mut seen, mut after) = (Vec::new(), String::new());
+    loop {
+        let (status, page) = listener.get(&format!("/v1/cdrs?limit=2{after}")).await;
+        assert_eq!(status, 200, "{page}");
+        let cdrs = page["cdrs"].as_array().unwrap();
+        seen.extend(cdrs.iter().map(|cdr| cdr["call"].as_str().unwrap().to_owned()));
+        assert_eq!(cdrs[0]["revisions"][0]["source"], "webhook");
+        let Some(next) = page["next"].as_str() else { break };
+        after = format!("&after={next}");
+    }
+    assert_eq!(seen, ["CALL0", "CALL1", "CALL2", "CALL3", "CALL4"]);
+    assert_eq!(listener.get("/v1/cdrs/CALL3").await.1["record"]["call"], "CALL3");
+}
+
+/// The body of a chunked answer.
+fn unchunked(mut body: &str) -> String {
+    let mut text = String::new();
+    while let Some((size, rest)) = body.split_once("\r\n") {
+        let size = usize::from_str_radix(size, 16).unwrap();
+        text.push_str(&rest[..size]);
+        body = rest[size..].strip_prefix("\r\n").unwrap();
+    }
+    text
+}
+
+#[tokio::test]
+async fn an_export_has_every_record_as_json_lines_or_as_a_table() {
+    let listener = start(Fake { records: 1_203, ..Fake::default() }).await;
+    let path = "/v1/cdrs/export?direction=user_initiated";
+    let (_, body) = listener.ask("GET", path, Some("everybody"), "").await;
+    let text = unchunked(&body);
+    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.len(), 1_203);
+    assert_eq!(
+        (&lines[1_202]["call"], &lines[7]["revisions"][0]["revision"]),
+        (&json!("CALL1202"), &json!(2))
+    );
+
+    let (_, body) = listener.ask("GET", "/v1/cdrs/export?format=csv", Some("everybody"), "").await;
+    let table = unchunked(&body);
+    let rows: Vec<&str> = table.split_terminator("\r\n").collect();
+    assert_eq!(rows.len(), 1_204);
+    assert!(rows[0].starts_with("call,direction,ingress,number,customer,wacid,"), "{}", rows[0]);
+    assert_eq!(rows[1], "CALL0,,,,+919876543210,,,,,,12000,,17,3,duration,success,agent,,4005");
+    assert_eq!(listener.get("/v1/cdrs/export?format=xml").await.0, 400);
+}
+
+#[tokio::test]
+async fn an_export_that_breaks_off_cannot_be_taken_for_a_whole_one() {
+    let listener = start(Fake { broken: true, ..Fake::default() }).await;
+    assert_eq!(listener.get("/v1/cdrs/export").await.0, 503);
+    let listener = start(Fake { records: 1_203, breaks_at: Some(500), ..Fake::default() }).await;
+    let (status, body) = listener.ask("GET", "/v1/cdrs/export", Some("everybody"), "").await;
+    assert!(status == 200 && body.contains("CALL499") && !body.ends_with("0\r\n\r\n"));
+}
+
+#[tokio::test]
+async fn the_document_is_there_for_everybody() {
+    let listener = start(Fake::default()).await;
+    let (status, document) = listener.ask("GET", "/v1/openapi.json", None, "").await;
+    let document: Value = serde_json::from_str(&document).unwrap();
+    assert_eq!((status, document), (200, serde_json::to_value(openapi()).unwrap()));
+}

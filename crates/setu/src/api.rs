@@ -1,0 +1,234 @@
+//! The REST interface: its listener, and who answers its questions.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use setu_control::{
+    ApiTokens, Backend, CdrEntry, CdrFilter, CdrRevisionEntry, Control, Grant, HttpLimits, Inquiry, Metrics,
+    Pending, Rule, Standing, StartError, Unavailable, serve_api,
+};
+use setu_model::Wall;
+use setu_store::{CdrQuery, CdrRevision, Store};
+use setu_whatsapp::gate::Decision;
+use setu_whatsapp::permission::{Answer, Considered, Customer};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::driver::{self, Input};
+
+/// The listener, and what goes back to it.
+#[derive(Debug)]
+pub(crate) struct Api {
+    listener: Control,
+    tokens: watch::Sender<ApiTokens>,
+}
+
+impl Api {
+    /// Listens, and answers from `store` and by what the driver finds.
+    ///
+    /// # Errors
+    /// The address cannot be bound.
+    pub(crate) async fn open(
+        bind: SocketAddr,
+        tokens: ApiTokens,
+        metrics: &Arc<Metrics>,
+        answers: Arc<Answers>,
+    ) -> Result<Self, StartError> {
+        let (tokens, known) = watch::channel(tokens);
+        let limits = HttpLimits::default();
+        let listener = serve_api(bind, Arc::clone(metrics), known, answers, limits).await?;
+        Ok(Self { listener, tokens })
+    }
+
+    /// Where it listens.
+    pub(crate) const fn address(&self) -> SocketAddr {
+        self.listener.address()
+    }
+
+    /// Takes new tokens.
+    pub(crate) fn reload(&self, tokens: ApiTokens) {
+        self.tokens.send_replace(tokens);
+    }
+
+    /// Ends once the requests under way are answered.
+    pub(crate) async fn shutdown(self) {
+        self.listener.shutdown().await;
+    }
+}
+
+type Found = Result<Option<Box<driver::Finding>>, String>;
+
+/// Who answers: the store, and the driver by way of a token.
+#[derive(Debug)]
+pub(crate) struct Answers {
+    store: watch::Sender<Option<Arc<Store>>>,
+    inputs: mpsc::WeakSender<Input>,
+    next: AtomicU64,
+    waiting: Mutex<BTreeMap<u64, oneshot::Sender<Found>>>,
+}
+
+impl Answers {
+    /// Questions wait until [`begin`](Self::begin).
+    pub(crate) fn new(inputs: &mpsc::Sender<Input>) -> Arc<Self> {
+        Arc::new(Self {
+            store: watch::Sender::new(None),
+            inputs: inputs.downgrade(),
+            next: AtomicU64::new(1),
+            waiting: Mutex::default(),
+        })
+    }
+
+    /// The store is open.
+    pub(crate) fn begin(&self, store: &Arc<Store>) {
+        self.store.send_replace(Some(Arc::clone(store)));
+    }
+
+    /// The driver has found what was asked.
+    pub(crate) fn found(&self, token: u64, found: Found) {
+        let waiting = self.waiting.lock().ok().and_then(|mut waiting| waiting.remove(&token));
+        if let Some(waiting) = waiting {
+            // Whoever asked may have gone.
+            let _ = waiting.send(found);
+        }
+    }
+
+    /// Notes that somebody waits; none if too many do.
+    fn wait(&self) -> Option<(u64, oneshot::Receiver<Found>)> {
+        let mut waiting = self.waiting.lock().ok()?;
+        // Those who went away make room.
+        waiting.retain(|_, waiting| !waiting.is_closed());
+        if waiting.len() >= MOST_WAITING {
+            return None;
+        }
+        let token = self.next.fetch_add(1, Ordering::Relaxed);
+        let (found, answer) = oneshot::channel();
+        waiting.insert(token, found);
+        Some((token, answer))
+    }
+}
+
+impl Backend for Answers {
+    fn inquire(&self, inquiry: Inquiry) -> Pending<Option<setu_control::Finding>> {
+        let Inquiry { number, customer, by_hand, use_case, campaign } = inquiry;
+        let customer = Customer::of_fields(&customer, None);
+        let (waits, inputs) = (self.wait(), self.inputs.upgrade());
+        Box::pin(async move {
+            let ((token, answer), inputs) =
+                waits.zip(inputs).ok_or_else(|| Unavailable("too many questions at once".to_owned()))?;
+            let inquiry = driver::Inquiry { token, number, customer, by_hand, use_case, campaign };
+            let gone = || Unavailable("the bridge is stopping".to_owned());
+            inputs.send(Input::Inquire(Box::new(inquiry))).await.map_err(|_| gone())?;
+            // Held any longer it would keep the driver from its end.
+            drop(inputs);
+            let found = tokio::time::timeout(PATIENCE, answer).await;
+            let found = found.map_err(|_| Unavailable("the database does not answer".to_owned()))?;
+            found.map_err(|_| gone())?.map_err(Unavailable).map(|found| found.map(|found| finding(*found)))
+        })
+    }
+
+    fn cdrs(&self, filter: CdrFilter) -> Pending<Vec<CdrEntry>> {
+        let mut opened = self.store.subscribe();
+        Box::pin(async move {
+            let opened = tokio::time::timeout(PATIENCE, opened.wait_for(Option::is_some)).await;
+            let store = opened.ok().and_then(Result::ok).and_then(|store| store.clone());
+            let store = store.ok_or_else(|| Unavailable("the bridge is starting".to_owned()))?;
+            let found = store.cdrs(&query(filter)).await.map_err(|fault| {
+                tracing::error!(%fault, "records cannot be read");
+                Unavailable("the database does not answer".to_owned())
+            })?;
+            Ok(entries(found))
+        })
+    }
+}
+
+fn query(filter: CdrFilter) -> CdrQuery {
+    let CdrFilter { call, number, customer, cause, direction, from, until, after, limit } = filter;
+    // What cannot be read was refused at the door.
+    let moment = |text: Option<String>| text.and_then(|text| text.parse::<Wall>().ok());
+    let cursor = |text: String| {
+        let (began, call) = text.split_once('.')?;
+        Some((Wall::from_unix_ms(began.parse().ok()?), call.to_owned()))
+    };
+    CdrQuery {
+        call,
+        number,
+        customer,
+        cause,
+        direction,
+        from: moment(from),
+        until: moment(until),
+        after: after.and_then(cursor),
+        most: limit.map_or(100, |limit| limit as usize),
+    }
+}
+
+fn entries(found: Vec<CdrRevision>) -> Vec<CdrEntry> {
+    let mut entries: Vec<CdrEntry> = Vec::new();
+    for CdrRevision { call, revision, source, written, began, record } in found {
+        let record = serde_json::from_str(&record).unwrap_or_default();
+        match entries.last_mut().filter(|last| last.call == call) {
+            Some(entry) => {
+                let written = written.to_string();
+                entry.revisions.push(CdrRevisionEntry { revision, source, written, record });
+            }
+            None => {
+                let cursor = format!("{}.{call}", began.unix_ms());
+                entries.push(CdrEntry { call, record, revisions: Vec::new(), cursor });
+            }
+        }
+    }
+    entries
+}
+
+fn finding(found: driver::Finding) -> setu_control::Finding {
+    setu_control::Finding {
+        call: standing(&found.call),
+        request: standing(&found.request),
+        call_refused: rules(found.may_call),
+        request_refused: rules(found.may_request),
+    }
+}
+
+fn standing(answer: &Answer) -> Standing {
+    Standing {
+        allowed: answer.is_yes(),
+        why: answer.why.code().to_owned(),
+        reason: answer.why.to_string(),
+        next_allowed: answer.next_allowed.map(|at| at.to_string()),
+        considered: answer.considered.iter().copied().map(grant).collect(),
+    }
+}
+
+fn grant(considered: Considered) -> Grant {
+    let (grant, counts) = match considered {
+        Considered::Valid(grant) => (grant, "valid"),
+        Considered::Expired(grant) => (grant, "expired"),
+        Considered::NotHere(grant) => (grant, "not_here"),
+    };
+    Grant {
+        source: grant.source.word().to_owned(),
+        until: grant.until.map(|at| at.to_string()),
+        counts: counts.to_owned(),
+    }
+}
+
+fn rules(decision: Decision) -> Vec<Rule> {
+    let Decision::Refused(refusals) = decision else { return Vec::new() };
+    refusals
+        .into_iter()
+        .map(|refusal| Rule {
+            code: refusal.code.number(),
+            title: refusal.code.title().to_owned(),
+            reason: refusal.reason,
+            remedy: refusal.remedy,
+            next_allowed: refusal.next_allowed.map(|at| at.to_string()),
+        })
+        .collect()
+}
+
+/// Questions that may wait for their answers at once.
+const MOST_WAITING: usize = 256;
+
+/// How long one waits.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(5);

@@ -1,0 +1,73 @@
+//! The REST interface of a bridge that runs.
+
+use serde_json::{Value, json};
+
+use crate::house::{CUSTOMER, House, NUMBER, Ports};
+use crate::peers::{Process, until};
+use crate::ports::port;
+use crate::webhooks::{SECRET, exchange, post, webhooks};
+
+const TOKEN: &str = "a-token-that-nobody-guesses";
+
+/// A bridge with a REST interface and webhooks, and their ports.
+fn bridge() -> (House, Process, u16, u16) {
+    let (api, at) = (port(), port());
+    let config = format!(
+        "[[numbers]]\nnumber = \"{NUMBER}\"\nphone_number_id = \"106\"\npassword = \"x\"\ntrunk = \"pbx\"\n\
+         extension = \"100\"\n[[trunks]]\nname = \"pbx\"\nhost = \"127.0.0.1\"\nport = 9\nprobe_s = 0\n\
+         [hours]\nfrom = \"00:00\"\nto = \"00:00\"\n\
+         [api]\nbind = \"127.0.0.1:{api}\"\n[[api.tokens]]\nname = \"crm\"\ntoken = {{ file = \"crm.token\" }}\n\
+         scopes = [\"permissions:read\", \"gate:ask\", \"cdrs:read\"]\n{}",
+        webhooks(at)
+    );
+    let house = House::new(Ports::pick(), &config);
+    house.write("app.secret", SECRET);
+    house.write("crm.token", TOKEN);
+    let process = house.serve();
+    (house, process, api, at)
+}
+
+fn ask(to: u16, method: &str, path: &str, body: &str) -> Value {
+    let length = body.len();
+    let request = format!(
+        "{method} {path} HTTP/1.1\r\nHost: setu\r\nConnection: close\r\nContent-Type: application/json\r\n\
+         Authorization: Bearer {TOKEN}\r\nContent-Length: {length}\r\n\r\n{body}"
+    );
+    let answer = exchange(to, &request).unwrap();
+    serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap_or_else(|_| panic!("{answer}"))
+}
+
+#[test]
+fn what_a_webhook_told_is_what_the_interface_says_of_permission_and_gate() {
+    let (house, _bridge, api, at) = bridge();
+    let permission = || ask(api, "GET", &format!("/v1/permissions/{NUMBER}/{CUSTOMER}"), "");
+    assert_eq!(permission()["call"]["why"], "never_granted");
+    assert_eq!(permission()["request"]["allowed"], true);
+    let question = json!({"number": NUMBER, "customer": CUSTOMER, "by_hand": true}).to_string();
+    let refused = ask(api, "POST", "/v1/gate", &question);
+    assert_eq!((&refused["allowed"], &refused["refused"][0]["code"]), (&json!(false), &json!(4005)));
+
+    let body = r#"{"entry":[{"id":"1","changes":[{"field":"messages","value":{"metadata":{"phone_number_id":"106"},
+        "messages":[{"from":"919876543210","id":"wamid.1","timestamp":"1760681600","type":"interactive",
+        "interactive":{"type":"call_permission_reply","call_permission_reply":
+        {"response":"accept","is_permanent":true,"response_source":"user_action"}}}]}}]}]}"#;
+    assert!(post(at, "/webhooks/whatsapp", SECRET, body).starts_with("HTTP/1.1 200 "));
+    assert_eq!(permission()["call"]["considered"][0]["counts"], "valid");
+    let allowed = ask(api, "POST", "/v1/gate", &question);
+    assert_eq!((&allowed["allowed"], &allowed["refused"]), (&json!(true), &json!([])));
+    assert_eq!(allowed["request_refused"][0]["code"], 4015);
+    assert_eq!(ask(api, "GET", "/v1/permissions/+15550009999/1", "")["error"]["code"], "not_found");
+    assert_eq!(ask(api, "GET", "/v1/cdrs", ""), json!({"cdrs": [], "next": null}));
+    assert!(!house.log().contains(TOKEN));
+}
+
+#[test]
+fn a_hang_up_signal_exchanges_the_tokens() {
+    let (house, bridge, api, _) = bridge();
+    assert!(ask(api, "GET", "/v1/cdrs", "")["cdrs"].is_array());
+    house.write("crm.token", "another-token-of-some-length");
+    bridge.signal("HUP");
+    until("the old token counts no more", std::time::Duration::from_secs(10), || {
+        ask(api, "GET", "/v1/cdrs", "")["error"]["code"] == "unauthorized"
+    });
+}
