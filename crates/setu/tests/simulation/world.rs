@@ -9,7 +9,7 @@ use setu::{Config, settings};
 use setu_model::{Now, SeededEntropy, Wall};
 use setu_sdp::Fingerprint;
 use setu_twin::agent::{PhoneConfig, PhoneEvent, PhoneReport, Softphone};
-use setu_twin::meta::{BusinessNumber, CallReport, Edge, EdgeConfig, Event, Violation};
+use setu_twin::meta::{BusinessNumber, CallReport, Edge, EdgeConfig, Event, KeyExchange, Violation};
 use setu_twin::net::{Link, Network, NodeId};
 use setu_twin::{Party, Transport};
 
