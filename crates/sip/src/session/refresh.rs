@@ -56,7 +56,9 @@ pub(super) fn granted(request: &Message, side: Side, limits: &Limits) -> Option<
         Some("uas") => Refresher::Us,
         Some(_) | None => Refresher::Peer,
     };
-    let expires_s = asked.min(limits.session_expires_s).max(limits.min_session_expires_s);
+    // Proxies on the way raise Min-SE: the answer may shorten the interval, though not below it (section 9).
+    let least_s = min_se(request).map_or(0, |least_s| least_s.min(asked)).max(limits.min_session_expires_s);
+    let expires_s = asked.min(limits.session_expires_s).max(least_s);
     Some(SessionTimer { expires_s, refresher, required: supported && refresher == Refresher::Peer })
 }
 
@@ -111,9 +113,9 @@ pub(super) fn agreed(response: &Message) -> Option<SessionTimer> {
     Some(SessionTimer { expires_s: expires_s.max(LEAST_S), refresher, required: false })
 }
 
-/// The interval a 422 asks for, in seconds.
-pub(super) fn min_se(response: &Message) -> Option<u32> {
-    let value = response.header("Min-SE")?;
+/// The least interval that a 422 asks for, or an INVITE wants kept, in seconds.
+pub(super) fn min_se(message: &Message) -> Option<u32> {
+    let value = message.header("Min-SE")?;
     value.split(';').next()?.trim().parse().ok().filter(|seconds| *seconds <= MOST_S)
 }
 

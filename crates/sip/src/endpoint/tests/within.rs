@@ -338,6 +338,20 @@ fn a_session_the_peer_does_not_refresh_is_hung_up() {
     assert!(matches!(bench.event(), Event::Ended { how: EndHow::Timer, .. }));
 }
 
+/// RFC 4028 section 9. A PBX ends calls whose timers run faster than the proxies before it allow.
+#[test]
+fn an_interval_is_shortened_to_ours_though_not_below_the_least_the_peer_names() {
+    for (asked, granted) in [
+        ("7200;refresher=uas", "1800;refresher=uas"),
+        ("7200;refresher=uas\r\nMin-SE: 90", "1800;refresher=uas"),
+        ("7200;refresher=uas\r\nMin-SE: 3600", "3600;refresher=uas"),
+        ("600;refresher=uas\r\nMin-SE: 3600", "600;refresher=uas"),
+    ] {
+        let (_, ok) = timed(&mut Bench::new(), asked);
+        assert!(ok.contains(&format!("Session-Expires: {granted}\r\n")), "{asked}: {ok}");
+    }
+}
+
 #[test]
 fn a_session_we_refresh_lives_on_and_dies_when_the_peer_does() {
     let mut bench = Bench::new();
