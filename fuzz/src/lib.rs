@@ -131,6 +131,9 @@ fn read_message(message: &Message) {
         message.max_forwards(),
         message.expires(),
     );
+    if let Ok(Some(description)) = message.session_description() {
+        assert!(description.len() <= message.body().len(), "a part is larger than its body");
+    }
     for header in message.headers() {
         let _ = (header.name(), header.text(), message.list(header.name()));
     }

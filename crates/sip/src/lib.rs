@@ -34,7 +34,8 @@ pub use flow::{Arrival, FlowId, Hop, SendToken, Target, Transmit, Transport, Unk
 pub use framer::{Frame, Framer};
 pub use key_info::KeyInfo;
 pub use message::{
-    BuildError, Builder, CSeq, Header, HeaderError, Message, Method, ParseError, is_singleton, reason_phrase,
+    BuildError, Builder, CSeq, Header, HeaderError, Message, Method, ParseError, UnknownBody, is_singleton,
+    reason_phrase,
 };
 pub use params::Params;
 pub use registrar::{Binding, BindingChange, BindingId, Vanished};

@@ -63,7 +63,7 @@ impl Shard {
             }
             Event::Progress { .. } => {}
             Event::Answered { session, message, .. } => {
-                let sdp = session_description(&message);
+                let sdp = message.session_description().ok().flatten();
                 if self.is_originator(session) {
                     // It was reached with our offer.
                     return self.tell(session, now, |leg| LegEvent::Acked { leg, sdp });
@@ -204,7 +204,7 @@ impl Shard {
             origin,
             dialled,
             facts: told,
-            offer: session_description(invite),
+            offer: invite.session_description().ok().flatten(),
         };
         self.calls.handle(setu_call::Input::Offered(Box::new(offered)), now);
     }
@@ -366,10 +366,6 @@ fn trunk_uri(extension: &str, hop: &Hop) -> String {
         }
     };
     format!("sip:{extension}@{host}{port}{transport}")
-}
-
-fn session_description(message: &Message) -> Option<Bytes> {
-    Some(message.body()).filter(|body| !body.is_empty())
 }
 
 fn facts(message: &Message) -> CallFacts {

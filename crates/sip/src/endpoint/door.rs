@@ -204,6 +204,10 @@ impl Endpoint {
             self.answer_known(arrival, invite, 422, now, |reply| reply.header("Min-SE", min));
             return;
         }
+        if invite.session_description().is_err() {
+            self.answer_known(arrival, invite, 415, now, session::capabilities);
+            return;
+        }
         let id = self.next_session();
         if let Some(session) = session::take(&mut self.layer, id, arrival, invite, now) {
             self.add_session(id, session);

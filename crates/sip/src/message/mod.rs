@@ -1,5 +1,6 @@
 //! The message: immutable bytes and a table of offsets into them, shared by all clones.
 
+mod body;
 mod build;
 mod edit;
 mod error;
@@ -15,6 +16,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+pub use body::UnknownBody;
 pub use build::Builder;
 pub use error::{BuildError, HeaderError, ParseError};
 pub use method::Method;

@@ -188,7 +188,8 @@ impl Session {
             }
         }
         let early = calling.early_id(&tag);
-        let body = Some(message.body()).filter(|body| !body.is_empty());
+        // What is no description is news of something else, and not ours to refuse.
+        let body = message.session_description().ok().flatten();
         layer.tell(Event::Progress { session: self.id, status, early, body, message: message.clone() });
     }
 

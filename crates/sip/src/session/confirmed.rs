@@ -114,7 +114,7 @@ impl Session {
             self.leave(layer, headers, now);
             return;
         }
-        let body = Some(ack.body()).filter(|body| !body.is_empty());
+        let body = ack.session_description().ok().flatten();
         layer.tell(Event::Acked { session: self.id, body });
     }
 

@@ -401,7 +401,7 @@ fn with_headers(builder: Builder, headers: &[(String, String)]) -> Builder {
 }
 
 /// What we tell of ourselves to a known peer.
-fn capabilities(reply: Builder) -> Builder {
+pub(crate) fn capabilities(reply: Builder) -> Builder {
     reply.header("Accept", SDP)
 }
 

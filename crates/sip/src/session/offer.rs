@@ -6,7 +6,7 @@ use bytes::Bytes;
 use setu_model::{Now, Side};
 
 use super::refresh::{self, SessionTimer};
-use super::{Answer, Origin, SDP, Session, State};
+use super::{Answer, Origin, SDP, Session, State, capabilities};
 use crate::endpoint::{CommandError, EndHow, Event, ReofferKind};
 use crate::flow::Arrival;
 use crate::message::{Message, Method};
@@ -78,7 +78,10 @@ impl Session {
     ) {
         let State::Confirmed(confirmed) = &mut self.state else { return };
         let invite = request.method() == Some(Method::Invite);
-        let offer = Some(request.body()).filter(|body| !body.is_empty());
+        let Ok(offer) = request.session_description() else {
+            self.respond_with(layer, tx, 415, now, capabilities);
+            return;
+        };
         let crossing = confirmed.awaits_ack() || confirmed.ours.as_ref().is_some_and(Ours::is_sent);
         if crossing && (invite || offer.is_some()) {
             self.respond(layer, tx, 491, now);

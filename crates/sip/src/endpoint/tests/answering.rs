@@ -95,6 +95,14 @@ fn hanging_up_before_the_ack_waits_for_it() {
 }
 
 #[test]
+fn an_invite_whose_body_is_no_description_gets_415_with_what_we_take() {
+    let mut bench = Bench::new();
+    bench.receive(&trunk(), &trunk_invite("in1").replace("application/sdp", "text/plain"));
+    assert_eq!(bench.next_status(415).header("Accept").as_deref(), Some("application/sdp"));
+    bench.no_event();
+}
+
+#[test]
 fn a_delayed_offer_is_answered_in_the_ack() {
     let mut bench = Bench::new();
     let (session, _) = bench.incoming();

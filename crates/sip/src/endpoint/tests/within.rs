@@ -52,6 +52,17 @@ fn a_refused_re_invite_leaves_the_call_as_it_was() {
 }
 
 #[test]
+fn a_re_invite_whose_body_is_no_description_gets_415_and_changes_nothing() {
+    let mut bench = Bench::new();
+    let (_, tag) = bench.answered();
+    let strange = in_dialog_with("INVITE", 2, "re", &tag, "", SDP).replace("application/sdp", "text/plain");
+    bench.receive(&trunk(), &strange);
+    assert_eq!(bench.next_status(415).header("Accept").as_deref(), Some("application/sdp"));
+    bench.no_event();
+    assert_eq!(bench.endpoint.sizes().calls, 1);
+}
+
+#[test]
 fn an_update_with_an_offer_asks_the_application_and_one_without_is_a_sign_of_life() {
     let mut bench = Bench::new();
     let (session, tag) = bench.answered();
