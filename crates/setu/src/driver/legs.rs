@@ -1,6 +1,7 @@
 //! SIP sessions seen as legs of calls: what Meta's and the PBX's messages mean, and what the call core's commands
 //! look like on the wire.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
@@ -182,7 +183,7 @@ impl Shard {
         let dialled = invite
             .request_uri()
             .and_then(|uri| uri.parse::<Uri>().ok())
-            .and_then(|uri| uri.user)
+            .and_then(|uri| uri.user_text().map(Cow::into_owned))
             .unwrap_or_default();
         let (direction, origin) = match identity {
             Identity::Meta { number } => (Direction::UserInitiated, Origin::Meta { number }),
@@ -213,7 +214,7 @@ impl Shard {
         let Some((leg, side)) = self.legs.part(session) else { return };
         let reason = message.map(|m| m.reason().into_owned()).unwrap_or_default();
         let (cause, toward, detail) = if side == Side::Meta {
-            let warning = message.and_then(|m| m.header("Warning").map(std::borrow::Cow::into_owned));
+            let warning = message.and_then(|m| m.header("Warning").map(Cow::into_owned));
             let refusal = setu_whatsapp::refusal(status, &reason, warning.as_deref());
             (refusal.cause, refusal.toward_agent, refusal.detail)
         } else {

@@ -5,7 +5,7 @@ use setu_twin::agent::{Habits, Hold, PhoneAnswer, Refer, Refresher, SessionTimer
 use setu_twin::media::{Codec, Suite};
 use setu_twin::{Algorithm, MediaDirection, Person, Transport};
 
-use crate::lab::{AGENT_HZ, CUSTOMER, Call, Setup, agent, agent_for, customer_for};
+use crate::lab::{AGENT_HZ, CUSTOMER, Call, PATIENCE, Setup, agent, agent_for, customer_for};
 
 /// A user's call and an agent's, each `ms` long, with an agent of these habits.
 async fn both_ways(change: impl Fn(&mut Habits), ms: u64) -> [Call; 2] {
@@ -46,6 +46,18 @@ async fn an_agent_refreshes_the_session_by_reinvite_or_by_update() {
             call.went_well();
         }
     }
+}
+
+/// Some PBXs escape the plus of what they dial.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_number_dialled_with_an_escaped_plus_is_called() {
+    let lab = Setup::default().start().await;
+    let escaped = CUSTOMER.replace('+', "%2B");
+    let (agent, customer) =
+        tokio::join!(lab.phone().dial(&escaped, Some(agent_for(300))), lab.edge.next_business_call(PATIENCE));
+    let agent = agent.unwrap();
+    assert!(agent.answered, "{agent:?}");
+    assert_eq!(customer.unwrap().user, CUSTOMER);
 }
 
 #[tokio::test(flavor = "multi_thread")]
