@@ -54,7 +54,7 @@ async fn twin(args: &TwinArgs) -> Result<()> {
         edge.config().domain,
         args.folder.join("ca.pem").display()
     ));
-    run_edge(&edge, calls, stays, tell).await?;
+    run_edge(edge, calls, stays, tell).await?;
     Ok(())
 }
 

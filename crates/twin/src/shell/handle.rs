@@ -50,6 +50,14 @@ impl<P: Send + 'static, E: Clone + Send + 'static> Handle<P, E> {
         result.await.map_err(|_| Stopped)
     }
 
+    /// Stops the twin after what it has said is written: a peer must not wait for an answer that was given.
+    pub async fn stop(mut self) {
+        // The task ends with the last sender of commands.
+        self.commands = mpsc::channel(1).0;
+        // Whoever aborted or failed it has nothing more to say.
+        let _ = (&mut self.task).await;
+    }
+
     /// Everything that happens from now on.
     pub fn events(&self) -> broadcast::Receiver<E> {
         self.events.subscribe()
@@ -111,7 +119,7 @@ where
                 biased;
                 command = commanded.recv() => match command {
                     Some(command) => command(&mut machine, now()),
-                    None => return,
+                    None => return sockets.finish().await,
                 },
                 () = until(deadline) => machine.handle_timeout(now()),
                 Some(input) = input.recv() => hand_in(&mut machine, &mut sockets, input),

@@ -109,6 +109,11 @@ impl EdgeHandle {
         self.with(move |edge, now| edge.send_dtmf(call, &digits, now)).await
     }
 
+    /// Stops the edge after what it has said is written.
+    pub async fn stop(self) {
+        self.handle.stop().await;
+    }
+
     /// Cuts the connection of a call.
     pub async fn drop_connection(&self, call: TwinCallId) -> Result<(), Stopped> {
         self.with(move |edge, _| edge.drop_connection(call)).await
@@ -142,9 +147,9 @@ pub async fn spawn_edge(options: EdgeOptions) -> io::Result<EdgeHandle> {
 }
 
 /// Runs an edge, makes `calls` one after the other, tells everything to `tell`, and, if `stays`, goes on to answer
-/// the business's calls until the future is dropped.
+/// the business's calls until the future is dropped. Else it stops after what it has said is written.
 pub async fn run_edge(
-    edge: &EdgeHandle,
+    edge: EdgeHandle,
     calls: Vec<CallSpec>,
     stays: bool,
     mut tell: impl FnMut(&Event) + Send,
@@ -165,6 +170,7 @@ pub async fn run_edge(
             tell(&next(&mut events).await?);
         }
     }
+    edge.stop().await;
     Ok(())
 }
 

@@ -1,6 +1,7 @@
 //! The sockets of one twin: listening, dialling, reading, writing.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use bytes::Bytes;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
 use super::tls::{self, TlsOptions};
@@ -19,14 +20,24 @@ use crate::io::{Closed, ConnId, Output, StreamFacts, Transport};
 
 /// What the sockets tell the machine.
 pub(super) enum Input {
-    Opened { conn: ConnId, facts: StreamFacts, writer: mpsc::Sender<Bytes> },
+    Opened { conn: ConnId, facts: StreamFacts, writer: Writer },
     Bytes { conn: ConnId, bytes: Bytes },
     Closed { conn: ConnId, why: Closed },
     Datagram { local: SocketAddr, from: SocketAddr, bytes: Bytes },
 }
 
+/// Where to write to one connection. Dropping it ends the connection once everything is written.
+pub(super) struct Writer {
+    queue: mpsc::Sender<Bytes>,
+    /// Fails when the connection is gone.
+    gone: oneshot::Receiver<Infallible>,
+}
+
 /// Messages that may wait for a slow peer before a connection counts as broken.
 const WRITES: usize = 1_024;
+
+/// How long what is to be written may take when the twin stops.
+const FINISH: Duration = Duration::from_secs(2);
 
 /// How long a connection and its handshake may take.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -67,7 +78,7 @@ pub(super) struct Sockets {
     tls: TlsOptions,
     resolve: BTreeMap<String, IpAddr>,
     input: mpsc::Sender<Input>,
-    writers: BTreeMap<ConnId, mpsc::Sender<Bytes>>,
+    writers: BTreeMap<ConnId, Writer>,
     accepted: Arc<AtomicU64>,
     tasks: JoinSet<()>,
 }
@@ -84,12 +95,26 @@ impl Sockets {
     }
 
     /// Remembers how to write to a connection that opened.
-    pub(super) fn opened(&mut self, conn: ConnId, writer: mpsc::Sender<Bytes>) {
+    pub(super) fn opened(&mut self, conn: ConnId, writer: Writer) {
         self.writers.insert(conn, writer);
     }
 
     pub(super) fn closed(&mut self, conn: ConnId) {
         self.writers.remove(&conn);
+    }
+
+    /// Ends every connection after what waits for it is written.
+    pub(super) async fn finish(self) {
+        let gone: Vec<_> = self.writers.into_values().map(|writer| writer.gone).collect();
+        let all = async {
+            for gone in gone {
+                // It never says anything; it ends.
+                let _ = gone.await;
+            }
+        };
+        if tokio::time::timeout(FINISH, all).await.is_err() {
+            tracing::debug!("a peer does not read what the twin has left to say");
+        }
     }
 
     /// Does what the machine asks.
@@ -101,7 +126,7 @@ impl Sockets {
             }
             Output::SendStream { conn, bytes } => {
                 if let Some(writer) = self.writers.get(&conn)
-                    && writer.try_send(bytes).is_err()
+                    && writer.queue.try_send(bytes).is_err()
                 {
                     self.writers.remove(&conn);
                 }
@@ -230,7 +255,9 @@ async fn carry<S>(conn: ConnId, facts: StreamFacts, stream: S, input: mpsc::Send
 where
     S: AsyncRead + AsyncWrite + Send + 'static,
 {
-    let (writer, mut written) = mpsc::channel::<Bytes>(WRITES);
+    let (queue, mut written) = mpsc::channel::<Bytes>(WRITES);
+    let (_alive, gone) = oneshot::channel();
+    let writer = Writer { queue, gone };
     if input.send(Input::Opened { conn, facts, writer }).await.is_err() {
         return;
     }

@@ -207,7 +207,44 @@ async fn an_edge_run_alone_makes_its_calls_and_tells_everything() {
     let told = Arc::new(std::sync::Mutex::new(Vec::new()));
     let heard = told.clone();
     let calls = vec![CallSpec::new("+12195550714", "+15557000"); 2];
-    run_edge(&edge, calls, false, move |event| heard.lock().unwrap().push(event.clone())).await.unwrap();
+    run_edge(edge, calls, false, move |event| heard.lock().unwrap().push(event.clone())).await.unwrap();
     let ended = told.lock().unwrap().iter().filter(|event| event.ended().is_some()).count();
     assert_eq!(ended, 2);
+}
+
+/// A bridge on TLS that refuses its only call, and tells everything it read until the connection ended.
+async fn refusing_bridge(identity: Identity) -> (u16, tokio::task::JoinHandle<io::Result<String>>) {
+    let options = TlsOptions { server: Some(identity), ..TlsOptions::default() };
+    let acceptor = tls::acceptor(&options).unwrap().unwrap();
+    let listener = tokio::net::TcpListener::bind((LOCALHOST, 0)).await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let task = tokio::spawn(async move {
+        let (stream, _) = listener.accept().await?;
+        let mut stream = acceptor.accept(stream).await?;
+        let mut read = vec![0; 8_192];
+        let size = stream.read(&mut read).await?;
+        read.truncate(size);
+        let invite = String::from_utf8_lossy(&read).into_owned();
+        let repeated = ["Via:", "From:", "To:", "Call-ID:", "CSeq:"];
+        let lines = invite.split("\r\n").filter(|line| repeated.iter().any(|name| line.starts_with(name)));
+        let lines: Vec<String> =
+            lines.map(|line| line.to_owned() + if line.starts_with("To:") { ";tag=b" } else { "" }).collect();
+        let refusal = format!("SIP/2.0 486 Busy Here\r\n{}\r\nContent-Length: 0\r\n\r\n", lines.join("\r\n"));
+        stream.write_all(refusal.as_bytes()).await?;
+        stream.read_to_end(&mut read).await?;
+        Ok(String::from_utf8_lossy(&read).into_owned())
+    });
+    (port, task)
+}
+
+/// Without its last word the bridge would wait for half a minute, and refuse the same user meanwhile.
+#[tokio::test]
+async fn an_edge_run_alone_ends_after_its_last_word_is_written() {
+    let authority = TestAuthority::new().unwrap();
+    let (port, bridge) = refusing_bridge(authority.issue(&["sip.bridge.test"]).unwrap()).await;
+    let calls = vec![CallSpec::new("+12195550714", "+15557000")];
+    let edge = spawn_edge(edge_options(edge_config(port), &authority)).await.unwrap();
+    run_edge(edge, calls, false, |_| {}).await.unwrap();
+    let read = bridge.await.unwrap().unwrap();
+    assert!(read.contains("\r\nCSeq: ") && read.contains("ACK sip:+15557000@"), "{read}");
 }
