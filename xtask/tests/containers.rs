@@ -66,6 +66,30 @@ fn published_ports_are_those_of_the_example_configuration() {
 }
 
 #[test]
+fn the_examples_of_both_pbxs_answer_the_extension_that_the_example_configuration_dials() {
+    let extension = quoted_after(&read("examples/setu.toml"), "\nextension = ").remove(0);
+    let asterisk = read("examples/asterisk/extensions.conf");
+    assert!(asterisk.contains(&format!("\nexten => {extension},1,")), "Asterisk has no {extension}");
+    let freeswitch = read("examples/freeswitch/setu_dialplan.xml");
+    assert!(freeswitch.contains(&format!("\"^{extension}$\"")), "FreeSWITCH has no {extension}");
+}
+
+#[test]
+fn what_the_bridge_writes_lies_in_its_volume() {
+    let volumes = compose()["services"]["setu"]["volumes"].clone();
+    let mounts: Vec<&str> = volumes.as_vec().unwrap().iter().map(|volume| volume.as_str().unwrap()).collect();
+    let written = mounts.iter().find(|mount| !mount.ends_with(":ro")).unwrap();
+    let folder = written.split(':').nth(1).unwrap();
+    let (compose, example) = (read("docker-compose.yml"), read("examples/setu.toml"));
+    for (section, key) in [("recording", "folder"), ("cdr", "file"), ("store", "file")] {
+        let path = quoted_after(&compose, &format!("{section}.{key} = ")).remove(0);
+        assert!(path.starts_with(folder), "{section}.{key}: {path} is outside of {folder}");
+        let of_section = example.split(&format!("\n[{section}]")).nth(1).unwrap();
+        assert!(!quoted_after(of_section, &format!("{key} = ")).is_empty(), "no {section}.{key} to set");
+    }
+}
+
+#[test]
 fn everything_the_images_copy_is_there() {
     for file in DOCKERFILES {
         for line in instructions(file, "COPY") {
