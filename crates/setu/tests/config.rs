@@ -90,6 +90,7 @@ fn what_cannot_work_is_refused_with_a_remedy() {
         ("agents = [\"alice\", \"bob\"]", "agents = [\"alic\"]", "no account named \"alic\""),
         ("trunk = \"pbx\"\n", "trunk = \"pbz\"\n", "no trunk named \"pbz\""),
         ("extension = \"agents\"", "", "is not told whom to ring"),
+        ("extension = \"agents\"", "extension = \"\"", "is no extension"),
         ("ports = \"24000-27999\"", "ports = \"23000-27999\"", "overlap"),
         ("ports = \"24000-27999\"", "ports = \"27999-24000\"", "below the last"),
         ("advertised = \"203.0.113.10\"", "", "nobody can send to 0.0.0.0"),

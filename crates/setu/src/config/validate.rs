@@ -167,7 +167,8 @@ fn numbers(config: &Config, found: &mut Findings) {
             (Some(_), Some(_), true) | (None, None, false) => {}
         }
         if let Some(extension) = &number.extension
-            && !extension.chars().all(|c| c.is_ascii_alphanumeric() || "-_.*#".contains(c))
+            && (extension.is_empty()
+                || !extension.chars().all(|c| c.is_ascii_alphanumeric() || "-_.*#".contains(c)))
         {
             found.add(
                 at("extension"),
