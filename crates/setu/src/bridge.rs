@@ -95,7 +95,7 @@ pub enum StartError {
         error: io::Error,
     },
     /// The database cannot be opened.
-    #[error("store: {0}; check the address and the permissions")]
+    #[error("store: {0}; check the address, the permissions and the free space")]
     Store(#[from] setu_store::OpenError),
     /// The HTTP listener cannot start.
     #[error("http.bind: {0}")]

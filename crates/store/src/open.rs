@@ -8,7 +8,7 @@ use std::time::Duration;
 use setu_model::Secret;
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
 use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
-use sqlx::{AnyPool, ConnectOptions, Executor, SqlSafeStr};
+use sqlx::{AnyConnection, AnyPool, ConnectOptions, Connection, Executor, SqlSafeStr};
 
 /// Where the database is.
 #[derive(Debug, Clone)]
@@ -86,6 +86,18 @@ impl Location {
         let options = self.options()?.disable_statement_logging();
         let sqlite = self.is_sqlite();
         self.make_private()?;
+        // The pool would try again until its patience ends, and then not say what was wrong.
+        let trial = async {
+            let mut first = AnyConnection::connect_with(&options).await?;
+            if sqlite {
+                first.execute(PRAGMAS).await?;
+            }
+            first.close().await
+        };
+        tokio::time::timeout(PATIENCE, trial)
+            .await
+            .unwrap_or(Err(sqlx::Error::PoolTimedOut))
+            .map_err(OpenError::Unreachable)?;
         let pool = AnyPoolOptions::new()
             .max_connections(CONNECTIONS)
             .acquire_timeout(PATIENCE)

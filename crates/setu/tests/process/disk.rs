@@ -15,25 +15,34 @@ use setu_twin::shell::EdgeHandle;
 use crate::house::{CUSTOMER, CUSTOMER_HZ, House, NUMBER, NUMBER_PASSWORD, Ports};
 use crate::peers::{Process, until};
 
-/// A bridge that sees `folder` on a disk of `kib` KiB.
-fn with_small_disk(folder: &str, kib: u32) -> (House, Process) {
+fn house() -> House {
     let rest = format!(
         "[[numbers]]\nnumber = \"{NUMBER}\"\npassword = \"{NUMBER_PASSWORD}\"\nagents = [\"alice\"]\n\
          [[accounts]]\nname = \"alice\"\npassword = \"a\"\n"
     );
-    let house = House::new(Ports::pick(), &rest);
+    House::new(Ports::pick(), &rest)
+}
+
+/// `setu serve`, which sees `folder` on a disk of `kib` KiB, once `before` was done there.
+fn serve_on_small_disk(house: &House, folder: &str, kib: u32, before: &str) -> Command {
     fs::create_dir(house.path(folder)).unwrap();
     let serve = house.setu("serve");
     let script = format!(
-        "mount -t tmpfs -o size={kib}k,mode=755 small {} && exec \"$@\"",
-        house.path(folder).display()
+        "mount -t tmpfs -o size={kib}k,mode=755 small \"$0\" && cd \"$0\" && {before} && exec \"$@\""
     );
     let mut command = Command::new("unshare");
     command
-        .args(["--map-root-user", "--mount", "sh", "-c", &script, "sh"])
+        .args(["--map-root-user", "--mount", "sh", "-c", &script])
+        .arg(house.path(folder))
         .arg(serve.get_program())
         .args(serve.get_args());
-    let bridge = house.serve_by(&mut command);
+    command
+}
+
+/// A bridge that sees `folder` on a disk of `kib` KiB.
+fn with_small_disk(folder: &str, kib: u32) -> (House, Process) {
+    let house = house();
+    let bridge = house.serve_by(&mut serve_on_small_disk(&house, folder, kib, "true"));
     (house, bridge)
 }
 
@@ -115,4 +124,16 @@ async fn records_wait_for_room_on_a_full_disk_and_none_is_lost() {
     assert!(log.contains("CDRs are written again"), "{log}");
     bridge.signal("TERM");
     assert!(bridge.wait(Duration::from_secs(20)).success());
+}
+
+#[test]
+fn a_database_on_a_full_disk_keeps_the_bridge_from_starting_and_is_told_once() {
+    let mut house = house();
+    house.config.push_str("[store]\nfile = \"store/setu.db\"\n");
+    let fill = "{ dd if=/dev/zero of=filler bs=1k 2>/dev/null || true; }";
+    let out = serve_on_small_disk(&house, "store", 16, fill).env("SETU_LOG", "warn").output().unwrap();
+    let said = String::from_utf8(out.stderr).unwrap();
+    assert_eq!(out.status.code(), Some(1), "{said}");
+    assert!(said.contains("setu: store: ") && said.contains("full") && said.contains("free space"), "{said}");
+    assert_eq!(said.lines().count(), 1, "{said}");
 }
