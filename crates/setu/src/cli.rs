@@ -44,7 +44,7 @@ pub enum Command {
     /// Read the configuration as a stranger would see its effect, and say what is wrong with it.
     ///
     /// Looks at the certificate chain and the name it covers, free ports, DNS, whether trunks answer OPTIONS, and
-    /// whether the folders can be written. Each finding comes with its remedy. Nothing is started and nothing is
+    /// whether the folders can be written and the database lets the bridge in. Each finding comes with its remedy. Nothing is started and nothing is
     /// called. Exit code 0: all well; 1: something will not work; 2: the configuration cannot be read.
     Check {
         /// The configuration file.

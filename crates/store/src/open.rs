@@ -44,6 +44,7 @@ impl Location {
     }
 
     fn options(&self) -> Result<AnyConnectOptions, OpenError> {
+        sqlx::any::install_default_drivers();
         let address = |error: sqlx::Error| OpenError::Address(error.to_string());
         match self {
             Self::Sqlite(path) => {
@@ -80,24 +81,31 @@ impl Location {
         made.map_err(|error| OpenError::Unreachable(sqlx::Error::Io(error)))
     }
 
-    /// Opens the database and brings its tables up to date.
-    pub(crate) async fn connect(&self) -> Result<AnyPool, OpenError> {
-        sqlx::any::install_default_drivers();
+    /// Opens one connection, and closes it: whether the server answers and lets the bridge in, or the file is a database.
+    /// A file that is not there is made.
+    ///
+    /// # Errors
+    /// Why it cannot be opened.
+    pub async fn reach(&self) -> Result<(), OpenError> {
         let options = self.options()?.disable_statement_logging();
-        let sqlite = self.is_sqlite();
-        self.make_private()?;
-        // The pool would try again until its patience ends, and then not say what was wrong.
         let trial = async {
             let mut first = AnyConnection::connect_with(&options).await?;
-            if sqlite {
+            if self.is_sqlite() {
                 first.execute(PRAGMAS).await?;
             }
             first.close().await
         };
-        tokio::time::timeout(PATIENCE, trial)
-            .await
-            .unwrap_or(Err(sqlx::Error::PoolTimedOut))
-            .map_err(OpenError::Unreachable)?;
+        let reached = tokio::time::timeout(PATIENCE, trial).await;
+        reached.unwrap_or(Err(sqlx::Error::PoolTimedOut)).map_err(OpenError::Unreachable)
+    }
+
+    /// Opens the database and brings its tables up to date.
+    pub(crate) async fn connect(&self) -> Result<AnyPool, OpenError> {
+        let options = self.options()?.disable_statement_logging();
+        let sqlite = self.is_sqlite();
+        self.make_private()?;
+        // The pool would try again until its patience ends, and then not say what was wrong.
+        self.reach().await?;
         let pool = AnyPoolOptions::new()
             .max_connections(CONNECTIONS)
             .acquire_timeout(PATIENCE)

@@ -274,6 +274,13 @@ fn a_trunk_that_does_not_answer_or_has_no_name_and_a_meta_that_is_not_reached_ar
 }
 
 #[test]
+fn a_database_server_that_does_not_answer_is_named() {
+    let mut house = house();
+    house.config.push_str("[store]\npostgres = \"postgres://setu@127.0.0.1:9/setu\"\npassword = \"p\"\n");
+    has_problem(&house, "store.postgres", "refused", "that the server is started");
+}
+
+#[test]
 fn a_name_that_meta_cannot_find_is_a_warning() {
     let (_, findings) = check(&house());
     let found = findings.iter().find(|f| f.setting == "meta.hostname").unwrap();

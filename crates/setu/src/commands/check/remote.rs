@@ -1,5 +1,6 @@
 //! What only others can tell: DNS, Meta's edge, the trunks.
 
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -7,10 +8,11 @@ use setu_model::{Entropy, Side};
 use setu_sip::{Hop, Message, Method, SendToken, Target, Transmit, Transport};
 use setu_sip_net::{ListenerConfig, NetEvent, SendFailure, SipNet, SipNetConfig, StartError};
 use tokio::sync::mpsc;
+use tokio::time::error::Elapsed;
 use tokio::time::{Instant, timeout_at};
 
-use super::Report;
 use super::local::is_private;
+use super::{Finding, Report};
 use crate::bridge::SystemEntropy;
 use crate::config::Config;
 use crate::settings;
@@ -43,7 +45,11 @@ pub(super) async fn check(config: &Config, report: &mut Report) {
         verdict: None,
     }));
     // At the same time: a name server that is silent must not make the others look so.
-    let (asked, ()) = tokio::join!(ask(config, &mut probes, deadline), own_name(config, deadline, report));
+    let own = tokio::net::lookup_host(own_address(config));
+    let (asked, own, database) =
+        tokio::join!(ask(config, &mut probes, deadline), timeout_at(deadline, own), database(config));
+    own_name(config, own, report);
+    report.0.extend(database);
     match asked {
         Ok(()) => probes.iter().for_each(|probe| probe.tell(report)),
         Err(why) => {
@@ -52,11 +58,36 @@ pub(super) async fn check(config: &Config, report: &mut Report) {
     }
 }
 
-/// Whether the name that Meta dials leads anywhere.
-async fn own_name(config: &Config, deadline: Instant, report: &mut Report) {
+/// Whether the server of a database lets the bridge in; a file is looked at with the folders.
+async fn database(config: &Config) -> Option<Finding> {
+    config.store.postgres.as_ref()?;
+    let mut report = Report::default();
+    match settings::store(config) {
+        Err(error) => report.problem("store.password", error.problem(), "put the password there"),
+        Ok(location) => match location.reach().await {
+            Ok(()) => report.ok("store.postgres", "the server lets the bridge in"),
+            Err(error) => report.problem(
+                "store.postgres",
+                error.to_string(),
+                "check that the server is started and takes connections from here, and user, password and database",
+            ),
+        },
+    }
+    report.0.pop()
+}
+
+fn own_address(config: &Config) -> (&str, u16) {
     let meta = &config.meta;
-    let port = meta.advertised_port.unwrap_or(meta.bind.port());
-    let found = timeout_at(deadline, tokio::net::lookup_host((meta.hostname.as_str(), port))).await;
+    (&meta.hostname, meta.advertised_port.unwrap_or(meta.bind.port()))
+}
+
+/// Whether the name that Meta dials leads anywhere.
+fn own_name(
+    config: &Config,
+    found: Result<io::Result<impl Iterator<Item = SocketAddr>>, Elapsed>,
+    report: &mut Report,
+) {
+    let meta = &config.meta;
     match found {
         Ok(Ok(addresses)) => {
             let addresses: Vec<IpAddr> = addresses.map(|address| address.ip()).collect();
