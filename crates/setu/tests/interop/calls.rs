@@ -45,6 +45,7 @@ async fn user_calls_asterisk(allow: &str, codec: &str) {
         ..CallSpec::new(CUSTOMER, NUMBER).by(Person::saying(CUSTOMER_HZ).hanging_up_after(TALK_MS))
     };
     let report = edge.call(spec).await.unwrap();
+    assert_eq!(report.saw, UserSaw::Connected, "{report:?}\n{}\n{}", asterisk.log(), house.log());
     customer_was_served(&report);
 
     let cdr = house.cdrs(1).remove(0);

@@ -189,6 +189,9 @@ impl Asterisk {
             asterisk.process.assert_alive();
             asterisk.cli("core waitfullybooted").contains("fully booted")
         });
+        // Without it, it boots all the same, and every call ends as if nobody were there.
+        let transports = asterisk.cli("pjsip show transports");
+        assert!(transports.contains(&format!("127.0.0.1:{port}")), "no transport:\n{}", asterisk.log());
         asterisk
     }
 
