@@ -3,13 +3,14 @@
 #   from Debian 12:            baresip, Chromium, ffmpeg, opus-tools (opusinfo, opusdec), sox, openssl, iproute2, rtpengine, debootstrap
 #   from a newer Debian suite: Asterisk 22 (pjsip, SRTP, Opus), SIPp 3.8 with TLS and PostgreSQL 18, in a chroot below the
 #                              cache folder
+#   from PyPI:                 schemathesis, which tries an OpenAPI document (opt/schemathesis below the cache folder)
 #   from npm:                  JsSIP, bundled into one script for a page (opt/jssip.js below the cache folder)
 # Debian 12 itself has no Asterisk, and its SIPp has no TLS. The mirror is the one in the host's own apt sources.
 #   SETU_PEERS  cache folder (default: ~/.cache/setu/peers)      SETU_SUITE  newer suite (default: forky)
 set -euo pipefail
 root=${SETU_PEERS:-${XDG_CACHE_HOME:-$HOME/.cache}/setu/peers}
 suite=${SETU_SUITE:-forky}
-stamp=$root/.setu-peers-3
+stamp=$root/.setu-peers-4
 host_tools=(baresip chromium ffmpeg opusinfo opusdec sox openssl ip rtpengine debootstrap)
 
 missing=()
@@ -70,6 +71,11 @@ grep -q "$(hostname)" "$root/etc/hosts" 2>/dev/null || echo "127.0.0.1 localhost
 quiet npm install --prefix "$modules" --no-audit --no-fund jssip@3.13.8 esbuild@0.28.2
 quiet "$modules/node_modules/.bin/esbuild" "$modules/node_modules/jssip" --bundle --minify --global-name=JsSIP \
   --log-level=warning --outfile="$root/opt/jssip.js"
+
+# The tools of Debian's own Python come apart from it.
+python3 -c 'import ensurepip, venv' 2>/dev/null || quiet apt-get install -y --no-install-recommends python3-venv
+quiet python3 -m venv "$root/opt/schemathesis"
+quiet "$root/opt/schemathesis/bin/pip" install schemathesis==4.32.5
 
 chroot "$root" /usr/sbin/asterisk -V
 chroot "$root" /usr/bin/sipp -v | sed -n 2p || true

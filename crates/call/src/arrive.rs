@@ -172,12 +172,11 @@ impl Call {
     fn ask(&mut self, reserved: Option<Reserved>, ctx: &mut Context<'_>) {
         self.claims = Claims { agent: true, pair: true };
         let gated = ctx.config.numbers.get(&self.facts.number).is_some_and(|number| number.gated);
-        if !gated || self.direction == Direction::UserInitiated {
-            return self.open(reserved, ctx);
-        }
-        let by_hand = match self.leg(0).map(|leg| &leg.party) {
+        let by_hand = match self.leg(0).map(|leg| &leg.party).filter(|_| gated) {
             Some(Party::Trunk(name)) => ctx.config.trunks.get(name).is_some_and(|trunk| trunk.by_hand),
-            Some(Party::Agent(_) | Party::Customer) | None => true,
+            Some(Party::Agent(_)) => true,
+            // A customer who called, or whom a provider has on the line already: nobody is called.
+            Some(Party::Customer) | None => return self.open(reserved, ctx),
         };
         self.phase = Phase::Asking { until: ctx.now.mono + ctx.config.timers.gate, reserved };
         let (number, customer) = (self.facts.number.clone(), self.facts.customer.clone());

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::support::*;
 use bytes::Bytes;
 use setu_call::{EndHow, Input, LegEvent, Origin, Verdict};
-use setu_model::{AnsweredBy, CallFacts, CallId, Cause, EndedBy, LegId, Pii, RuleRefusal};
+use setu_model::{AnsweredBy, CallFacts, CallId, Cause, Direction, EndedBy, LegId, Pii, RuleRefusal};
 
 fn alice_calls(house: &mut House, offer: Option<&str>) -> (CallId, LegId, LegId) {
     let call = house.business_calls(Origin::Account("alice".into()), "00 91 98765 43210", offer);
@@ -269,9 +269,14 @@ fn who_gives_up_while_the_gate_is_asked_is_let_go() {
 }
 
 #[test]
-fn customers_who_call_ask_no_gate() {
+fn customers_who_call_or_wait_ask_no_gate() {
     let mut house = gated();
     house.register("alice", 1);
     house.user_calls(NUMBER, Some(META_OFFER));
+    assert_eq!(house.says(), ["open 0 toward meta", "open 1 toward agents"]);
+
+    let mut house = gated();
+    house.register("alice", 1);
+    house.user_waits(Direction::BusinessInitiated);
     assert_eq!(house.says(), ["open 0 toward meta", "open 1 toward agents"]);
 }

@@ -118,10 +118,13 @@ pub struct CdrFilter {
     /// `user_initiated` or `business_initiated`.
     pub direction: Option<String>,
     /// That began at this moment or later (RFC 3339).
+    #[param(format = DateTime)]
     pub from: Option<String>,
     /// That began before this moment (RFC 3339).
+    #[param(format = DateTime)]
     pub until: Option<String>,
     /// The `next` of the page before.
+    #[param(pattern = r"^-?[0-9]{1,18}\.[0-9A-Z]{1,64}$")]
     pub after: Option<String>,
     /// At most so many calls.
     #[param(minimum = 1, maximum = 500, default = 100)]

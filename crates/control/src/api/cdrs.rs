@@ -82,22 +82,17 @@ pub(super) async fn one(_may: May<ReadCdrs>, State(api): State<Api>, Path(call):
     answered(api.backend.cdrs(filter).await.map(|mut found| found.pop()), "there is no such record")
 }
 
-/// The format of an export.
-#[derive(Debug, Deserialize, IntoParams)]
-#[into_params(parameter_in = Query)]
-pub(super) struct As {
-    /// `jsonl` (default) or `csv`.
-    format: Option<Format>,
-}
-
 /// All records that the filters let through, as JSON Lines (the records as in the CDR file, with their revisions) or CSV.
 #[utoipa::path(
     get,
     path = "/v1/cdrs/export",
     tag = "cdrs",
-    params(As, CdrFilter),
+    params(ExportFilter),
     responses(
-        (status = 200, description = "The records", content_type = "application/jsonl", body = String),
+        (status = 200, description = "The records", content(
+            (String = "application/jsonl"),
+            (String = "text/csv"),
+        )),
         (status = 400, description = "A filter cannot be read"),
         (status = 401, description = "No token that is known"),
         (status = 403, description = "The token has not the scope"),
@@ -108,14 +103,13 @@ pub(super) struct As {
 pub(super) async fn export(
     _may: May<ReadCdrs>,
     State(api): State<Api>,
-    format: Result<Query<As>, QueryRejection>,
     filter: Result<Query<ExportFilter>, QueryRejection>,
 ) -> Response {
-    let format = match format {
-        Ok(Query(format)) => format.format.unwrap_or_default(),
+    let (filter, format) = match filter {
+        Ok(Query(filter)) => filter.split(),
         Err(why) => return invalid(why.body_text()),
     };
-    let filter = filter.map_err(|why| why.body_text()).and_then(|Query(filter)| checked(filter.into()));
+    let filter = checked(filter);
     let filter = match filter {
         Ok(filter) => CdrFilter { limit: Some(LINES), ..filter },
         Err(why) => return invalid(why),
@@ -129,22 +123,35 @@ pub(super) async fn export(
     }
 }
 
-/// The same filters, beside `format`.
-#[derive(Debug, Deserialize)]
+/// Which records of all, and how they are written.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(super) struct ExportFilter {
+    /// `jsonl` (default) or `csv`.
+    #[param(inline)]
+    format: Option<Format>,
+    /// Of one business number, E.164 with `+` (write `%2B`).
     number: Option<String>,
+    /// Of one customer.
     customer: Option<String>,
+    /// Of one cause, such as `success`.
     cause: Option<String>,
+    /// `user_initiated` or `business_initiated`.
     direction: Option<String>,
+    /// That began at this moment or later (RFC 3339).
+    #[param(format = DateTime)]
     from: Option<String>,
+    /// That began before this moment (RFC 3339).
+    #[param(format = DateTime)]
     until: Option<String>,
-    after: Option<String>,
 }
 
-impl From<ExportFilter> for CdrFilter {
-    fn from(filter: ExportFilter) -> Self {
-        let ExportFilter { number, customer, cause, direction, from, until, after } = filter;
-        Self { call: None, number, customer, cause, direction, from, until, after, limit: None }
+impl ExportFilter {
+    fn split(self) -> (CdrFilter, Format) {
+        let Self { format, number, customer, cause, direction, from, until } = self;
+        let filter = CdrFilter { number, customer, cause, direction, from, until, ..CdrFilter::default() };
+        (filter, format.unwrap_or_default())
     }
 }
 
@@ -166,9 +173,11 @@ fn checked(filter: CdrFilter) -> Result<CdrFilter, String> {
     }
 }
 
-/// `MILLISECONDS.CALL`.
+/// `MILLISECONDS.CALL`, as the OpenAPI document says.
 fn is_cursor(text: &str) -> bool {
-    text.split_once('.').is_some_and(|(began, call)| began.parse::<i64>().is_ok() && !call.is_empty())
+    text.split_once('.').is_some_and(|(began, call)| {
+        began.parse::<i64>().is_ok() && !call.is_empty() && call.bytes().all(|b| b.is_ascii_alphanumeric())
+    })
 }
 
 const PAGE: u32 = 100;

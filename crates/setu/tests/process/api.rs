@@ -1,9 +1,11 @@
 //! The REST interface of a bridge that runs.
 
+use std::process::Command;
+
 use serde_json::{Value, json};
 
 use crate::house::{CUSTOMER, House, NUMBER, Ports};
-use crate::peers::{Process, until};
+use crate::peers::{Process, root, until};
 use crate::ports::port;
 use crate::webhooks::{SECRET, exchange, post, webhooks};
 
@@ -70,4 +72,22 @@ fn a_hang_up_signal_exchanges_the_tokens() {
     until("the old token counts no more", std::time::Duration::from_secs(10), || {
         ask(api, "GET", "/v1/cdrs", "")["error"]["code"] == "unauthorized"
     });
+}
+
+#[test]
+fn schemathesis_finds_nothing_that_the_document_does_not_say() {
+    let (house, _bridge, api, _) = bridge();
+    house.write("schemathesis.toml", &format!("[parameters]\nnumber = \"{NUMBER}\"\n"));
+    let tried = Command::new(root().join("opt/schemathesis/bin/schemathesis"))
+        .arg("--config-file")
+        .arg(house.path("schemathesis.toml"))
+        .args(["run", &format!("http://127.0.0.1:{api}/v1/openapi.json")])
+        .args(["--header", &format!("Authorization: Bearer {TOKEN}"), "--max-examples", "30"])
+        .current_dir(house.folder.path())
+        .output()
+        .unwrap_or_else(|error| panic!("no schemathesis: {error}; run `cargo xtask peers`"));
+    let said = String::from_utf8_lossy(&tried.stdout);
+    assert!(tried.status.success(), "{said}\n{}", house.log());
+    assert!(said.contains("5 selected / 5 total"), "{said}");
+    assert!(!house.log().contains("ERROR"), "{}", house.log());
 }
