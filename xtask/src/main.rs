@@ -77,9 +77,12 @@ fn demo() -> Result<()> {
     }
     let json: serde_json::Value = serde_json::from_str(&text).with_context(|| format!("no JSON: {text}"))?;
     let calls = json["calls"].as_array().context("no calls in the demo's JSON")?;
-    for (direction, ingress) in
-        [("user_initiated", "sip"), ("business_initiated", "sip"), ("user_initiated", "provider_uri")]
-    {
+    for (direction, ingress) in [
+        ("user_initiated", "sip"),
+        ("business_initiated", "sip"),
+        ("user_initiated", "provider_uri"),
+        ("user_initiated", "graph"),
+    ] {
         let call = calls
             .iter()
             .find(|c| c["direction"] == direction && c["ingress"] == ingress)

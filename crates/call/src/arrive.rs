@@ -64,7 +64,7 @@ impl Call {
     }
 
     fn new(offered: Offered, route: Option<&Route>, ctx: &mut Context<'_>) -> Self {
-        let Offered { call: id, ingress, direction, origin, mut facts, .. } = offered;
+        let Offered { call: id, ingress, direction, origin, mut facts, answer_in, .. } = offered;
         let party = match &origin {
             Origin::Meta { number } => {
                 // The number that proved its password, whatever the To header says.
@@ -95,7 +95,11 @@ impl Call {
         };
         let port = port_use(&party, Role::Answer, ctx.config);
         let media = CallMedia::new(id, (side, kind(&party), port), called, ctx.entropy);
-        let wanted = ctx.config.numbers.get(&facts.number).is_some_and(|number| number.record);
+        let number = ctx.config.numbers.get(&facts.number);
+        let wanted = number.is_some_and(|number| number.record);
+        // The originator of the other calls is on the agents' side.
+        let signalled = number.map_or(ingress, |number| number.signalled);
+        let ingress = if side == Side::Meta { ingress } else { signalled };
         let state = LegState::Offered { rung: Rung::Nothing };
         Self {
             id,
@@ -108,6 +112,8 @@ impl Call {
             over: None,
             phase: Phase::Admitting,
             exchange: Exchange::Wanted,
+            answer_in,
+            acknowledged: false,
             legs: vec![Leg {
                 side,
                 party,
@@ -139,6 +145,7 @@ impl Call {
             // The call went on without waiting: what the desk has set aside goes back.
             Phase::Asking { .. }
             | Phase::Opening { .. }
+            | Phase::Describing { .. }
             | Phase::Settling { .. }
             | Phase::Connected { .. }
             | Phase::Ending { .. } => {

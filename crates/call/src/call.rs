@@ -15,7 +15,7 @@ use setu_sdp::{Description, Local, Negotiated, Offer, Policy};
 use crate::config::CallConfig;
 use crate::desk::{Ask, Candidate};
 use crate::media::{CallMedia, Terms};
-use crate::ports::{ContactId, LegCommand, MediaCommand, Output};
+use crate::ports::{AnswerIn, ContactId, LegCommand, MediaCommand, Output};
 
 /// What a call is handed with everything that happens to it.
 pub(crate) struct Context<'a> {
@@ -52,6 +52,9 @@ pub(crate) struct Call {
     pub(crate) over: Option<Now>,
     pub(crate) phase: Phase,
     pub(crate) exchange: Exchange,
+    pub(crate) answer_in: AnswerIn,
+    /// Whether the originator confirmed our answer.
+    pub(crate) acknowledged: bool,
     /// By index: the originator, then every leg that was dialled.
     pub(crate) legs: Vec<Leg>,
     /// The dialled leg that answered.
@@ -81,6 +84,8 @@ pub(crate) enum Phase {
     Asking { until: Instant, reserved: Option<Reserved> },
     /// The media plane opens ports.
     Opening { until: Instant, reserved: Option<Reserved> },
+    /// The originator is told our answer ahead.
+    Describing { until: Instant, reserved: Option<Reserved> },
     /// The called side is dialled or rings.
     Calling { until: Instant, agent_until: Option<Instant> },
     /// Both sides answered, and the originator's ACK has to bring its session description.
@@ -98,6 +103,8 @@ pub enum Timer {
     Gate,
     /// The media plane has to open ports.
     Open,
+    /// The called side is dialled although the originator was not told our answer.
+    Describe,
     /// The next agent is tried.
     Agent,
     /// The called side has to answer.
@@ -278,6 +285,7 @@ impl Call {
             Phase::Admitting => None,
             Phase::Asking { until, .. } => Some((*until, Timer::Gate)),
             Phase::Opening { until, .. } => Some((*until, Timer::Open)),
+            Phase::Describing { until, .. } => Some((*until, Timer::Describe)),
             Phase::Calling { until, agent_until: Some(agent) } if agent < until => {
                 Some((*agent, Timer::Agent))
             }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use setu_model::EgressPolicy;
+use setu_model::{EgressPolicy, Ingress};
 use setu_sdp::{AudioCodec, Fingerprint};
 
 use crate::ports::PortUse;
@@ -51,6 +51,8 @@ pub struct NumberConfig {
     pub gated: bool,
     /// How keys are exchanged in calls to its customers, as configured with Meta. Calls from them come as Meta offers.
     pub srtp: MetaSrtp,
+    /// How the customer's leg of calls to its customers comes about, for the record.
+    pub signalled: Ingress,
 }
 
 /// How keys are exchanged with Meta (`srtp_key_exchange_protocol`).
@@ -67,7 +69,8 @@ impl NumberConfig {
     /// A number whose calls are answered with the agent, without an announcement.
     pub const fn new(route: NumberRoute, record: bool) -> Self {
         let answers = Answers::WithTheAgent;
-        Self { route, record, answers, announces: false, gated: false, srtp: MetaSrtp::Sdes }
+        let (announces, gated, srtp, signalled) = (false, false, MetaSrtp::Sdes, Ingress::Sip);
+        Self { route, record, answers, announces, gated, srtp, signalled }
     }
 }
 
@@ -192,6 +195,8 @@ pub struct Timers {
     pub gate: Duration,
     /// How long the media plane may take to open ports.
     pub open: Duration,
+    /// How long an originator may take to be told our answer ahead, before the called side is dialled all the same.
+    pub describe: Duration,
     /// How long after our 200 its ACK may take where it carries the answer. Above 64 times T1 of RFC 3261.
     pub ack: Duration,
     /// The longest call.
@@ -211,6 +216,7 @@ impl Default for Timers {
             ring_customer: Duration::from_secs(90),
             gate: Duration::from_secs(3),
             open: Duration::from_secs(5),
+            describe: Duration::from_secs(1),
             ack: Duration::from_secs(33),
             announcement: Duration::from_secs(65),
             longest: Duration::from_secs(setu_model::limits::CALL_HOURS * 3_600),

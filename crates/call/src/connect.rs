@@ -9,7 +9,7 @@ use crate::config::Answers;
 use crate::dial::read_answer;
 use crate::hangup::Refusing;
 use crate::media::Terms;
-use crate::ports::{LegCommand, MediaCommand, Output, RecordCommand, Sound};
+use crate::ports::{AnswerIn, LegCommand, MediaCommand, Output, RecordCommand, Sound};
 
 impl Call {
     /// A dialled leg answered. The first one that can be agreed with wins.
@@ -67,19 +67,25 @@ impl Call {
             Exchange::Answer { text, .. } => {
                 let sdp = text.clone();
                 self.set_originator(ctx);
-                self.join_or_announce(ctx);
+                let waits = self.answer_in == AnswerIn::TwoSteps && !self.acknowledged;
+                if waits {
+                    self.settle(ctx);
+                } else {
+                    self.join_or_announce(ctx);
+                }
                 if before != Some(LegState::Answered) {
                     ctx.leg(LegCommand::Answer { leg, sdp });
                 }
-                self.connect(ctx);
+                if !waits {
+                    self.connect(ctx);
+                }
             }
             Exchange::Ours(offering) => {
-                // The called side hears comfort frames until the originator has said where it is.
-                self.media.called.start(ctx);
+                let sdp = offering.offer.sdp.clone();
+                self.settle(ctx);
                 if before != Some(LegState::Answered) {
-                    ctx.leg(LegCommand::Answer { leg, sdp: offering.offer.sdp.clone() });
+                    ctx.leg(LegCommand::Answer { leg, sdp });
                 }
-                self.phase = Phase::Settling { until: ctx.now.mono + ctx.config.timers.ack };
             }
             // Both wait for a port, and nobody is dialled before there is one.
             Exchange::Theirs(_) | Exchange::Wanted => {
@@ -88,12 +94,30 @@ impl Call {
         }
     }
 
+    /// Waits for the originator's word. The called side hears comfort frames until then.
+    fn settle(&mut self, ctx: &mut Context<'_>) {
+        self.media.called.start(ctx);
+        self.phase = Phase::Settling { until: ctx.now.mono + ctx.config.timers.ack };
+    }
+
+    /// Tells an originator who takes our answer in two steps of it, before anybody rings; returns whether there is one.
+    pub(crate) fn describe_ahead(&mut self, ctx: &mut Context<'_>) -> bool {
+        let Exchange::Answer { text, .. } = &self.exchange else { return false };
+        if self.answer_in == AnswerIn::OneStep {
+            return false;
+        }
+        let (leg, sdp) = (self.leg_id(0), text.clone());
+        self.set_originator(ctx);
+        ctx.leg(LegCommand::Describe { leg, sdp });
+        true
+    }
+
     /// Answers a customer before an agent is found: the customer waits with a sound.
     pub(crate) fn answer_at_once(&mut self, ctx: &mut Context<'_>) {
         let number = ctx.config.numbers.get(&self.facts.number);
         let at_once = number.is_some_and(|number| number.answers == Answers::AtOnce);
         let (sdp, settled) = match &self.exchange {
-            Exchange::Answer { text, .. } => (text.clone(), true),
+            Exchange::Answer { text, .. } => (text.clone(), self.answer_in == AnswerIn::OneStep),
             Exchange::Ours(offering) => (offering.offer.sdp.clone(), false),
             Exchange::Theirs(_) | Exchange::Wanted => return,
         };
@@ -154,6 +178,7 @@ impl Call {
             Phase::Admitting
             | Phase::Asking { .. }
             | Phase::Opening { .. }
+            | Phase::Describing { .. }
             | Phase::Calling { .. }
             | Phase::Ending { .. } => (false, false),
         };
@@ -161,21 +186,29 @@ impl Call {
         if first && (settling || connected || waits) {
             self.milestone(Milestone::Acknowledged, Some(0), ctx.now);
         }
+        self.acknowledged |= index == 0;
         if settling {
             self.settle_originator(sdp, ctx);
-        } else if first && waits && matches!(self.exchange, Exchange::Ours(_)) {
-            if self.meet_with_answer(sdp, ctx) {
-                self.entertain(ctx);
-            }
+        } else if first && waits && self.is_met(sdp, ctx) {
+            self.entertain(ctx);
         } else if connected {
             self.reoffer_answered(index, sdp, ctx);
         }
     }
 
     fn settle_originator(&mut self, sdp: Option<&[u8]>, ctx: &mut Context<'_>) {
-        if self.meet_with_answer(sdp, ctx) {
+        if self.is_met(sdp, ctx) {
             self.join_or_announce(ctx);
             self.connect(ctx);
+        }
+    }
+
+    /// Whether the originator's word lets its media flow, which did not before.
+    fn is_met(&mut self, sdp: Option<&[u8]>, ctx: &mut Context<'_>) -> bool {
+        match &self.exchange {
+            Exchange::Ours(_) => self.meet_with_answer(sdp, ctx),
+            Exchange::Answer { .. } => self.answer_in == AnswerIn::TwoSteps,
+            Exchange::Theirs(_) | Exchange::Wanted => false,
         }
     }
 

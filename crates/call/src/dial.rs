@@ -20,6 +20,21 @@ impl Call {
             let end = Termination::new(Cause::IncompatibleMedia, EndedBy::Bridge).with_status(488);
             return self.end(end.with_detail(detail), Refusing::with(488), ctx);
         }
+        if self.describe_ahead(ctx) {
+            self.phase = Phase::Describing { until: ctx.now.mono + ctx.config.timers.describe, reserved };
+        } else {
+            self.dial_called(reserved, ctx);
+        }
+    }
+
+    /// The originator was told our answer ahead, or that took too long: the called side is dialled.
+    pub(crate) fn prepared(&mut self, ctx: &mut Context<'_>) {
+        let Phase::Describing { reserved, .. } = &mut self.phase else { return };
+        let reserved = reserved.take();
+        self.dial_called(reserved, ctx);
+    }
+
+    fn dial_called(&mut self, reserved: Option<Reserved>, ctx: &mut Context<'_>) {
         let timers = &ctx.config.timers;
         let (ring, hunting) = match &self.plan {
             Plan::Agents(_) => (timers.ring, true),

@@ -11,9 +11,9 @@ use setu_model::{
 use setu_sdp::{Description, Local, Policy};
 
 use crate::{
-    AgentConfig, CallConfig, ContactId, DeskChange, EndHow, Input, LegCommand, LegEvent, MediaCommand,
-    MediaEvent, NumberConfig, NumberRoute, Offered, Origin, Output, RecordCommand, RecordEvent, Srtp,
-    Switchboard, TrunkConfig, Verdict, Watch,
+    AgentConfig, AnswerIn, CallConfig, ContactId, DeskChange, EndHow, Input, LegCommand, LegEvent,
+    MediaCommand, MediaEvent, NumberConfig, NumberRoute, Offered, Origin, Output, RecordCommand, RecordEvent,
+    Srtp, Switchboard, TrunkConfig, Verdict, Watch,
 };
 
 /// Plays `data` as operations on a switchboard and panics if an invariant breaks: every call ends, exactly one
@@ -116,7 +116,9 @@ impl<'a> Player<'a> {
         };
         let facts = CallFacts { customer: Pii::new(customer.into()), ..CallFacts::default() };
         let (ingress, dialled) = (Ingress::Sip, customer.to_owned());
-        let offered = Offered { call, ingress, direction, origin, dialled, facts, offer };
+        let answer_in =
+            if self.calls.len().is_multiple_of(3) { AnswerIn::TwoSteps } else { AnswerIn::OneStep };
+        let offered = Offered { call, ingress, direction, origin, dialled, facts, offer, answer_in };
         self.tell(Input::Offered(Box::new(offered)));
     }
 
@@ -151,7 +153,9 @@ impl<'a> Player<'a> {
         let hows =
             [EndHow::Bye, EndHow::Cancelled, EndHow::NoAck, EndHow::Lost, EndHow::Timer, EndHow::Local];
         let event = match self.data.pick(17) {
-            0..=2 => LegEvent::Ringing { leg, early: sdp },
+            0 => LegEvent::Ringing { leg, early: sdp },
+            1 => LegEvent::Prepared { leg },
+            2 => LegEvent::Described { leg, sdp: sdp.unwrap_or_default() },
             3..=6 => LegEvent::Answered { leg, sdp, learnt: None },
             7 => {
                 let status = statuses.get(self.data.pick(statuses.len())).copied().unwrap_or(500);
@@ -260,7 +264,10 @@ impl<'a> Player<'a> {
             Output::Record(RecordCommand::Stop { call, .. }) => self.owed.push(finished(call)),
             Output::Cdr(cdr) => self.records.push(*cdr),
             Output::Leg(
-                LegCommand::Ring { .. } | LegCommand::RejectReoffer { .. } | LegCommand::Key { .. },
+                LegCommand::Ring { .. }
+                | LegCommand::Describe { .. }
+                | LegCommand::RejectReoffer { .. }
+                | LegCommand::Key { .. },
             )
             | Output::Media(_)
             | Output::Record(RecordCommand::Start { .. })

@@ -167,10 +167,12 @@ impl Call {
                     self.refusal.take().unwrap_or_else(|| (bridge(Cause::NoAnswer).with_status(480), 480));
                 self.end(end, Refusing::with(status), ctx);
             }
+            Phase::Describing { until, .. } if due(*until) => self.prepared(ctx),
             Phase::Calling { agent_until: Some(agent), .. } if due(*agent) => self.try_another(ctx),
             Phase::Settling { until } if due(*until) => {
                 let end = match self.ingress {
                     Ingress::Sip => bridge(Cause::SignallingLost).with_detail("no ACK"),
+                    Ingress::Graph => bridge(Cause::SignallingLost).with_detail("no reply to the acceptance"),
                     Ingress::ProviderUri => bridge(Cause::NoAnswer).with_detail("no answer at the URI"),
                 };
                 self.end(end, Refusing::with(500), ctx);
@@ -186,6 +188,7 @@ impl Call {
             Phase::Admitting
             | Phase::Asking { .. }
             | Phase::Opening { .. }
+            | Phase::Describing { .. }
             | Phase::Calling { .. }
             | Phase::Settling { .. }
             | Phase::Ending { .. } => {}

@@ -31,6 +31,7 @@ impl Call {
             Phase::Admitting
             | Phase::Asking { .. }
             | Phase::Opening { .. }
+            | Phase::Describing { .. }
             | Phase::Calling { .. }
             | Phase::Settling { .. }
             | Phase::Connected { .. } => Termination::new(Cause::Fault, EndedBy::Bridge),

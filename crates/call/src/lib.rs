@@ -39,9 +39,9 @@ pub use fuzz::fuzz_operations;
 pub use headers::{MOST_VALUE_BYTES, setu_headers};
 pub use number::normalise;
 pub use ports::{
-    CALLED_MEDIA, ContactId, Dial, DialTarget, EndHow, Input, LegCommand, LegEvent, MediaCommand, MediaEvent,
-    MediaSetup, Offered, Origin, Output, PeerKind, PortUse, Question, RecordCommand, RecordEvent, Sound,
-    StreamStart, Verdict,
+    AnswerIn, CALLED_MEDIA, ContactId, Dial, DialTarget, EndHow, Input, LegCommand, LegEvent, MediaCommand,
+    MediaEvent, MediaSetup, Offered, Origin, Output, PeerKind, PortUse, Question, RecordCommand, RecordEvent,
+    Sound, StreamStart, Verdict,
 };
 pub use refusal::agent_refusal;
 pub use switchboard::{Counters, Switchboard};

@@ -60,6 +60,20 @@ pub struct Offered {
     /// The session description; none asks the bridge to make the offer: an INVITE without one (RFC 3261 section
     /// 13.2.1), or an originator who waits to be reached.
     pub offer: Option<Bytes>,
+    /// How it takes our answer.
+    pub answer_in: AnswerIn,
+}
+
+/// How an originator takes our answer.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum AnswerIn {
+    /// In one step, with which media flows.
+    #[default]
+    OneStep,
+    /// In two: the description ahead, by [`LegCommand::Describe`], so that its media can be set up while the agent rings,
+    /// which begins with [`LegEvent::Prepared`]; then [`LegCommand::Answer`]. Media flows once [`LegEvent::Acked`] confirms
+    /// it.
+    TwoSteps,
 }
 
 /// Who sent a call, as proven by authentication.
@@ -135,6 +149,13 @@ pub enum LegCommand {
         /// Our answer, where early media flows.
         early: Option<String>,
     },
+    /// Tell our answer ahead; nobody rings yet.
+    Describe {
+        /// The leg of an originator who takes it [`AnswerIn::TwoSteps`].
+        leg: LegId,
+        /// Our session description. [`LegCommand::Answer`] repeats it.
+        sdp: String,
+    },
     /// Send the 200 with our answer (or our offer, where the INVITE had none); reach an originator who waits for that
     /// with our offer. The acknowledgement comes back as [`LegEvent::Acked`].
     Answer {
@@ -196,6 +217,7 @@ impl LegCommand {
     pub fn leg(&self) -> LegId {
         match self {
             Self::Ring { leg, .. }
+            | Self::Describe { leg, .. }
             | Self::Answer { leg, .. }
             | Self::Refuse { leg, .. }
             | Self::HangUp { leg, .. }
@@ -260,6 +282,25 @@ pub enum LegEvent {
         leg: LegId,
         /// Its session description, where it carried one.
         early: Option<Bytes>,
+    },
+    /// WhatsApp's id of the call became known.
+    Named {
+        /// A dialled leg.
+        leg: LegId,
+        /// The id.
+        wacid: String,
+    },
+    /// [`LegCommand::Describe`] is done, or could not be.
+    Prepared {
+        /// The originator's leg.
+        leg: LegId,
+    },
+    /// The peer's answer came ahead of its decision: its media is set up, and nothing flows yet.
+    Described {
+        /// A dialled leg.
+        leg: LegId,
+        /// Its session description.
+        sdp: Bytes,
     },
     /// A 2xx; its ACK is out.
     Answered {
@@ -333,6 +374,9 @@ impl LegEvent {
     pub const fn leg(&self) -> LegId {
         match self {
             Self::Ringing { leg, .. }
+            | Self::Named { leg, .. }
+            | Self::Prepared { leg }
+            | Self::Described { leg, .. }
             | Self::Answered { leg, .. }
             | Self::Refused { leg, .. }
             | Self::Acked { leg, .. }

@@ -28,6 +28,19 @@ impl Call {
         }
     }
 
+    /// The answer of a dialled leg, ahead of its decision: its media is set up, and nothing flows yet.
+    pub(crate) fn handle_described(&mut self, index: u8, sdp: &[u8], ctx: &mut Context<'_>) {
+        let other = (0..).zip(&self.legs).any(|(at, leg)| at != index && leg.early.is_some());
+        if !matches!(self.phase, Phase::Calling { .. }) || !self.is_pending(index) || other {
+            return;
+        }
+        let Some(leg) = self.leg_mut(index) else { return };
+        // A broken one is looked at again, and refused, when the leg answers with it.
+        leg.early =
+            leg.offering.as_ref().and_then(|offering| read_answer(offering, sdp, ctx).ok()).map(Box::new);
+        self.set_called(index, ctx);
+    }
+
     /// Early media flows from one leg only, toward an originator whose offer can be answered, and toward Meta only
     /// if the operator wants it.
     fn passes_early_media(&self, index: u8, ctx: &Context<'_>) -> bool {

@@ -276,6 +276,9 @@ impl Call {
         let index = event.leg().index;
         match event {
             LegEvent::Ringing { early, .. } => self.handle_ringing(index, early.as_deref(), ctx),
+            LegEvent::Named { wacid, .. } => self.facts.wacid = self.facts.wacid.take().or(Some(wacid)),
+            LegEvent::Prepared { .. } => self.prepared(ctx),
+            LegEvent::Described { sdp, .. } => self.handle_described(index, &sdp, ctx),
             LegEvent::Answered { sdp, learnt, .. } => {
                 self.handle_answered(index, sdp.as_deref(), learnt.as_deref(), ctx);
             }

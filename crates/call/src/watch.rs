@@ -219,6 +219,9 @@ impl Watched {
             LegCommand::Ring { .. } => {
                 assert!(!leg.dialled && !leg.answered, "ring an unanswered originator")
             }
+            LegCommand::Describe { .. } => {
+                assert!(!leg.dialled && !leg.answered, "describe to an unanswered originator");
+            }
             LegCommand::Answer { .. } => {
                 assert!(!leg.dialled && !leg.answered, "answer an unanswered originator");
                 leg.answered = true;

@@ -1,14 +1,16 @@
 //! The HTTP side: answers `/healthz` and `/metrics`, takes webhooks that are proven to be Meta's or the
-//! provider's, and answers programs that show a token.
+//! provider's, makes requests to Meta's Graph, and answers programs that show a token.
 //!
 //! It never decides anything about a call; it shows phone numbers to nobody without a token, and no key or token at all.
 
 #![forbid(unsafe_code)]
 
 mod api;
+mod graph;
 mod health;
 mod labels;
 mod metrics;
+mod outbound;
 mod refusal;
 mod server;
 mod webhook;
@@ -17,8 +19,10 @@ pub use api::{
     ApiToken, ApiTokens, Backend, CdrEntry, CdrFilter, CdrRevisionEntry, Finding, Grant, Inquiry, Pending,
     Rule, Scope, Standing, Unavailable, openapi, serve_api,
 };
+pub use graph::{GraphClient, GraphConfig, MOST_TIME};
 pub use health::{CertificateHealth, Health, ListenerHealth, State};
 pub use labels::{Bound, Fate, Transport, WebhookFate};
 pub use metrics::Metrics;
+pub use outbound::{Outbound, OutboundError};
 pub use server::{Control, HttpLimits, StartError, serve, serve_with};
 pub use webhook::{Delivery, WebhookLimits, WebhookTrust, serve_webhooks};

@@ -22,6 +22,8 @@ pub enum Ingress {
     Sip,
     /// A provider's webhook named a SIP URI, which the bridge dialled over TLS.
     ProviderUri,
+    /// Meta's Graph requests and webhooks.
+    Graph,
 }
 
 /// Which of the bridge's two faces something belongs to. Each has its own bind and advertised addresses.

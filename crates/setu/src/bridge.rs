@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use setu_call::{RecordCommand, RecordEvent};
-use setu_control::{Control, Metrics};
+use setu_control::{Control, GraphClient, Metrics};
 use setu_media::{Command, DtlsIdentity, Event, OpenFailure};
 use setu_media_net::{MediaPlane, SendError};
 use setu_model::{Cdr, Entropy, Now, Side, Wall};
@@ -22,7 +22,7 @@ use tokio::task::JoinHandle;
 use crate::api::{Answers, Api};
 use crate::cdr_log::CdrLog;
 use crate::config::Config;
-use crate::driver::{Input, Output, Shard};
+use crate::driver::{GraphAsk, Input, Output, Shard};
 use crate::durable::{Durable, Keep, Keeper, Numbers, WebhookInbox};
 use crate::inputs::{INPUT_QUEUE, forward, net_input};
 use crate::{health, settings};
@@ -103,6 +103,9 @@ pub enum StartError {
     /// The REST interface cannot start.
     #[error("api.bind: {0}")]
     Api(setu_control::StartError),
+    /// Requests to Meta's Graph cannot be made.
+    #[error("graph: {0}")]
+    Graph(#[from] setu_control::OutboundError),
     /// The listener for webhooks cannot start.
     #[error("webhooks.bind: {0}")]
     Webhooks(setu_control::StartError),
@@ -161,6 +164,8 @@ impl Bridge {
             metrics,
             state: Arc::clone(&state),
             drained: Some(drained_tx),
+            graph: GraphClient::new(settings::graph(&config))?,
+            inputs: inputs.clone(),
         };
         let driver = tokio::spawn(driver.run(queue));
         state.started.store(true, Ordering::Release);
@@ -397,6 +402,9 @@ struct Driver {
     metrics: Arc<Metrics>,
     state: Arc<Shared>,
     drained: Option<oneshot::Sender<()>>,
+    graph: GraphClient,
+    /// For the replies to requests.
+    inputs: mpsc::Sender<Input>,
 }
 
 impl Driver {
@@ -439,6 +447,7 @@ impl Driver {
                 Output::Send(transmit) => self.net.send(transmit),
                 Output::Keep(flow) => self.net.keep(flow),
                 Output::Close(flow) => self.net.close(flow),
+                Output::Graph(ask) => self.ask_graph(*ask),
                 Output::Media(command) => self.command_media(command),
                 Output::Record(command) => self.record(command),
                 Output::Cdr(cdr) => self.ended(cdr),
@@ -460,6 +469,16 @@ impl Driver {
         *self.state.sip.lock().unwrap_or_else(PoisonError::into_inner) = self.shard.sip_counters();
         let sizes = self.shard.sip_sizes();
         self.metrics.sip_remembered(sizes.sessions as u64, sizes.transactions as u64);
+    }
+
+    /// Each call has one request under way at most, so the bound of calls is theirs.
+    fn ask_graph(&self, GraphAsk { token, number, action }: GraphAsk) {
+        let (graph, inputs) = (self.graph.clone(), self.inputs.clone());
+        tokio::spawn(async move {
+            let reply = graph.ask(&number.id, &number.token, &action).await;
+            // The driver ends only with the bridge.
+            let _ = inputs.send(Input::GraphReplied(token, reply)).await;
+        });
     }
 
     /// A command that the media plane cannot take is answered in its place: no call waits for ever.

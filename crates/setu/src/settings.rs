@@ -9,10 +9,10 @@ use setu_call::{
     AgentConfig, Answers, CallConfig, CallLimits, DialPlan, Keys, NumberConfig, NumberRoute, PortUse, Srtp,
     Timers, TrunkConfig,
 };
-use setu_control::{ApiToken, ApiTokens, Scope, WebhookTrust};
+use setu_control::{ApiToken, ApiTokens, GraphConfig, Outbound, Scope, WebhookTrust};
 use setu_media::{Cadence, Clip, ClipError, DtlsIdentity};
 use setu_media_net::{MediaNetConfig, MediaSide};
-use setu_model::{CallFacts, CallId, Direction, EgressPolicy, Secret, Side, Wall};
+use setu_model::{CallFacts, CallId, Direction, EgressPolicy, Ingress, Secret, Side, Wall};
 use setu_recording::{RecorderConfig, Tags};
 use setu_sdp::AudioCodec;
 use setu_sip::digest::Algorithm;
@@ -32,9 +32,10 @@ use setu_whatsapp::permission::Rules;
 
 use crate::config::{
     Account, Codec, Config, Dialect, DialledBy, DigestHash, DtmfBy, DtmfRecord, GateUse, Hours,
-    MediaAddresses, MetaSrtp, Number, PasswordSource, SoundFrom, SrtpUse, Trunk, TrunkTransport, Zone,
+    MediaAddresses, MetaSrtp, Number, PasswordSource, Signalling, SoundFrom, SrtpUse, Trunk, TrunkTransport,
+    Zone,
 };
-use crate::driver::{MetaPeer, ShardSettings, Sounds, TrunkPeer};
+use crate::driver::{GraphNumber, MetaPeer, ShardSettings, Sounds, TrunkPeer};
 
 /// Builds the settings of a shard, reading every password and sound.
 ///
@@ -51,13 +52,15 @@ pub fn shard(config: &Config) -> Result<ShardSettings, SettingsError> {
             passwords: config
                 .numbers
                 .iter()
-                .map(|n| Ok((n.number.clone(), number_password(n)?)))
+                .filter_map(|n| Some((n, n.password.as_ref()?)))
+                .map(|(n, source)| Ok((n.number.clone(), number_password(n, source)?)))
                 .collect::<Result<_, _>>()?,
         },
         trunks: config.trunks.iter().map(|t| (t.name.clone(), TrunkPeer { hop: trunk_hop(t) })).collect(),
         silence: Duration::from_secs(config.limits.silence_s),
         sounds: sounds(config)?,
         gates: gates(config),
+        graph: graph_numbers(config)?,
         sip_hosts: config.webhooks.as_ref().map(|w| w.sip_hosts.clone()).unwrap_or_default(),
         number_ids: config
             .numbers
@@ -206,6 +209,37 @@ pub struct SettingsError {
     problem: String,
 }
 
+/// Whose calls are signalled by Graph, with the token of each.
+fn graph_numbers(config: &Config) -> Result<BTreeMap<String, GraphNumber>, SettingsError> {
+    let by_graph = config.numbers.iter().filter(|number| number.signalling == Signalling::Graph);
+    by_graph
+        .filter_map(|number| Some((number, number.phone_number_id.clone()?, number.token.as_ref()?)))
+        .map(|(number, id, token)| {
+            let owner = || format!("numbers.token of {}", number.number);
+            let token = token.read().map_err(|problem| SettingsError { owner: owner(), problem })?;
+            Ok((number.number.clone(), GraphNumber { id, token }))
+        })
+        .collect()
+}
+
+/// Where Graph is, and how it is reached.
+pub(crate) fn graph(config: &Config) -> GraphConfig {
+    let address = |text: &String| text.parse::<setu_sip_net::PinnedAddress>().ok().map(|at| (at.ip, at.port));
+    let pinned = config.resolve.fixed.iter().map(|(name, addresses)| {
+        let name = name.trim_end_matches('.').to_ascii_lowercase();
+        (name, addresses.iter().filter_map(address).collect())
+    });
+    GraphConfig {
+        host: config.graph.host.clone(),
+        version: config.graph.version.clone(),
+        outbound: Outbound {
+            egress: EgressPolicy::new(config.egress.allow.clone()),
+            pinned: pinned.collect(),
+            extra_roots: config.graph.extra_roots.clone(),
+        },
+    }
+}
+
 impl SettingsError {
     /// The setting at fault.
     pub(crate) fn owner(&self) -> &str {
@@ -275,7 +309,10 @@ fn access(config: &Config) -> Result<Access, SettingsError> {
         numbers: config
             .numbers
             .iter()
-            .map(|n| Ok(NumberAccess { number: n.number.clone(), password: number_password(n)? }))
+            .filter_map(|n| Some((n, n.password.as_ref()?)))
+            .map(|(n, source)| {
+                Ok(NumberAccess { number: n.number.clone(), password: number_password(n, source)? })
+            })
             .collect::<Result<_, _>>()?,
         meta_networks: config.meta.sources.clone(),
         accounts: config
@@ -297,9 +334,9 @@ fn access(config: &Config) -> Result<Access, SettingsError> {
     })
 }
 
-fn number_password(number: &Number) -> Result<Secret<String>, SettingsError> {
+fn number_password(number: &Number, source: &PasswordSource) -> Result<Secret<String>, SettingsError> {
     let owner = || format!("the password of number {}", number.number);
-    number.password.read().map_err(|problem| SettingsError { owner: owner(), problem })
+    source.read().map_err(|problem| SettingsError { owner: owner(), problem })
 }
 
 fn account_password(account: &Account) -> Result<Secret<String>, SettingsError> {
@@ -323,9 +360,13 @@ fn calls(config: &Config) -> CallConfig {
                 answers,
                 announces: n.announcement.is_some(),
                 gated: is_gated(n, config),
-                srtp: match n.srtp {
-                    MetaSrtp::Sdes => setu_call::MetaSrtp::Sdes,
-                    MetaSrtp::Dtls => setu_call::MetaSrtp::Dtls,
+                signalled: match n.signalling {
+                    Signalling::Sip => Ingress::Sip,
+                    Signalling::Graph => Ingress::Graph,
+                },
+                srtp: match (n.srtp, n.signalling) {
+                    (MetaSrtp::Sdes, _) | (MetaSrtp::Auto, Signalling::Sip) => setu_call::MetaSrtp::Sdes,
+                    (MetaSrtp::Dtls, _) | (MetaSrtp::Auto, Signalling::Graph) => setu_call::MetaSrtp::Dtls,
                 },
                 ..NumberConfig::new(route, config.recording.enabled)
             };

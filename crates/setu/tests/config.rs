@@ -52,6 +52,7 @@ fn every_default_shown_in_the_example_is_the_real_one() {
         "announcement",
         "phone_number_id",
         "country =",
+        "token =",
         "postgres",
         "password",
         "country_code",

@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 pub mod agent;
+pub mod graph;
 mod io;
 pub mod media;
 pub mod meta;

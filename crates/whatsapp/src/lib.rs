@@ -10,6 +10,7 @@ pub mod cost;
 mod edge;
 mod facts;
 pub mod gate;
+pub mod graph;
 pub mod hours;
 mod number;
 pub mod permission;

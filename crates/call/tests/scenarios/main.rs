@@ -9,4 +9,5 @@ mod reached;
 mod session;
 mod sounds;
 mod support;
+mod two_steps;
 mod user_initiated;

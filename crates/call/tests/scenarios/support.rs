@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use setu_call::{
-    AgentConfig, CallConfig, ContactId, DeskChange, DialTarget, EndHow, Input, LegCommand, LegEvent,
-    MediaCommand, MediaEvent, NumberConfig, NumberRoute, Offered, Origin, Output, RecordCommand, RecordEvent,
-    Sound, Srtp, Switchboard, TrunkConfig, Watch, agent_refusal,
+    AgentConfig, AnswerIn, CallConfig, ContactId, DeskChange, DialTarget, EndHow, Input, LegCommand,
+    LegEvent, MediaCommand, MediaEvent, NumberConfig, NumberRoute, Offered, Origin, Output, RecordCommand,
+    RecordEvent, Sound, Srtp, Switchboard, TrunkConfig, Watch, agent_refusal,
 };
 use setu_model::{
     CallFacts, CallId, Cause, Cdr, Direction, EgressPolicy, Ingress, LegId, MediaQuality, Now, Pii,
@@ -103,6 +103,13 @@ impl House {
         self.offer_by(Ingress::Sip, direction, origin, dialled, facts, offer)
     }
 
+    /// A WhatsApp user calls `NUMBER`, whose answer goes in two steps.
+    pub(crate) fn user_calls_in_two_steps(&mut self) -> CallId {
+        let origin = Origin::Meta { number: NUMBER.into() };
+        let facts = CallFacts { customer: Pii::new(CUSTOMER.into()), ..CallFacts::default() };
+        self.offer_by(Ingress::Graph, Direction::UserInitiated, origin, NUMBER, facts, Some(META_OFFER))
+    }
+
     fn offer_by(
         &mut self,
         ingress: Ingress,
@@ -124,6 +131,7 @@ impl House {
             dialled,
             facts,
             offer,
+            answer_in: if ingress == Ingress::Graph { AnswerIn::TwoSteps } else { AnswerIn::OneStep },
         })));
         call
     }
@@ -241,6 +249,10 @@ impl House {
             LegCommand::Ring { early: Some(sdp), .. } => {
                 self.said.insert(leg, sdp);
                 format!("ring {index} with audio")
+            }
+            LegCommand::Describe { sdp, .. } => {
+                self.said.insert(leg, sdp);
+                format!("describe {index}")
             }
             LegCommand::Answer { sdp, .. } => {
                 self.said.insert(leg, sdp);

@@ -2,6 +2,7 @@
 
 mod fixed;
 mod gate;
+mod graph;
 mod secret;
 mod validate;
 
@@ -13,6 +14,7 @@ use ipnet::IpNet;
 use serde::Deserialize;
 
 pub use gate::{Dialect, DialledBy, GateUse, Hours, Weekday, Zone};
+pub use graph::{Graph, Signalling};
 pub use secret::PasswordSource;
 
 /// The whole configuration, as read from one TOML file. `setu example-config` prints a commented one.
@@ -66,6 +68,9 @@ pub struct Config {
     pub api: Option<Api>,
     /// Webhooks from Meta or a provider; without the section none are taken.
     pub webhooks: Option<Webhooks>,
+    /// Meta's Graph.
+    #[serde(default)]
+    pub graph: Graph,
     /// Logs.
     #[serde(default)]
     pub log: Log,
@@ -247,8 +252,13 @@ impl SoundFrom {
 pub struct Number {
     /// E.164 with `+`.
     pub number: String,
-    /// Where the SIP password that Meta issued for it is found.
-    pub password: PasswordSource,
+    /// How its calls are signalled, as configured with Meta.
+    #[serde(default)]
+    pub signalling: Signalling,
+    /// Where the SIP password that Meta issued for it is found. Needed with SIP.
+    pub password: Option<PasswordSource>,
+    /// Where the access token of its Graph requests is found. Needed with Graph.
+    pub token: Option<PasswordSource>,
     /// Agents to ring at once, by account name. Either this or `trunk`.
     #[serde(default)]
     pub agents: Vec<String>,
@@ -282,8 +292,10 @@ pub struct Number {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum MetaSrtp {
-    /// SDES: nothing to wait for after the answer.
+    /// SDES with SIP, DTLS with Graph.
     #[default]
+    Auto,
+    /// SDES: nothing to wait for after the answer.
     Sdes,
     /// DTLS and ICE: Meta's default.
     Dtls,
@@ -620,6 +632,13 @@ impl Default for Limits {
     }
 }
 
+impl Number {
+    fn files_mut(&mut self) -> impl Iterator<Item = &mut PathBuf> {
+        let sources = self.password.iter_mut().chain(&mut self.token);
+        self.announcement.iter_mut().chain(sources.filter_map(PasswordSource::file_mut))
+    }
+}
+
 impl Webhooks {
     fn sources_mut(&mut self) -> impl Iterator<Item = &mut PasswordSource> {
         self.app_secrets.iter_mut().chain([&mut self.verify_token])
@@ -660,15 +679,12 @@ impl Config {
             .chain(self.agents.certificate.as_mut())
             .chain(self.agents.private_key.as_mut())
             .chain(self.agents.extra_roots.as_mut())
+            .chain(self.graph.extra_roots.as_mut())
             .chain([&mut self.recording.folder, &mut self.cdr.file, &mut self.store.file])
             .chain(self.store.password.iter_mut().filter_map(PasswordSource::file_mut))
             .chain(self.media.music_on_hold.file_mut())
             .chain(self.media.waiting.file_mut())
-            .chain(
-                self.numbers
-                    .iter_mut()
-                    .flat_map(|n| n.announcement.as_mut().into_iter().chain(n.password.file_mut())),
-            )
+            .chain(self.numbers.iter_mut().flat_map(|n| n.files_mut()))
             .chain(self.api.iter_mut().flat_map(|api| &mut api.tokens).filter_map(|t| t.token.file_mut()))
             .chain(self.accounts.iter_mut().filter_map(|a| a.password.file_mut()))
             .chain(

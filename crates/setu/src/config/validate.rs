@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
-use super::{Config, Finding, MediaAddresses, PasswordSource};
+use super::{Config, Finding, MediaAddresses, Number, PasswordSource, Signalling};
 
 /// Everything that cannot work, in the order of the file.
 pub(super) fn findings(config: &Config) -> Vec<Finding> {
@@ -152,7 +152,7 @@ fn numbers(config: &Config, found: &mut Findings) {
         {
             found.add(at("phone_number_id"), format!("{id:?} is listed twice"), "each number has its own");
         }
-        found.password(&at("password"), &number.password);
+        signalling(number, &at, config.webhooks.is_some(), found);
         match (&number.trunk, &number.extension, number.agents.is_empty()) {
             (None, None, true) => {
                 found.add(at("agents"), "its calls go nowhere", "add agents = [..], or trunk and extension");
@@ -193,6 +193,30 @@ fn numbers(config: &Config, found: &mut Findings) {
                     "add an [[accounts]] section with that name",
                 );
             }
+        }
+    }
+}
+
+/// What each way of signalling needs.
+fn signalling(number: &Number, at: &dyn Fn(&str) -> String, webhooks: bool, found: &mut Findings) {
+    let mut need = |field: &str, missing: bool, remedy: &str| {
+        if missing {
+            found.add(at(field), format!("missing, with the signalling of {}", number.number), remedy);
+        }
+    };
+    match number.signalling {
+        Signalling::Sip => {
+            need("password", number.password.is_none(), "name where Meta's SIP password is found");
+        }
+        Signalling::Graph => {
+            need("token", number.token.is_none(), "name where the access token is found");
+            need("phone_number_id", number.phone_number_id.is_none(), "give Meta's id of the number");
+            need("signalling", !webhooks, "add a [webhooks] section: calls come by webhooks");
+        }
+    }
+    for (field, source) in [("password", &number.password), ("token", &number.token)] {
+        if let Some(source) = source {
+            found.password(&at(field), source);
         }
     }
 }

@@ -1,9 +1,10 @@
 //! What webhooks tell: whose number it is about, and what follows.
 
-use setu_call::{EndHow, LegEvent, Offered, Origin};
-use setu_model::{CallId, Cause, Ingress, LegId, Now, Wall};
+use setu_call::{AnswerIn, EndHow, LegEvent, Offered, Origin};
+use setu_model::{CallId, Cause, Direction, Ingress, LegId, Now, Wall};
 use setu_whatsapp::webhook::{Connect, Event, Heard, Terminate};
 
+use super::graph::Told;
 use super::reach::Reach;
 use super::told::Beginning;
 use super::{Output, Shard};
@@ -32,7 +33,7 @@ impl Shard {
             }
             (Some(number), event) => {
                 tracing::debug!(number, event = word, %at, "a webhook tells");
-                self.follow(&number, event, now);
+                self.follow(&number, event, at, now);
             }
         }
     }
@@ -50,13 +51,36 @@ impl Shard {
     }
 
     /// Does what an event of a number asks for.
-    fn follow(&mut self, number: &str, event: Event, now: Now) {
+    fn follow(&mut self, number: &str, event: Event, at: Wall, now: Now) {
+        let by_graph = self.settings.graph.contains_key(number);
         match event {
+            Event::Connect(connect) if by_graph && connect.session.is_some() => {
+                let late_s = (now.wall.unix_ms() - at.unix_ms()) / 1_000;
+                if late_s > STALE_S {
+                    tracing::warn!(
+                        number,
+                        wacid = connect.wacid,
+                        late_s,
+                        "a call that is long over is not taken"
+                    );
+                } else {
+                    self.graph_offered(number, *connect, now);
+                }
+            }
             Event::Connect(connect) => self.connect_told(number, *connect, now),
+            Event::Terminate(end) if self.is_graph_call(&end.wacid) => {
+                self.graph_told(end.wacid.clone(), Told::End(end), now);
+            }
+            Event::Terminate(end) if by_graph && end.direction == Some(Direction::BusinessInitiated) => {
+                self.graph_told(end.wacid.clone(), Told::End(end), now);
+            }
             Event::Terminate(end) => {
                 if let Some((call, end)) = self.told.end(*end) {
                     self.terminate_told(call, end, now);
                 }
+            }
+            Event::Status { wacid, status, .. } if by_graph => {
+                self.graph_told(wacid, Told::Status(status), now);
             }
             Event::Status { .. }
             | Event::Created { .. }
@@ -91,6 +115,7 @@ impl Shard {
             dialled: String::new(),
             facts: connect.facts(number),
             offer: None,
+            answer_in: AnswerIn::OneStep,
         };
         let refused = match reach {
             Ok(reach) => {
@@ -126,3 +151,7 @@ impl Shard {
         by_id.or(displayed).cloned()
     }
 }
+
+/// How old, in seconds, the beginning of a call may be that is still taken: Meta gives up after 30 to 60 s, and its clock
+/// may differ from ours.
+const STALE_S: i64 = 120;

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use setu_call::{
-    ContactId, DeskChange, Dial, DialTarget, EndHow as CallEnd, LegCommand, LegEvent, Offered, Origin,
-    agent_refusal, setu_headers,
+    AnswerIn, ContactId, DeskChange, Dial, DialTarget, EndHow as CallEnd, LegCommand, LegEvent, Offered,
+    Origin, agent_refusal, setu_headers,
 };
 use setu_model::{CallFacts, CallId, Cause, Direction, Ingress, LegId, Now, Side};
 use setu_sip::{
@@ -118,6 +118,7 @@ impl Shard {
             return self.dial(*dial, now);
         }
         let Err(command) = self.command_reach(command, now) else { return };
+        let Err(command) = self.command_graph(command, now) else { return };
         let Some(&(session, side)) = self.legs.by_leg.get(&command.leg()) else {
             tracing::debug!(leg = %command.leg(), "command for a leg that is over");
             return;
@@ -152,7 +153,8 @@ impl Shard {
                 self.endpoint.info(session, KeyInfo::CONTENT_TYPE, Bytes::from(body), now)
             }
             LegCommand::RejectReoffer { status, .. } => self.endpoint.reoffer_reject(session, status, now),
-            LegCommand::Dial(_) => Ok(()),
+            // A SIP peer takes our answer in one step.
+            LegCommand::Dial(_) | LegCommand::Describe { .. } => Ok(()),
         };
         if let Err(error) = done {
             // The command crossed the peer's own end, which is on its way up.
@@ -206,6 +208,7 @@ impl Shard {
             dialled,
             facts: told,
             offer: invite.session_description().ok().flatten(),
+            answer_in: AnswerIn::OneStep,
         };
         self.calls.handle(setu_call::Input::Offered(Box::new(offered)), now);
     }
@@ -263,6 +266,11 @@ impl Shard {
 
     fn dial(&mut self, dial: Dial, now: Now) {
         let leg = dial.leg;
+        if let DialTarget::Customer { number, customer } = &dial.target
+            && self.settings.graph.contains_key(number)
+        {
+            return self.graph_dial(leg, number, customer, dial.offer, now);
+        }
         let side = match dial.target {
             DialTarget::Customer { .. } => Side::Meta,
             DialTarget::Contact { .. } | DialTarget::Trunk { .. } => Side::Agents,

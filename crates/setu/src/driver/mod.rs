@@ -4,6 +4,7 @@
 //! the next input or the earliest deadline. It owns no socket, clock or task, so a whole bridge runs in virtual time.
 
 mod gate;
+mod graph;
 mod heard;
 mod legs;
 mod media;
@@ -18,6 +19,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
+pub use graph::{GraphAsk, GraphNumber, GraphToken};
 use setu_call::{CallConfig, ContactId, RecordCommand, RecordEvent, Switchboard};
 use setu_media::Clip;
 use setu_model::{Cdr, Entropy, Now, Secret, Side};
@@ -54,6 +56,8 @@ pub enum Input {
     Inquire(Box<Inquiry>),
     /// What is known of a pair, as [`Output::Load`] asked.
     Loaded(Box<Loaded>),
+    /// The reply to a Graph request.
+    GraphReplied(GraphToken, Result<setu_whatsapp::graph::Reply, setu_whatsapp::graph::Failure>),
     /// The first time: take no new calls. The second time: end all.
     Drain,
     /// A new configuration; live calls go on.
@@ -71,6 +75,8 @@ pub enum Output {
     Keep(FlowId),
     /// Close a SIP flow.
     Close(FlowId),
+    /// Ask Meta's Graph. Answered by [`Input::GraphReplied`].
+    Graph(Box<GraphAsk>),
     /// To the media plane.
     Media(setu_media::Command),
     /// To the recorder.
@@ -113,6 +119,8 @@ pub struct ShardSettings {
     pub number_ids: BTreeMap<String, String>,
     /// The hosts that a webhook may name to be dialled: names, or `*.` and a domain for all below it.
     pub sip_hosts: Vec<String>,
+    /// The business numbers (E.164 with `+`) whose calls are signalled by Graph.
+    pub graph: BTreeMap<String, GraphNumber>,
 }
 
 /// What callers hear who are not with an agent. None is silence.
@@ -154,6 +162,7 @@ pub struct Shard {
     entropy: Box<dyn Entropy>,
     legs: legs::LegTable,
     reaches: reach::Reaches,
+    graph: graph::GraphLegs,
     told: told::ToldCalls,
     contacts: BTreeMap<ContactId, Binding>,
     gate: gate::Gate,
@@ -171,6 +180,7 @@ impl Shard {
             entropy: entropy(),
             legs: legs::LegTable::default(),
             reaches: reach::Reaches::new(),
+            graph: graph::GraphLegs::default(),
             told: told::ToldCalls::default(),
             contacts: BTreeMap::new(),
             gate: gate::Gate::default(),
@@ -196,6 +206,7 @@ impl Shard {
             Input::Heard(heard) => self.heard(*heard, now),
             Input::Inquire(inquiry) => self.inquired(*inquiry, now),
             Input::Loaded(loaded) => self.loaded(*loaded, now),
+            Input::GraphReplied(token, reply) => self.graph_replied(token, reply, now),
             Input::Drain => self.calls.handle(setu_call::Input::Drain, now),
             Input::Reload(settings) => {
                 self.endpoint.reload_access(settings.endpoint.access.clone(), now);
@@ -250,6 +261,9 @@ impl Shard {
         }
         if !self.legs.is_empty() {
             left.push(format!("{} legs are still mapped to sessions", self.legs.len()));
+        }
+        if !self.graph.is_empty() {
+            left.push("legs of Graph are left".to_owned());
         }
         if !self.reaches.is_empty() {
             left.push(format!("{} customers still wait to be reached", self.reaches.len()));

@@ -95,6 +95,7 @@ impl Shard {
             }
             // Nobody hears it.
             LegCommand::Ring { .. }
+            | LegCommand::Describe { .. }
             | LegCommand::Dial(_)
             | LegCommand::AcceptReoffer { .. }
             | LegCommand::RejectReoffer { .. }

@@ -8,8 +8,11 @@ use std::time::Duration;
 use setu::{Bridge, Config};
 use setu_model::{Cause, Cdr};
 use setu_twin::agent::{Habits, PhoneAnswer, PhoneConfig, PhoneReport};
+use setu_twin::graph::{GraphConfig, GraphHabits, GraphNumber};
 use setu_twin::meta::{Answer, Answering, BusinessNumber, CallReport, CallSpec, EdgeConfig, Quirks};
-use setu_twin::shell::{self, EdgeHandle, EdgeOptions, PhoneHandle, PhoneOptions, TestAuthority};
+use setu_twin::shell::{
+    self, EdgeHandle, EdgeOptions, GraphHandle, GraphOptions, PhoneHandle, PhoneOptions, TestAuthority,
+};
 use setu_twin::webhook::WebhookSender;
 use setu_twin::{Person, Transport};
 use tokio::sync::broadcast;
@@ -47,6 +50,8 @@ pub(crate) struct Setup {
     pub(crate) config: &'static str,
     /// How the provider's edge takes calls that a webhook asks for.
     pub(crate) provider: Habits,
+    /// Meta's Graph side, for a number that it signals.
+    pub(crate) graph: Option<GraphHabits>,
 }
 
 impl Default for Setup {
@@ -67,6 +72,7 @@ impl Default for Setup {
                 person: Person::saying(CUSTOMER_HZ),
                 ..PhoneConfig::provider_edge(PROVIDER).habits
             },
+            graph: None,
         }
     }
 }
@@ -110,6 +116,7 @@ pub(crate) struct Lab {
     pub(crate) edge: EdgeHandle,
     /// Where a provider's customers wait.
     pub(crate) provider: PhoneHandle,
+    graph: Option<GraphHandle>,
     pub(crate) phones: Vec<PhoneHandle>,
     cdrs: broadcast::Receiver<Arc<Cdr>>,
     setup: Setup,
@@ -153,9 +160,18 @@ impl Lab {
         options.resolve.insert(HOSTNAME.to_owned(), IpAddr::V4(Ipv4Addr::LOCALHOST));
         let edge = shell::spawn_edge(options).await.unwrap();
         let provider = provider(&setup, &authority).await;
-        let edges = [edge.sip_address().port(), provider.config().sip_port];
+        let graph = match setup.graph.clone() {
+            Some(habits) => Some(graph(&setup, habits, &authority).await),
+            None => None,
+        };
+        let https = graph.as_ref().map_or(443, |graph| graph.config().https_port);
+        let edges = [edge.sip_address().port(), provider.config().sip_port, https];
         let text = config_text(&setup, [meta, tcp, tls, udp], edges);
         let bridge = Bridge::start(Config::parse(&text, folder.path()).unwrap()).await.unwrap();
+        if let Some(graph) = &graph {
+            let to = bridge.webhook_address().unwrap();
+            graph.with(move |edge, _| edge.send_webhooks_to(to)).await.unwrap();
+        }
         let cdrs = bridge.cdrs();
         let mut phones = Vec::new();
         for habits in &setup.phones {
@@ -166,13 +182,13 @@ impl Lab {
             };
             phones.push(phone(&setup, habits.clone(), port, &authority).await);
         }
-        Self { bridge, edge, provider, phones, cdrs, setup, authority, folder }
+        Self { bridge, edge, provider, graph, phones, cdrs, setup, authority, folder }
     }
 
     /// A second bridge of the same operator, which knows nothing of the first, and a phone at it.
     pub(crate) async fn second_bridge(&self) -> (Bridge, PhoneHandle) {
         let ports = [port(), port(), port(), port()];
-        let edges = [self.edge.sip_address().port(), self.provider.config().sip_port];
+        let edges = [self.edge.sip_address().port(), self.provider.config().sip_port, 443];
         let text = config_text(&self.setup, ports, edges);
         let text = format!("{text}[cdr]\nfile = \"second.jsonl\"\n");
         let bridge = Bridge::start(Config::parse(&text, self.folder.path()).unwrap()).await.unwrap();
@@ -200,6 +216,11 @@ impl Lab {
             self.edge.next_business_call(most)
         );
         Call { cdr: self.next_cdr().await, customer: customer.unwrap(), agents: vec![agent.unwrap()] }
+    }
+
+    /// Meta's Graph side.
+    pub(crate) fn graph(&self) -> &GraphHandle {
+        self.graph.as_ref().unwrap()
     }
 
     /// Sends webhooks to the bridge, as Meta or a provider.
@@ -300,6 +321,25 @@ async fn phone(setup: &Setup, habits: Habits, port: u16, authority: &TestAuthori
     phone
 }
 
+async fn graph(setup: &Setup, habits: GraphHabits, authority: &TestAuthority) -> GraphHandle {
+    let config = GraphConfig {
+        https_port: 0,
+        media_ports: vec![0; 2],
+        numbers: vec![GraphNumber {
+            number: NUMBER.to_owned(),
+            id: "PHONE_NUMBER_ID".to_owned(),
+            token: "a-token".to_owned(),
+        }],
+        secret: SECRET.to_owned(),
+        quirks: setup.quirks.clone(),
+        habits,
+        anyone: Answering { answer: setup.answer, person: setup.customer.clone(), quirks: None },
+        ..GraphConfig::default()
+    };
+    let identity = authority.issue(&[&config.host]).unwrap();
+    shell::spawn_graph(GraphOptions { config, identity }).await.unwrap()
+}
+
 async fn provider(setup: &Setup, authority: &TestAuthority) -> PhoneHandle {
     let config = PhoneConfig {
         sip_port: 0,
@@ -311,7 +351,7 @@ async fn provider(setup: &Setup, authority: &TestAuthority) -> PhoneHandle {
     shell::spawn_phone(PhoneOptions { identity, ..PhoneOptions::new(config) }).await.unwrap()
 }
 
-fn config_text(setup: &Setup, [meta, tcp, tls, udp]: [u16; 4], [edge, provider]: [u16; 2]) -> String {
+fn config_text(setup: &Setup, [meta, tcp, tls, udp]: [u16; 4], [edge, provider, graph]: [u16; 3]) -> String {
     static MEDIA: AtomicU16 = AtomicU16::new(0);
     // Below the range the system hands out. Ports of other processes' tests in it are skipped as busy.
     let shift = u16::try_from(std::process::id() % 50).unwrap() * 4;
@@ -353,9 +393,12 @@ number = "{NUMBER}"
 [resolve.static]
 "wa.meta.vc" = ["127.0.0.1:{edge}"]
 "{PROVIDER}" = ["127.0.0.1:{provider}"]
+"graph.facebook.com" = ["127.0.0.1:{graph}"]
 "other.example.in" = ["127.0.0.1:{provider}"]
 "inside.example.in" = ["169.254.169.254"]
 "private.example.in" = ["10.0.0.1"]
+[graph]
+extra_roots = "ca.pem"
 [webhooks]
 bind = "127.0.0.1:0"
 app_secrets = ["{SECRET}"]

@@ -9,6 +9,7 @@ mod dialogs;
 mod dtls;
 mod every_switch;
 mod first_word;
+mod graph;
 mod lab;
 mod media;
 #[path = "../shared/ports.rs"]

@@ -13,30 +13,30 @@ use crate::sip::sdp::{Draft, MediaDirection, PathLines, Sdp};
 
 /// The relay's end of one call.
 #[derive(Debug, Clone)]
-pub(super) struct Relay {
-    pub(super) address: SocketAddr,
-    pub(super) crypto: CryptoLine,
+pub(crate) struct Relay {
+    pub(crate) address: SocketAddr,
+    pub(crate) crypto: CryptoLine,
     /// With DTLS instead of `crypto`.
-    pub(super) path: Option<RelayPath>,
+    pub(crate) path: Option<RelayPath>,
     /// The media stream's uuid.
-    pub(super) stream: String,
-    pub(super) ssrc: u32,
+    pub(crate) stream: String,
+    pub(crate) ssrc: u32,
     /// `o=` id: milliseconds since 1970.
-    pub(super) id: i64,
+    pub(crate) id: i64,
 }
 
 /// What the relay's end of a path keyed by DTLS is made of.
 #[derive(Debug, Clone)]
-pub(super) struct RelayPath {
-    pub(super) credentials: Credentials,
+pub(crate) struct RelayPath {
+    pub(crate) credentials: Credentials,
     /// IPv4, and IPv6 where there is one.
-    pub(super) locals: Vec<SocketAddr>,
-    pub(super) fingerprint: Fingerprint,
+    pub(crate) locals: Vec<SocketAddr>,
+    pub(crate) fingerprint: Fingerprint,
 }
 
 impl Relay {
     /// The ICE and DTLS end of a call, if it has one.
-    pub(super) fn begin_path(&self, quirks: &Quirks) -> Option<Path> {
+    pub(crate) fn begin_path(&self, quirks: &Quirks) -> Option<Path> {
         let path = self.path.as_ref()?;
         let habits = LiteHabits {
             waits_for_description: quirks.checks_wait_for_answer,
@@ -60,7 +60,7 @@ impl Relay {
 }
 
 /// Our part in the handshake after our offer of `actpass` and the business's answer.
-pub(super) fn role_after_offer(theirs: Option<Setup>) -> Result<DtlsRole, String> {
+pub(crate) fn role_after_offer(theirs: Option<Setup>) -> Result<DtlsRole, String> {
     match theirs {
         Some(Setup::Active) | None => Ok(DtlsRole::Server),
         Some(Setup::Passive) => Ok(DtlsRole::Client),
@@ -69,7 +69,7 @@ pub(super) fn role_after_offer(theirs: Option<Setup>) -> Result<DtlsRole, String
 }
 
 /// What we answer to the business's `a=setup`, and our part in the handshake that follows.
-pub(super) fn setup_of_answer(theirs: Option<Setup>, quirks: &Quirks) -> (Setup, DtlsRole) {
+pub(crate) fn setup_of_answer(theirs: Option<Setup>, quirks: &Quirks) -> (Setup, DtlsRole) {
     let setup = match theirs {
         Some(Setup::Active) => Setup::Passive,
         Some(Setup::Passive) => Setup::Active,
@@ -79,7 +79,7 @@ pub(super) fn setup_of_answer(theirs: Option<Setup>, quirks: &Quirks) -> (Setup,
 }
 
 /// Why a description is not acceptable, or the codec and its payload type if it is.
-pub(super) fn judge(sdp: &Sdp, relay: &Relay, quirks: &Quirks) -> Result<(Codec, u8), String> {
+pub(crate) fn judge(sdp: &Sdp, relay: &Relay, quirks: &Quirks) -> Result<(Codec, u8), String> {
     if sdp.streams != 1 {
         return Err(format!("{} media lines", sdp.streams));
     }
@@ -105,7 +105,7 @@ pub(super) fn judge(sdp: &Sdp, relay: &Relay, quirks: &Quirks) -> Result<(Codec,
 }
 
 /// The offer to the business.
-pub(super) fn offer(relay: &Relay, quirks: &Quirks) -> String {
+pub(crate) fn offer(relay: &Relay, quirks: &Quirks) -> String {
     let fixed = quirks.additional_codecs.iter().map(|codec| match codec {
         Codec::Pcma => (8, *codec),
         Codec::Opus | Codec::Pcmu => (0, *codec),
@@ -118,7 +118,7 @@ pub(super) fn offer(relay: &Relay, quirks: &Quirks) -> String {
 }
 
 /// The answer to a business's offer: its payload types, one codec and events.
-pub(super) fn answer(relay: &Relay, offer: &Sdp, format: (Codec, u8), quirks: &Quirks) -> String {
+pub(crate) fn answer(relay: &Relay, offer: &Sdp, format: (Codec, u8), quirks: &Quirks) -> String {
     let mut draft = draft(relay, quirks);
     draft.profile = match offer.profile.as_str() {
         "UDP/TLS/RTP/SAVPF" => "UDP/TLS/RTP/SAVPF",
@@ -137,7 +137,7 @@ pub(super) fn answer(relay: &Relay, offer: &Sdp, format: (Codec, u8), quirks: &Q
 }
 
 /// What both descriptions agree on. `ours` is the payload type we told the business to send.
-pub(super) fn voice(
+pub(crate) fn voice(
     relay: &Relay,
     theirs: &Sdp,
     format: (Codec, u8),

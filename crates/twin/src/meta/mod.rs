@@ -2,11 +2,11 @@
 
 mod business_calls;
 mod call;
-mod describe;
+pub(crate) mod describe;
 mod edge;
 mod in_dialog;
 mod packets;
-mod print;
+pub(crate) mod print;
 mod quirks;
 mod refusal;
 mod report;

@@ -7,19 +7,19 @@ use setu_model::Entropy;
 use super::quirks::{ParentUserId, Quirks};
 use super::spec::CallSpec;
 
-pub(super) const ALLOW: &str = "Allow: INVITE, ACK, BYE, CANCEL, NOTIFY, OPTIONS";
-pub(super) const USER_AGENT: &str = "User-Agent: Facebook SipGateway";
+pub(crate) const ALLOW: &str = "Allow: INVITE, ACK, BYE, CANCEL, NOTIFY, OPTIONS";
+pub(crate) const USER_AGENT: &str = "User-Agent: Facebook SipGateway";
 
 /// The inner hop: a name nobody outside Meta can resolve, on purpose.
 const INNER_ROUTE: &str = "<sip:onevc-sip-proxy.fbinfra.net:8191;transport=tls;lr>";
 
 /// Meta's two routes as the bridge must use them: the public one first.
-pub(super) fn routes(domain: &str) -> [String; 2] {
+pub(crate) fn routes(domain: &str) -> [String; 2] {
     [format!("<sip:{domain};transport=tls;lr>"), INNER_ROUTE.to_owned()]
 }
 
 /// The Via lines of a request, the top one with `branch`.
-pub(super) fn vias(quirks: &Quirks, branch: &str) -> Vec<String> {
+pub(crate) fn vias(quirks: &Quirks, branch: &str) -> Vec<String> {
     let hosts = if quirks.ipv6_vias { HOSTS_V6 } else { HOSTS_V4 };
     let hops = usize::from(quirks.via_count.clamp(1, 3));
     let vias = hosts.iter().zip(PORTS).take(hops).enumerate().map(|(hop, (host, port))| match hop {
@@ -35,11 +35,11 @@ const HOSTS_V4: [&str; 3] = ["192.0.2.81", "192.0.2.82", "192.0.2.83"];
 const PORTS: [u16; 3] = [57_363, 41_422, 8_191];
 
 /// A branch in PJSIP's style.
-pub(super) fn branch(entropy: &mut dyn Entropy) -> String {
+pub(crate) fn branch(entropy: &mut dyn Entropy) -> String {
     format!("z9hG4bKPj{}", entropy.hex(16))
 }
 
-pub(super) fn uuid(entropy: &mut dyn Entropy) -> String {
+pub(crate) fn uuid(entropy: &mut dyn Entropy) -> String {
     format!(
         "{}-{}-4{}-8{}-{}",
         entropy.hex(4),
@@ -51,7 +51,7 @@ pub(super) fn uuid(entropy: &mut dyn Entropy) -> String {
 }
 
 /// A call id in WhatsApp's style: base64 of 22 bytes ends in `==`.
-pub(super) fn wacid(padded: bool, entropy: &mut dyn Entropy) -> String {
+pub(crate) fn wacid(padded: bool, entropy: &mut dyn Entropy) -> String {
     let mut bytes = [0; 22];
     entropy.fill(&mut bytes);
     let text = STANDARD.encode(bytes);
@@ -60,33 +60,33 @@ pub(super) fn wacid(padded: bool, entropy: &mut dyn Entropy) -> String {
 }
 
 /// The name-addr of the user as `From` of a call and `To` of a business's call.
-pub(super) fn user_address(user: &str, domain: &str) -> String {
+pub(crate) fn user_address(user: &str, domain: &str) -> String {
     format!("<sip:{user}@{domain}>")
 }
 
 /// The Contact URI of a user's call.
-pub(super) fn contact_uri(user: &str, domain: &str) -> String {
+pub(crate) fn contact_uri(user: &str, domain: &str) -> String {
     format!("sip:{user}@{domain};transport=tls;ob")
 }
 
 /// The Contact URI in the answer to a business's call.
-pub(super) fn answering_contact_uri(user: &str, domain: &str) -> String {
+pub(crate) fn answering_contact_uri(user: &str, domain: &str) -> String {
     format!("sip:{user}@{domain};transport=tls;ob;X-FB-Sip-Smc-Tier=collaboration.sip_gateway.sip.prod")
 }
 
 /// The Request-URI of a user's call.
-pub(super) fn request_uri(number: &str, params: &[(String, String)], host: &str, quirks: &Quirks) -> String {
+pub(crate) fn request_uri(number: &str, params: &[(String, String)], host: &str, quirks: &Quirks) -> String {
     let params: String = params.iter().map(|(key, value)| format!(";{key}={value}")).collect();
     let transport = if quirks.transport_param { ";transport=tls" } else { "" };
     format!("sip:{number}{params}@{host}{transport}")
 }
 
-pub(super) fn external_domain(quirks: &Quirks, domain: &str) -> Vec<String> {
+pub(crate) fn external_domain(quirks: &Quirks, domain: &str) -> Vec<String> {
     if quirks.external_domain_header { vec![format!("X-FB-External-Domain: {domain}")] } else { Vec::new() }
 }
 
 /// The headers that tell who the user is.
-pub(super) fn user_headers(quirks: &Quirks, spec: &CallSpec) -> Vec<String> {
+pub(crate) fn user_headers(quirks: &Quirks, spec: &CallSpec) -> Vec<String> {
     let mut lines = Vec::new();
     if quirks.user_headers {
         let id = spec.user_id.clone().unwrap_or_else(|| user_id(&spec.user));

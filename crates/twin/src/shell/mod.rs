@@ -17,6 +17,7 @@ pub use ca::{CertificateError, Identity, META_CLIENT_NAME, TestAuthority};
 pub use handle::{Handle, Stopped, wait_for};
 
 use crate::agent::{Habits, PhoneCallId, PhoneConfig, PhoneEvent, PhoneReport, Softphone};
+use crate::graph::{GraphCallSpec, GraphConfig, GraphEdge, GraphEvent, GraphReport};
 use crate::io::Transport;
 use crate::meta::{CallReport, CallSpec, Edge, EdgeConfig, Event, TwinCallId};
 use handle::{QUEUE, SystemEntropy};
@@ -182,6 +183,62 @@ async fn next(events: &mut tokio::sync::broadcast::Receiver<Event>) -> io::Resul
             Err(tokio::sync::broadcast::error::RecvError::Closed) => return Err(io::Error::other(Stopped)),
         }
     }
+}
+
+/// Meta's Graph side on sockets. Port 0 in its configuration takes a free port.
+#[derive(Debug, Clone)]
+pub struct GraphOptions {
+    /// The edge.
+    pub config: GraphConfig,
+    /// The certificate of its host.
+    pub identity: Identity,
+}
+
+/// Meta's Graph side, on sockets.
+pub struct GraphHandle {
+    handle: Handle<GraphEdge, GraphEvent>,
+    config: GraphConfig,
+}
+
+impl std::ops::Deref for GraphHandle {
+    type Target = Handle<GraphEdge, GraphEvent>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.handle
+    }
+}
+
+impl GraphHandle {
+    /// The configuration with the ports that were taken.
+    pub const fn config(&self) -> &GraphConfig {
+        &self.config
+    }
+
+    /// Lets a user call the business, and waits until the call is over; `None` if that takes longer than `most`.
+    pub async fn call(&self, spec: GraphCallSpec, most: Duration) -> Option<GraphReport> {
+        let events = self.events();
+        let wacid = self.with(move |edge, now| edge.call(spec, now)).await.ok().flatten()?;
+        wait_for(events, most, |event| event.ended().filter(|report| report.wacid == wacid).cloned()).await
+    }
+
+    /// Waits for the end of the next call.
+    pub async fn next_report(&self, most: Duration) -> Option<GraphReport> {
+        self.wait_for(most, |event| event.ended().cloned()).await
+    }
+}
+
+/// Starts Meta's Graph side. Its sockets are bound when this returns.
+pub async fn spawn_graph(options: GraphOptions) -> io::Result<GraphHandle> {
+    let mut config = options.config;
+    let mut bound = Bound { listener: None, udp: BTreeMap::new() };
+    config.https_port = bound.tcp(config.ip, config.https_port).await?;
+    config.media_ports = bound.udp(config.ip, &config.media_ports).await?;
+    let tls = TlsOptions { server: Some(options.identity), ..TlsOptions::default() };
+    tls::acceptor(&tls)?;
+    let (input, inputs) = mpsc::channel(QUEUE);
+    let sockets = Sockets::new(bound, tls, BTreeMap::new(), input);
+    let edge = GraphEdge::new(config.clone(), Box::new(SystemEntropy));
+    Ok(GraphHandle { handle: handle::spawn(edge, sockets, inputs, GraphEdge::poll_event), config })
 }
 
 /// A telephone or trunk on sockets. Port 0 in its configuration takes a free port.

@@ -312,8 +312,12 @@ fn open_files(config: &Config, report: &mut Report) {
 }
 
 fn passwords(config: &Config, report: &mut Report) {
-    let numbers =
-        config.numbers.iter().enumerate().map(|(i, n)| (format!("numbers[{i}].password"), &n.password));
+    let numbers = config.numbers.iter().enumerate().flat_map(|(i, n)| {
+        let sources = [("password", &n.password), ("token", &n.token)];
+        sources
+            .into_iter()
+            .filter_map(move |(field, source)| Some((format!("numbers[{i}].{field}"), source.as_ref()?)))
+    });
     let accounts =
         config.accounts.iter().enumerate().map(|(i, a)| (format!("accounts[{i}].password"), &a.password));
     let webhooks = config.webhooks.iter().flat_map(|webhooks| {

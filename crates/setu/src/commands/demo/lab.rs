@@ -11,8 +11,12 @@ use setu_model::Cdr;
 use setu_twin::Person;
 use setu_twin::Transport;
 use setu_twin::agent::{Habits, PhoneAnswer, PhoneConfig};
+use setu_twin::graph::{GraphCallSpec, GraphConfig, GraphNumber};
 use setu_twin::meta::{Answer, Answering, BusinessNumber, CallSpec, EdgeConfig};
-use setu_twin::shell::{self, EdgeHandle, EdgeOptions, Identity, PhoneHandle, PhoneOptions, TestAuthority};
+use setu_twin::shell::{
+    self, EdgeHandle, EdgeOptions, GraphHandle, GraphOptions, Identity, PhoneHandle, PhoneOptions,
+    TestAuthority,
+};
 use setu_twin::webhook::{WebhookSender, provider_event};
 use tokio::sync::broadcast;
 
@@ -30,6 +34,9 @@ const NUMBER: &str = "+911234567890";
 const CUSTOMER: &str = "+919876543210";
 const PROVIDER: &str = "edge.provider.example";
 const PHONE_NUMBER_ID: &str = "106540352242922";
+const GRAPH_NUMBER: &str = "+911234567899";
+const GRAPH_NUMBER_ID: &str = "106540352242923";
+const TOKEN: &str = "demo-token";
 const SECRET: &str = "demo-secret";
 const TALK_MS: u64 = 3_000;
 /// Nothing in the demo takes longer.
@@ -44,6 +51,7 @@ pub(super) struct Lab {
     /// Where a provider's customers wait.
     provider: PhoneHandle,
     webhooks: WebhookSender,
+    graph: GraphHandle,
 }
 
 impl Lab {
@@ -58,11 +66,18 @@ impl Lab {
         let edge = start_edge(&authority, &ports).await?;
         write_tls(&folder, &authority)?;
         let provider = start_provider(&authority).await?;
-        let config = config(&folder, &ports, edge.sip_address().port(), provider.config().sip_port)?;
+        let graph = start_graph(&authority).await?;
+        let edges = Edges {
+            meta: edge.sip_address().port(),
+            provider: provider.config().sip_port,
+            graph: graph.config().https_port,
+        };
+        let config = config(&folder, &ports, &edges)?;
         let bridge = Bridge::start(config).await?;
         let cdrs = bridge.cdrs();
         let to = bridge.webhook_address().context("the bridge takes no webhooks")?;
         let webhooks = WebhookSender { to, secret: SECRET.to_owned() };
+        graph.with(move |edge, _| edge.send_webhooks_to(to)).await?;
 
         let phone = shell::spawn_phone(PhoneOptions::new(PhoneConfig {
             bridge_host: Ipv4Addr::LOCALHOST.to_string(),
@@ -81,7 +96,7 @@ impl Lab {
             .register(PATIENCE)
             .await
             .map_err(|status| anyhow!("the agent's phone could not register: {status:?}"))?;
-        Ok(Self { bridge, cdrs, edge, phone, provider, webhooks })
+        Ok(Self { bridge, cdrs, edge, phone, provider, webhooks, graph })
     }
 
     /// A WhatsApp user calls the business, talks, and hangs up.
@@ -119,13 +134,14 @@ impl Lab {
 
     /// A provider's webhook names the URI at which a WhatsApp user waits, who talks and hangs up.
     pub(super) async fn webhook_asks(&mut self) -> Result<Witnesses> {
-        let seconds = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
+        let since = SystemTime::now().duration_since(UNIX_EPOCH)?;
         let body = provider_event(
             PHONE_NUMBER_ID,
             &json!({
-                "id": "wacid.demo",
+                // The store of an earlier demo in the same folder knows its own.
+                "id": format!("wacid.demo.{}", since.as_millis()),
                 "from": CUSTOMER,
-                "timestamp": seconds.to_string(),
+                "timestamp": since.as_secs().to_string(),
                 "type": "audio",
                 "sip": format!("sip:{PROVIDER};transport=tls"),
                 "permission_source": "template_button",
@@ -139,6 +155,23 @@ impl Lab {
         anyhow::ensure!(status? == 200, "the bridge did not take the webhook");
         let customer = customer.context("the provider saw no end of the call")?;
         let agent = agent.context("the agent's phone saw no end of the call")?;
+        Ok(Witnesses {
+            cdr: self.next_cdr().await?,
+            customer: customer.heard,
+            customer_answered: customer.answered_at,
+            agent_heard_hz: agent.heard.hz,
+        })
+    }
+
+    /// A WhatsApp user calls a number that Graph signals, talks, and hangs up.
+    pub(super) async fn user_calls_by_graph(&mut self) -> Result<Witnesses> {
+        let person = Person::saying(CUSTOMER_HZ).hanging_up_after(TALK_MS);
+        let spec = GraphCallSpec::new(CUSTOMER, GRAPH_NUMBER).by(person);
+        let (customer, agent) =
+            tokio::join!(self.graph.call(spec, PATIENCE), self.phone.next_report(PATIENCE));
+        let customer = customer.context("the WhatsApp user saw no end of the call")?;
+        let agent = agent.context("the agent's phone saw no end of the call")?;
+        anyhow::ensure!(customer.violations.is_empty(), "Meta saw {:?}", customer.violations);
         Ok(Witnesses {
             cdr: self.next_cdr().await?,
             customer: customer.heard,
@@ -176,6 +209,22 @@ async fn start_edge(authority: &TestAuthority, ports: &Ports) -> Result<EdgeHand
     Ok(shell::spawn_edge(options).await?)
 }
 
+async fn start_graph(authority: &TestAuthority) -> Result<GraphHandle> {
+    let config = GraphConfig {
+        https_port: 0,
+        media_ports: vec![0; 2],
+        numbers: vec![GraphNumber {
+            number: GRAPH_NUMBER.to_owned(),
+            id: GRAPH_NUMBER_ID.to_owned(),
+            token: TOKEN.to_owned(),
+        }],
+        secret: SECRET.to_owned(),
+        ..GraphConfig::default()
+    };
+    let identity = authority.issue(&[&config.host])?;
+    Ok(shell::spawn_graph(GraphOptions { config, identity }).await?)
+}
+
 async fn start_provider(authority: &TestAuthority) -> Result<PhoneHandle> {
     let edge = PhoneConfig::provider_edge(PROVIDER);
     let config = PhoneConfig {
@@ -204,8 +253,9 @@ fn write_tls(folder: &Path, authority: &TestAuthority) -> Result<()> {
 }
 
 /// The configuration as an operator would write it; it is left in the folder for a look.
-fn config(folder: &Path, ports: &Ports, edge: u16, provider: u16) -> Result<Config> {
+fn config(folder: &Path, ports: &Ports, edges: &Edges) -> Result<Config> {
     let Ports { meta, agents, media } = ports;
+    let Edges { meta: edge, provider, graph } = edges;
     let text = format!(
         r#"# Written by `setu demo`.
 [meta]
@@ -229,6 +279,12 @@ phone_number_id = "{PHONE_NUMBER_ID}"
 gate = "off"
 password = "demo-number"
 agents = ["alice"]
+[[numbers]]
+number = "{GRAPH_NUMBER}"
+phone_number_id = "{GRAPH_NUMBER_ID}"
+signalling = "graph"
+token = "{TOKEN}"
+agents = ["alice"]
 [[accounts]]
 name = "alice"
 password = "demo-alice"
@@ -236,6 +292,9 @@ number = "{NUMBER}"
 [resolve.static]
 "wa.meta.vc" = ["127.0.0.1:{edge}"]
 "{PROVIDER}" = ["127.0.0.1:{provider}"]
+"graph.facebook.com" = ["127.0.0.1:{graph}"]
+[graph]
+extra_roots = "tls/ca.pem"
 [webhooks]
 bind = "127.0.0.1:0"
 app_secrets = ["{SECRET}"]
@@ -252,6 +311,13 @@ bind = "127.0.0.1:0"
     );
     std::fs::write(folder.join("setu.toml"), &text)?;
     Ok(Config::parse(&text, folder)?)
+}
+
+/// Where the twins listen.
+struct Edges {
+    meta: u16,
+    provider: u16,
+    graph: u16,
 }
 
 /// Ports that were free a moment ago.

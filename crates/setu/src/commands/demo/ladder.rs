@@ -10,6 +10,8 @@ use super::DemoCall;
 pub(super) fn draw(call: &DemoCall) -> String {
     let title = match (call.ingress, call.direction) {
         (Ingress::ProviderUri, _) => "A webhook names the URI at which a WhatsApp user waits",
+        (Ingress::Graph, Direction::UserInitiated) => "A WhatsApp user calls, by Graph",
+        (Ingress::Graph, Direction::BusinessInitiated) => "An agent calls a WhatsApp user, by Graph",
         (Ingress::Sip, Direction::UserInitiated) => "A WhatsApp user calls the business",
         (Ingress::Sip, Direction::BusinessInitiated) => "An agent calls a WhatsApp user",
     };
@@ -51,6 +53,7 @@ const INSIDE: &str = "    |                          |                     |";
 
 fn step(call: &DemoCall, entry: TimelineEntry) -> Option<String> {
     let (direction, by_webhook) = (call.direction, call.ingress == Ingress::ProviderUri);
+    let by_graph = call.ingress == Ingress::Graph;
     let customers = (entry.leg == Some(0)) == (direction == Direction::UserInitiated);
     let inward = if customers { CUSTOMER_TO_SETU } else { AGENT_TO_SETU };
     let outward = if customers { SETU_TO_CUSTOMER } else { SETU_TO_AGENT };
@@ -59,6 +62,9 @@ fn step(call: &DemoCall, entry: TimelineEntry) -> Option<String> {
         Direction::BusinessInitiated => AGENT_TO_SETU,
     };
     let (arrow, what) = match entry.what {
+        Milestone::Offered if by_graph => (first, "POST of a webhook with Meta's offer, signed"),
+        Milestone::Acknowledged if by_graph => (inward, "200 to our accept, after our pre_accept"),
+        Milestone::HungUp if by_graph && customers => (inward, "POST of a webhook: terminate"),
         Milestone::Offered if by_webhook => (first, "POST call.connect, signed"),
         Milestone::Acknowledged if by_webhook => (inward, "200 OK to our INVITE at the URI, over TLS"),
         Milestone::Offered => (first, "INVITE, after a digest challenge"),

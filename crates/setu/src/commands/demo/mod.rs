@@ -1,5 +1,5 @@
-//! `setu demo`: a call in each direction between the Meta twin and an agent twin, and one that a provider's webhook asks
-//! for, through a real bridge.
+//! `setu demo`: a call in each direction between the Meta twin and an agent twin, one that a provider's webhook asks
+//! for, and one that Graph signals, through a real bridge.
 
 mod lab;
 mod ladder;
@@ -87,8 +87,10 @@ async fn demo(folder: &Path) -> Result<Demo> {
     let inbound = lab.user_calls().await.context("the user's call")?;
     let outbound = lab.agent_calls().await.context("the agent's call")?;
     let by_webhook = lab.webhook_asks().await.context("the call that a webhook asks for")?;
+    let by_graph = lab.user_calls_by_graph().await.context("the user's call by Graph")?;
     lab.stop().await;
-    let calls = [inbound, outbound, by_webhook].into_iter().map(DemoCall::of).collect::<Result<_>>()?;
+    let calls =
+        [inbound, outbound, by_webhook, by_graph].into_iter().map(DemoCall::of).collect::<Result<_>>()?;
     Ok(Demo { calls })
 }
 
