@@ -91,6 +91,10 @@ fn demo() -> Result<()> {
             bail!("the demo's {direction} call by {ingress} ended with {}: {text}", call["result"]);
         }
     }
+    let refused = json["refused"].as_array().context("no refused calls in the demo's JSON")?;
+    if !refused.iter().any(|rule| rule["code"] == 4005) {
+        bail!("the demo's call without permission was not refused: {text}");
+    }
     Ok(())
 }
 

@@ -12,8 +12,8 @@ use prometheus_client::registry::Registry;
 use setu_model::{Cause, Direction, Hop, MediaQuality, Side};
 
 use crate::labels::{
-    Bound, ByCause, ByDirection, ByEvent, ByFate, ByHop, ByMessage, ByRule, BySide, DIRECTIONS, Fate, SIDES,
-    Transport, WebhookFate,
+    Bound, ByCause, ByDirection, ByEvent, ByFate, ByHop, ByMessage, ByRequest, ByRule, BySide, DIRECTIONS,
+    Fate, SIDES, Transport, WebhookFate,
 };
 
 /// Everything the bridge counts, under names that begin with `setu_`.
@@ -52,6 +52,7 @@ pub struct Metrics {
     webhook_events: Family<ByEvent, Counter>,
     webhook_repetitions: Counter,
     webhook_acknowledgement: Histogram,
+    graph_requests: Family<ByRequest, Counter>,
     store_failures: Counter,
     api_answers: Family<ByRule, Counter>,
 }
@@ -95,6 +96,7 @@ impl Metrics {
             store_failures: Counter::default(),
             api_answers: Family::default(),
             webhook_acknowledgement: Histogram::new(ACKNOWLEDGEMENT_SECONDS),
+            graph_requests: Family::default(),
         };
         metrics.register_calls();
         metrics.register_sip();
@@ -262,6 +264,11 @@ impl Metrics {
         self.api_answers.get_or_create(&ByRule::new(status)).inc();
     }
 
+    /// Counts a request to Meta's Graph once it is answered or given up: `taken`, `refused` or `unknown`.
+    pub fn graph_request(&self, action: &'static str, outcome: &'static str) {
+        self.graph_requests.get_or_create(&ByRequest { action, outcome }).inc();
+    }
+
     /// Notes how long a webhook took from its head to its acknowledgement.
     pub fn webhook_acknowledged_within(&self, time: Duration) {
         self.webhook_acknowledgement.observe(time.as_secs_f64());
@@ -386,6 +393,11 @@ impl Metrics {
             self.webhook_repetitions.clone(),
         );
         to.register("api_answers", "Answers of the REST interface, by status", self.api_answers.clone());
+        to.register(
+            "graph_requests",
+            "Requests to Meta's Graph, by action and by what became of them",
+            self.graph_requests.clone(),
+        );
         to.register("store_failures", "What the database did not do when asked", self.store_failures.clone());
         to.register(
             "webhook_acknowledgement_seconds",

@@ -16,6 +16,7 @@ use setu_recording::{Recorder, RecorderEvent};
 use setu_sdp::Fingerprint;
 use setu_sip::Transport;
 use setu_sip_net::SipNet;
+use setu_whatsapp::graph::{Failure, Reply};
 use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
@@ -473,9 +474,10 @@ impl Driver {
 
     /// Each call has one request under way at most, so the bound of calls is theirs.
     fn ask_graph(&self, GraphAsk { token, number, action }: GraphAsk) {
-        let (graph, inputs) = (self.graph.clone(), self.inputs.clone());
+        let (graph, inputs, metrics) = (self.graph.clone(), self.inputs.clone(), Arc::clone(&self.metrics));
         tokio::spawn(async move {
             let reply = graph.ask(&number.id, &number.token, &action).await;
+            metrics.graph_request(action.word(), outcome(&reply));
             // The driver ends only with the bridge.
             let _ = inputs.send(Input::GraphReplied(token, reply)).await;
         });
@@ -576,5 +578,13 @@ impl Entropy for SystemEntropy {
         if let Err(error) = getrandom::fill(bytes) {
             panic!("the system has no random numbers: {error}");
         }
+    }
+}
+
+const fn outcome(reply: &Result<Reply, Failure>) -> &'static str {
+    match reply {
+        Ok(_) => "taken",
+        Err(Failure::Refused { .. }) => "refused",
+        Err(Failure::Unknown { .. }) => "unknown",
     }
 }

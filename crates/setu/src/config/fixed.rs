@@ -8,9 +8,21 @@ impl Config {
     /// The settings that a reload does not change, with their values.
     pub(crate) fn fixed_at_start(&self) -> Vec<(&'static str, String)> {
         let Self {
-            meta, agents, resolve, egress, recording, cdr, store, http, webhooks, log, limits, ..
+            meta,
+            agents,
+            resolve,
+            egress,
+            recording,
+            cdr,
+            store,
+            http,
+            webhooks,
+            graph,
+            log,
+            limits,
+            ..
         } = self;
-        let settings: [(&str, &dyn Debug); 27] = [
+        let settings: [(&str, &dyn Debug); 28] = [
             ("meta.bind", &meta.bind),
             ("meta.hostname", &meta.hostname),
             ("meta.advertised_port", &meta.advertised_port),
@@ -33,6 +45,7 @@ impl Config {
             ("store", store),
             ("http.bind", &http.bind),
             ("webhooks.bind", &webhooks.as_ref().map(|webhooks| webhooks.bind)),
+            ("graph", graph),
             ("log", log),
             ("limits.calls", &limits.calls),
             ("limits.port_rest_s", &limits.port_rest_s),

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, anyhow};
 use serde_json::json;
-use setu_model::Cdr;
+use setu_model::{Cdr, RuleRefusal};
 use setu_twin::Person;
 use setu_twin::Transport;
 use setu_twin::agent::{Habits, PhoneAnswer, PhoneConfig};
@@ -115,6 +115,45 @@ impl Lab {
             customer_answered: customer.answered_at,
             agent_heard_hz,
         })
+    }
+
+    /// The agent calls a WhatsApp user who has taken permission back; then the user gives it.
+    pub(super) async fn agent_may_not_call(&mut self) -> Result<Vec<RuleRefusal>> {
+        // An earlier demo in the same folder ended with permission.
+        self.user_replies("reject", 1).await?;
+        let agent = self.phone.dial(CUSTOMER, None).await?;
+        let cdr = self.next_cdr().await?;
+        anyhow::ensure!(!agent.answered, "a call without permission was made");
+        self.user_replies("accept", 0).await?;
+        Ok(cdr.refused)
+    }
+
+    /// A webhook tells how the user replied to a permission request, some seconds ago.
+    async fn user_replies(&self, response: &str, ago_s: u64) -> Result<()> {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH)?;
+        let value = json!({
+            "messaging_product": "whatsapp",
+            "metadata": { "display_phone_number": NUMBER, "phone_number_id": PHONE_NUMBER_ID },
+            "messages": [{
+                "from": CUSTOMER.trim_start_matches('+'),
+                "id": format!("wamid.demo.{response}.{}", since.as_millis()),
+                "timestamp": (since.as_secs() - ago_s).to_string(),
+                "type": "interactive",
+                "context": { "id": "wamid.demo.request" },
+                "interactive": {
+                    "type": "call_permission_reply",
+                    "call_permission_reply":
+                        { "response": response, "is_permanent": true, "response_source": "user_action" },
+                },
+            }],
+        });
+        let body = json!({
+            "object": "whatsapp_business_account",
+            "entry": [{ "id": "1", "changes": [{ "field": "messages", "value": value }] }],
+        });
+        let status = self.webhooks.post("/webhooks/whatsapp", &body.to_string()).await?;
+        anyhow::ensure!(status == 200, "the bridge did not take the webhook");
+        Ok(())
     }
 
     /// The agent calls a WhatsApp user, talks, and hangs up.
@@ -276,7 +315,6 @@ ports = "{}-{}"
 [[numbers]]
 number = "{NUMBER}"
 phone_number_id = "{PHONE_NUMBER_ID}"
-gate = "off"
 password = "demo-number"
 agents = ["alice"]
 [[numbers]]
@@ -285,6 +323,10 @@ phone_number_id = "{GRAPH_NUMBER_ID}"
 signalling = "graph"
 token = "{TOKEN}"
 agents = ["alice"]
+# Whatever the time is where the demo runs.
+[hours]
+from = "00:00"
+to = "00:00"
 [[accounts]]
 name = "alice"
 password = "demo-alice"

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use serde::Serialize;
-use setu_model::{Cause, Cdr, Direction, Ingress, Milestone, Wall};
+use setu_model::{Cause, Cdr, Direction, Ingress, Milestone, RuleRefusal, Wall};
 use setu_twin::media::Heard;
 use setu_twin::media::{Recorded, read_recording};
 
@@ -38,8 +38,12 @@ pub(super) fn run(folder: &Path, json: bool) -> ExitCode {
         }
     } else {
         demo.calls.iter().for_each(|call| print(&ladder::draw(call)));
+        print(&refusals(&demo.refused));
     }
-    let wrong: Vec<String> = demo.calls.iter().flat_map(DemoCall::wrong).collect();
+    let mut wrong: Vec<String> = demo.calls.iter().flat_map(DemoCall::wrong).collect();
+    if !demo.refused.iter().any(|rule| rule.code == PERMISSION_REQUIRED) {
+        wrong.push(format!("the call without permission was not refused for it: {:?}", demo.refused));
+    }
     if wrong.is_empty() {
         if !json {
             print("Both sides of each call heard each other, and the recordings hold both sides.\n");
@@ -49,10 +53,37 @@ pub(super) fn run(folder: &Path, json: bool) -> ExitCode {
     fail(&format!("not as it should be:\n  {}", wrong.join("\n  ")))
 }
 
+/// A call that was not made, for people.
+fn refusals(refused: &[DemoRefused]) -> String {
+    let mut text =
+        "\nAn agent calls a WhatsApp user who does not permit it, and Meta does not hear of it:\n".to_owned();
+    for rule in refused {
+        text += &format!("  {} {}. It would be allowed: {}.\n", rule.code, rule.reason, rule.remedy);
+    }
+    text + "Then a webhook told that the user permits it, and the agent's call above was made.\n\n"
+}
+
 /// What `--json` prints.
 #[derive(Debug, Serialize)]
 struct Demo {
     calls: Vec<DemoCall>,
+    /// Why a call that an agent tried was not made.
+    refused: Vec<DemoRefused>,
+}
+
+/// One rule that forbade a call.
+#[derive(Debug, Serialize)]
+struct DemoRefused {
+    code: u16,
+    reason: String,
+    /// What would make it allowed.
+    remedy: String,
+}
+
+impl From<RuleRefusal> for DemoRefused {
+    fn from(rule: RuleRefusal) -> Self {
+        Self { code: rule.code, reason: format!("{}: {}", rule.title, rule.reason), remedy: rule.remedy }
+    }
 }
 
 /// One call of the demo.
@@ -85,13 +116,15 @@ struct DemoRecording {
 async fn demo(folder: &Path) -> Result<Demo> {
     let mut lab = Lab::start(folder).await?;
     let inbound = lab.user_calls().await.context("the user's call")?;
+    let refused = lab.agent_may_not_call().await.context("the call without permission")?;
     let outbound = lab.agent_calls().await.context("the agent's call")?;
     let by_webhook = lab.webhook_asks().await.context("the call that a webhook asks for")?;
     let by_graph = lab.user_calls_by_graph().await.context("the user's call by Graph")?;
     lab.stop().await;
     let calls =
         [inbound, outbound, by_webhook, by_graph].into_iter().map(DemoCall::of).collect::<Result<_>>()?;
-    Ok(Demo { calls })
+    let refused = refused.into_iter().map(DemoRefused::from).collect();
+    Ok(Demo { calls, refused })
 }
 
 /// What the three parties said of one call.
@@ -164,3 +197,6 @@ impl DemoCall {
         wrong
     }
 }
+
+/// The gate's code of a call that the customer does not permit.
+const PERMISSION_REQUIRED: u16 = 4005;
