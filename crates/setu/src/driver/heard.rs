@@ -96,7 +96,11 @@ impl Shard {
     /// A customer waits at a URI: somebody is to take the call, and the customer is reached there.
     fn connect_told(&mut self, number: &str, connect: Connect, now: Now) {
         let Some(uri) = &connect.sip else {
-            tracing::debug!(number, wacid = connect.wacid, "a call without a URI to dial");
+            tracing::warn!(
+                number,
+                wacid = connect.wacid,
+                "a call comes by Graph and is not taken: say signalling = \"graph\" for the number, or enable SIP with Meta"
+            );
             return;
         };
         let call = CallId::new(now.wall, &mut *self.entropy);

@@ -204,6 +204,7 @@ async fn an_agents_call_by_graph_rings_is_taken_and_bridged() {
     let (agent, user, cdr) = (agent.unwrap(), user.unwrap(), lab.next_cdr().await);
     assert_eq!(user.violations, []);
     assert_eq!(user.asked_for("terminate").map(|asked| asked.status), Some(200));
+    assert_eq!(user.pulses, 1, "pulses of 6 s cost");
     assert_hz(user.heard.hz, AGENT_HZ);
     assert_hz(agent.heard.hz, CUSTOMER_HZ);
     assert!(agent.provisional.contains(&180), "{:?}", agent.provisional);

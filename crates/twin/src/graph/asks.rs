@@ -9,27 +9,34 @@ use super::call::{Call, Due, Stage};
 use super::config::GraphNumber;
 use super::edge::GraphEdge;
 use super::http::Request;
+use super::permissions::Forbidden;
 use super::report::{Asked, GraphEvent, GraphViolation};
 use crate::media::{Codec, Voice};
 use crate::meta::{Answer, Ender, UserSaw, describe};
 use crate::sip::sdp::Sdp;
 
 /// An error as Meta writes it: the HTTP status, the code, the message.
-type Refused = (u16, i64, String);
+pub(super) type Refused = (u16, i64, String);
 
-fn refused(status: u16, code: i64, text: &str) -> Refused {
+pub(super) fn refused(status: u16, code: i64, text: &str) -> Refused {
     (status, code, text.to_owned())
 }
 
 impl GraphEdge {
     /// Answers a request: status and body.
     pub(super) fn ask(&mut self, request: &Request, now: Now) -> (u16, String) {
+        if let Some(answer) = self.ask_number(request, now) {
+            return answer;
+        }
         let body: Value = serde_json::from_slice(&request.body).unwrap_or(Value::Null);
         let action = body.get("action").and_then(Value::as_str).unwrap_or_default().to_owned();
         let wacid = body.get("call_id").and_then(Value::as_str).unwrap_or_default().to_owned();
         let habits = &self.config.habits;
         let result = match self.authorised(request) {
             Err(refused) => Err(refused),
+            Ok(_) if request.method != "POST" || request.words().nth(2) != Some("calls") => {
+                Err(refused(404, 2_500, "Unknown path components"))
+            }
             Ok(_) if habits.fails.as_ref() == Some(&action) => {
                 Err(refused(500, 2, "Service temporarily unavailable"))
             }
@@ -62,12 +69,11 @@ impl GraphEdge {
         }
     }
 
-    /// The number whose calls a request is about, if it bears its token.
-    fn authorised(&self, request: &Request) -> Result<GraphNumber, Refused> {
-        let path = request.path.trim_start_matches('/');
-        let mut words = path.split('/');
-        let (version, id, what) = (words.next(), words.next(), words.next());
-        if request.method != "POST" || what != Some("calls") || !version.is_some_and(|v| v.starts_with('v')) {
+    /// The number that a request is about, if it bears its token.
+    pub(super) fn authorised(&self, request: &Request) -> Result<GraphNumber, Refused> {
+        let mut words = request.words();
+        let (version, id) = (words.next(), words.next());
+        if !version.is_some_and(|v| v.starts_with('v')) {
             return Err(refused(404, 2_500, "Unknown path components"));
         }
         let number = self.config.numbers.iter().find(|number| Some(number.id.as_str()) == id);
@@ -184,9 +190,14 @@ impl GraphEdge {
     fn connect(&mut self, number: &GraphNumber, body: &Value, now: Now) -> Result<(String, Value), Refused> {
         let user = body.get("to").or_else(|| body.get("recipient")).and_then(Value::as_str);
         let user = user.ok_or_else(|| refused(400, 100, "Invalid parameter: to"))?;
-        if !self.config.habits.permitted {
-            return Err(refused(401, 138_006, "No approved call permission from the recipient"));
+        if let Some(code) = self.config.habits.forbids {
+            return Err(refused(400, code, "Forbidden as configured"));
         }
+        let user = format!("+{}", user.trim_start_matches('+'));
+        self.permissions_of(&number.number).may_call(&user, now.wall).map_err(|why| {
+            let status = if why == Forbidden::NoPermission { 401 } else { 400 };
+            refused(status, why.code(), "No approved call permission from the recipient")
+        })?;
         let session = body.get("session").unwrap_or(&Value::Null);
         let offer = session.get("sdp").and_then(Value::as_str).unwrap_or_default().to_owned();
         let theirs = Sdp::read(&offer).filter(|_| session.get("sdp_type") == Some(&json!("offer")));
@@ -197,7 +208,7 @@ impl GraphEdge {
         if self.calls.values().any(busy) {
             return Err(refused(400, 138_003, "Duplicate call"));
         }
-        let mut call = self.begin(number.clone(), user, Direction::BusinessInitiated, now);
+        let mut call = self.begin(number.clone(), &user, Direction::BusinessInitiated, now);
         let quirks = &self.config.quirks;
         let format = describe::judge(&theirs, &call.relay, quirks)
             .map_err(|why| refused(400, 100, &format!("SDP Validation error: {why}")))?;

@@ -1,5 +1,6 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+use super::permissions::PermissionRules;
 use crate::meta::{Answering, Quirks};
 use crate::person::Person;
 
@@ -76,8 +77,14 @@ pub struct GraphHabits {
     pub refuses: Option<(String, i64)>,
     /// From a `connect` of the business to the webhook with our answer, in milliseconds. Meta's is about 1,000.
     pub answer_ms: u64,
-    /// Whether users permit calls of the business; 138006 if not.
+    /// Whether users permit calls of the business from the start; 138006 if not.
     pub permitted: bool,
+    /// How users reply to a permission request, and after how many milliseconds; none does not.
+    pub replies: Option<(UserReply, u64)>,
+    /// Meta's bounds.
+    pub rules: PermissionRules,
+    /// A code with which each `connect` is refused: 138013 (country), 138014 (restricted), 131044 (no payment).
+    pub forbids: Option<i64>,
     /// How long a user lets a call ring, or waits for the business, in milliseconds.
     pub ring_window_ms: u64,
     /// How long nothing may be heard after the answer, in milliseconds.
@@ -95,10 +102,24 @@ impl Default for GraphHabits {
             refuses: None,
             answer_ms: 100,
             permitted: true,
+            replies: None,
+            rules: PermissionRules::LIVE,
+            forbids: None,
             ring_window_ms: 45_000,
             start_timer_ms: 20_000,
         }
     }
+}
+
+/// How a user replies to a permission request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UserReply {
+    /// Yes, for seven days.
+    Temporary,
+    /// Yes, until further notice.
+    Permanent,
+    /// No.
+    Reject,
 }
 
 /// One call of a WhatsApp user.

@@ -10,6 +10,8 @@ use setu_model::{Direction, Entropy, Now, SeededEntropy};
 use super::call::{Call, Due, Stage};
 use super::config::{GraphCallSpec, GraphConfig, GraphNumber};
 use super::http::{self, Request};
+use super::numbers::Replying;
+use super::permissions::{Consequence, Permissions, Permit};
 use super::report::{GraphEvent, GraphReport, GraphViolation};
 use crate::io::{Closed, ConnId, Output, Party, StreamFacts, Transport};
 use crate::media::{Credentials, CryptoLine, DtlsIdentity, Heard, PathReport, Suite};
@@ -25,6 +27,10 @@ pub struct GraphEdge {
     /// By WhatsApp's id.
     pub(super) calls: BTreeMap<String, Call>,
     pub(super) identity: Option<DtlsIdentity>,
+    /// By business number.
+    pub(super) permissions: BTreeMap<String, Permissions>,
+    /// Replies to permission requests that users have not given yet.
+    pub(super) replying: Vec<Replying>,
     pub(super) outputs: VecDeque<Output>,
     events: VecDeque<GraphEvent>,
     /// What came in on each connection that somebody else dialled.
@@ -60,6 +66,8 @@ impl GraphEdge {
             entropy,
             calls: BTreeMap::new(),
             identity: None,
+            permissions: BTreeMap::new(),
+            replying: Vec::new(),
             events: VecDeque::new(),
             inbox: BTreeMap::new(),
             waiting: VecDeque::new(),
@@ -134,6 +142,7 @@ impl GraphEdge {
                 asked: Vec::new(),
                 answered_at: None,
                 talked_ms: None,
+                pulses: 0,
                 webhooks: Vec::new(),
                 violations: Vec::new(),
                 path: PathReport::default(),
@@ -163,6 +172,7 @@ impl GraphEdge {
         }
         call.ends(by, now);
         self.tell_end(call, None, now);
+        self.count(call, now);
     }
 
     /// The user hangs up, gives up or lets it be, as the call stands.
@@ -194,6 +204,24 @@ impl GraphEdge {
             stream: print::uuid(entropy),
             ssrc: entropy.next_u32(),
             id: now.wall.unix_ms(),
+        }
+    }
+
+    /// What a call of the business that ended costs, and does to its permission.
+    fn count(&mut self, call: &mut Call, now: Now) {
+        if call.report.direction == Direction::UserInitiated {
+            return;
+        }
+        call.report.pulses = call.report.talked_ms.map_or(0, |ms| ms.div_ceil(6_000).max(1));
+        let connected = call.answered.is_some();
+        // One that the business gave up says nothing of the user.
+        if !connected && call.report.ended_by == Ender::Business {
+            return;
+        }
+        let user = call.report.user.clone();
+        let consequence = self.permissions_of(&call.number.number).called(&user, connected, now.wall);
+        if consequence == Consequence::Revoked {
+            self.tell_reply(&call.number.clone(), &user, Permit::No, None, now);
         }
     }
 
@@ -335,6 +363,7 @@ impl Party for GraphEdge {
 
     fn handle_timeout(&mut self, now: Now) {
         self.answer_requests(now);
+        self.reply_due(now);
         let due = self.calls.values().filter(|call| call.poll_timeout().is_some_and(|at| at <= now.mono));
         let due: Vec<String> = due.map(|call| call.wacid.clone()).collect();
         for wacid in due {
@@ -360,6 +389,7 @@ impl Party for GraphEdge {
 
     fn poll_timeout(&self) -> Option<Instant> {
         let calls = self.calls.values().filter_map(Call::poll_timeout);
-        calls.chain(self.waiting.front().map(|(at, _, _)| *at)).min()
+        let replies = self.replying.iter().map(|reply| reply.at);
+        calls.chain(self.waiting.front().map(|(at, _, _)| *at)).chain(replies).min()
     }
 }

@@ -12,6 +12,18 @@ pub(super) struct Request {
 }
 
 impl Request {
+    /// The words of the path, without its query.
+    pub(super) fn words(&self) -> impl Iterator<Item = &str> {
+        let path = self.path.split('?').next().unwrap_or_default();
+        path.trim_start_matches('/').split('/')
+    }
+
+    /// A parameter of the query, as written.
+    pub(super) fn parameter(&self, name: &str) -> Option<&str> {
+        let (_, query) = self.path.split_once('?')?;
+        query.split('&').filter_map(|pair| pair.split_once('=')).find(|(key, _)| *key == name).map(|(_, v)| v)
+    }
+
     pub(super) fn header(&self, name: &str) -> Option<&str> {
         header(&self.head, name)
     }

@@ -7,9 +7,15 @@ mod config;
 mod edge;
 mod http;
 mod media;
+mod numbers;
+mod permissions;
 mod report;
 mod tell;
 
-pub use config::{GraphCallSpec, GraphConfig, GraphHabits, GraphNumber};
+pub use config::{GraphCallSpec, GraphConfig, GraphHabits, GraphNumber, UserReply};
 pub use edge::GraphEdge;
+pub use permissions::{Consequence, Forbidden, PermissionRules, Permissions, Permit};
 pub use report::{Asked, GraphEvent, GraphReport, GraphViolation};
+
+#[cfg(test)]
+mod tests;

@@ -76,6 +76,8 @@ pub struct GraphReport {
     pub answered_at: Option<Wall>,
     /// From the answer to the end, in milliseconds.
     pub talked_ms: Option<u64>,
+    /// Pulses of 6 s that the call costs the business.
+    pub pulses: u64,
     /// Statuses of the answers to our webhooks.
     pub webhooks: Vec<u16>,
     /// What the business did that Meta does not take.

@@ -4,7 +4,9 @@ use serde_json::{Value, json};
 use setu_model::{Direction, Now};
 
 use super::call::Call;
+use super::config::GraphNumber;
 use super::edge::GraphEdge;
+use super::permissions::Permit;
 
 impl GraphEdge {
     /// A user's call begins, with our offer.
@@ -60,6 +62,40 @@ impl GraphEdge {
         self.send(call, value);
     }
 
+    /// A user's permission changed: by a reply to the request with this id, or by itself.
+    pub(super) fn tell_reply(
+        &mut self,
+        number: &GraphNumber,
+        user: &str,
+        permit: Permit,
+        request: Option<&str>,
+        now: Now,
+    ) {
+        let source = if request.is_some() { "user_action" } else { "automatic" };
+        let mut reply = json!({"response": "accept", "response_source": source});
+        match permit {
+            Permit::No => reply["response"] = json!("reject"),
+            Permit::Permanent => reply["is_permanent"] = json!(true),
+            Permit::Until(end) => {
+                reply["is_permanent"] = json!(false);
+                reply["expiration_timestamp"] = json!((end.unix_ms() / 1_000).to_string());
+            }
+        }
+        let mut message = json!({
+            "from": digits(user),
+            "id": format!("wamid.{}", self.entropy.hex(16)),
+            "timestamp": seconds(now),
+            "type": "interactive",
+            "interactive": {"type": "call_permission_reply", "call_permission_reply": reply},
+        });
+        if let Some(id) = request {
+            message["context"] = json!({"from": digits(&number.number), "id": id});
+        }
+        let contacts = json!([{"profile": {"name": "Asha"}, "wa_id": digits(user)}]);
+        let value = json!({"contacts": contacts, "messages": [message]});
+        self.send_of(number, "messages", "", value);
+    }
+
     fn call_object(&self, call: &Call, event: &str, now: Now) -> Value {
         let (user, number) = (digits(&call.report.user), digits(&call.number.number));
         let (from, to, direction) = match call.report.direction {
@@ -76,16 +112,20 @@ impl GraphEdge {
         })
     }
 
-    fn send(&mut self, call: &Call, mut value: Value) {
+    fn send(&mut self, call: &Call, value: Value) {
+        self.send_of(&call.number.clone(), "calls", &call.wacid.clone(), value);
+    }
+
+    /// Sends a change of a number; `wacid` names the call it is about, if it is about one.
+    fn send_of(&mut self, number: &GraphNumber, field: &str, wacid: &str, mut value: Value) {
         value["messaging_product"] = json!("whatsapp");
-        value["metadata"] =
-            json!({"display_phone_number": call.number.number, "phone_number_id": call.number.id});
+        value["metadata"] = json!({"display_phone_number": number.number, "phone_number_id": number.id});
         let body = json!({
             "object": "whatsapp_business_account",
-            "entry": [{"id": self.config.account, "changes": [{"field": "calls", "value": value}]}],
+            "entry": [{"id": self.config.account, "changes": [{"field": field, "value": value}]}],
         });
         for _ in 0..self.config.habits.deliveries.max(1) {
-            self.outbox.push_back((call.wacid.clone(), body.to_string()));
+            self.outbox.push_back((wacid.to_owned(), body.to_string()));
         }
     }
 }
