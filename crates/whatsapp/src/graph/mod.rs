@@ -1,7 +1,7 @@
 //! Calls that Meta signals by Graph requests and webhooks.
 //!
 //! [`Leg`] is one of them as a machine like a SIP session: it says which requests to make, and what their replies and
-//! the webhooks mean. Whoever owns it makes the requests ([`Ask`]) and hands the replies back; the machine has one under
+//! the webhooks mean. Whoever owns it makes the requests ([`Action`]) and hands the replies back; the machine has one under
 //! way at a time. [`Action::body`] and [`read_reply`] are what those look like on the wire.
 
 mod action;
