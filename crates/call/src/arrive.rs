@@ -63,6 +63,18 @@ impl Call {
         call
     }
 
+    /// Takes the call in only for its record: its leg has refused it.
+    pub(crate) fn turned_away(offered: Offered, status: u16, detail: &str, ctx: &mut Context<'_>) -> Self {
+        let cause = if status == 415 { Cause::IncompatibleMedia } else { Cause::Refused };
+        let Turned(termination, status) = Turned::new(cause, status, detail);
+        let mut call = Self::new(offered, None, ctx);
+        call.milestone(Milestone::Offered, None, ctx.now);
+        call.mark_over(0);
+        call.milestone(Milestone::Refused, Some(0), ctx.now);
+        call.end(termination, Refusing::with(status), ctx);
+        call
+    }
+
     fn new(offered: Offered, route: Option<&Route>, ctx: &mut Context<'_>) -> Self {
         let Offered { call: id, ingress, direction, origin, mut facts, answer_in, .. } = offered;
         let party = match &origin {

@@ -142,7 +142,7 @@ impl Call {
     }
 
     /// Marks a leg over and returns where it stood; nothing if it was over before.
-    fn mark_over(&mut self, index: u8) -> Option<LegState> {
+    pub(crate) fn mark_over(&mut self, index: u8) -> Option<LegState> {
         let leg = self.leg_mut(index).filter(|leg| leg.state != LegState::Over)?;
         Some(std::mem::replace(&mut leg.state, LegState::Over))
     }

@@ -20,6 +20,15 @@ use crate::desk::DeskChange;
 pub enum Input {
     /// A call came in, authenticated.
     Offered(Box<Offered>),
+    /// A call came in, authenticated, that its leg had to refuse: it leaves a record and nothing else.
+    TurnedAway {
+        /// The call.
+        offered: Box<Offered>,
+        /// What it was refused with.
+        status: u16,
+        /// Why, for the operator.
+        why: String,
+    },
     /// Something happened on a leg.
     Leg(LegEvent),
     /// Something happened to the media of a call.

@@ -93,6 +93,7 @@ impl Switchboard {
     pub fn handle(&mut self, input: Input, now: Now) {
         match input {
             Input::Offered(offered) => self.offered(*offered, now),
+            Input::TurnedAway { offered, status, why } => self.turned_away(*offered, status, &why, now),
             Input::Leg(event) => self.with(event.leg().call, now, |call, ctx| call.handle_leg(event, ctx)),
             Input::Media(event) => self.with(call_of(&event), now, |call, ctx| call.handle_media(event, ctx)),
             Input::Record(RecordEvent::Finished { call, recording }) => {
@@ -166,6 +167,21 @@ impl Switchboard {
         }
     }
 
+    /// The leg has refused the call already.
+    fn turned_away(&mut self, offered: Offered, status: u16, why: &str, now: Now) {
+        self.counters.offered += 1;
+        let (mut ctx, _) = self.context(now);
+        let call = Call::turned_away(offered, status, why, &mut ctx);
+        self.leave_record(call, now);
+    }
+
+    /// Ends a call at once. No state is kept of it: a flood must not fill the memory with calls that wait for their end.
+    fn leave_record(&mut self, call: Call, now: Now) {
+        let cdr = call.into_cdr(now);
+        log_end(&cdr);
+        self.outputs.push_back(Output::Cdr(Box::new(cdr)));
+    }
+
     fn offered(&mut self, offered: Offered, now: Now) {
         let id = offered.call;
         if self.calls.contains_key(&id) {
@@ -179,13 +195,10 @@ impl Switchboard {
             (false, true) => Some("too many calls"),
             (false, false) => None,
         };
-        let (mut ctx, calls) = self.context(now);
         if let Some(why) = turned_away {
-            // No state is kept of it: a flood must not fill the memory with calls that wait for their end.
+            let (mut ctx, _) = self.context(now);
             let call = Call::turn_away(offered, why, &mut ctx);
-            let cdr = call.into_cdr(now);
-            log_end(&cdr);
-            self.outputs.push_back(Output::Cdr(Box::new(cdr)));
+            self.leave_record(call, now);
             if full {
                 self.counters.refused_full += 1
             } else {
@@ -193,6 +206,7 @@ impl Switchboard {
             }
             return;
         }
+        let (mut ctx, calls) = self.context(now);
         let call = Call::arrive(offered, &mut ctx);
         let (number, customer) = (&call.facts.number, &call.facts.customer);
         tracing::info!(call = %id, direction = ?call.direction, number, %customer, "call offered");

@@ -54,12 +54,14 @@ impl Watch {
     /// Notes what the switchboard is about to be told.
     pub fn input(&mut self, input: &Input) {
         match input {
-            Input::Offered(offered) => {
+            Input::Offered(offered) | Input::TurnedAway { offered, .. } => {
                 let side = match offered.origin {
                     Origin::Meta { .. } => Side::Meta,
                     Origin::Account(_) | Origin::Trunk(_) => Side::Agents,
                 };
-                let leg = WatchedLeg { side, dialled: false, answered: false, ending: Ending::No };
+                let refused = matches!(input, Input::TurnedAway { .. });
+                let ending = if refused { Ending::Over } else { Ending::No };
+                let leg = WatchedLeg { side, dialled: false, answered: false, ending };
                 self.calls.entry(offered.call).or_default().legs.insert(LegId::originator(offered.call), leg);
             }
             Input::Leg(event @ (LegEvent::Ended { .. } | LegEvent::Refused { .. })) => {

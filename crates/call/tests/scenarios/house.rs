@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use crate::support::*;
-use setu_call::{EndHow, Input, MediaEvent, RecordEvent};
-use setu_model::{Cause, LegId, Milestone, RecordingRef};
+use setu_call::{AnswerIn, EndHow, Input, MediaEvent, Offered, Origin, RecordEvent};
+use setu_model::{CallFacts, CallId, Cause, Direction, Ingress, LegId, Milestone, RecordingRef};
 
 #[test]
 fn a_lost_confirmation_never_leaks_a_call() {
@@ -134,4 +134,29 @@ fn a_new_configuration_counts_for_new_calls() {
     house.ends(meta, EndHow::Bye);
     house.confirm(call, &[1]);
     assert_eq!(house.says().last().unwrap(), "record: success by customer");
+}
+
+#[test]
+fn a_call_that_its_leg_refused_leaves_a_record_and_nothing_else() {
+    for (status, said) in [(415, "incompatible_media"), (420, "refused")] {
+        let mut house = House::with_alice();
+        let call = CallId::from_bits(7);
+        let offered = Offered {
+            call,
+            ingress: Ingress::Sip,
+            direction: Direction::BusinessInitiated,
+            origin: Origin::Account("alice".into()),
+            dialled: CUSTOMER.into(),
+            facts: CallFacts::default(),
+            offer: None,
+            answer_in: AnswerIn::OneStep,
+        };
+        let why = "it requires what is not done here: 100rel".to_owned();
+        house.tell(Input::TurnedAway { offered: Box::new(offered), status, why: why.clone() });
+        assert_eq!(house.says(), [format!("record: {said} by bridge")]);
+        let record = house.the_record();
+        assert_eq!((record.call, record.termination.status), (call, Some(status)));
+        assert_eq!(record.termination.detail, Some(why));
+        house.is_clean();
+    }
 }

@@ -59,6 +59,13 @@ impl Shard {
             Event::Invited { session, identity, arrival, invite } => {
                 self.offered(session, identity, &arrival, &invite, now);
             }
+            Event::TurnedAway { identity, arrival, invite, status } => {
+                let call = CallId::new(now.wall, &mut *self.entropy);
+                let offered = Box::new(offered(call, identity, &invite));
+                let why = turned_away(status, &invite);
+                tracing::warn!(%call, remote = %arrival.remote, status, why, "INVITE refused");
+                self.calls.handle(setu_call::Input::TurnedAway { offered, status, why }, now);
+            }
             Event::Progress { session, body, .. } if !self.is_originator(session) => {
                 self.tell(session, now, |leg| LegEvent::Ringing { leg, early: body });
             }
@@ -182,34 +189,8 @@ impl Shard {
     ) {
         let call = CallId::new(now.wall, &mut *self.entropy);
         self.legs.join(session, LegId::originator(call), arrival.side);
-        let dialled = invite
-            .request_uri()
-            .and_then(|uri| uri.parse::<Uri>().ok())
-            .and_then(|uri| uri.user_text().map(Cow::into_owned))
-            .unwrap_or_default();
-        let (direction, origin) = match identity {
-            Identity::Meta { number } => (Direction::UserInitiated, Origin::Meta { number }),
-            Identity::Account(name) => (Direction::BusinessInitiated, Origin::Account(name)),
-            Identity::Trunk(name) => (Direction::BusinessInitiated, Origin::Trunk(name)),
-        };
-        let mut told = match direction {
-            Direction::UserInitiated => facts(invite),
-            Direction::BusinessInitiated => CallFacts::default(),
-        };
-        if let Origin::Meta { number } = &origin {
-            told.number.clone_from(number);
-        }
         tracing::debug!(%call, remote = %arrival.remote, "INVITE taken");
-        let offered = Offered {
-            call,
-            ingress: Ingress::Sip,
-            direction,
-            origin,
-            dialled,
-            facts: told,
-            offer: invite.session_description().ok().flatten(),
-            answer_in: AnswerIn::OneStep,
-        };
+        let offered = offered(call, identity, invite);
         self.calls.handle(setu_call::Input::Offered(Box::new(offered)), now);
     }
 
@@ -409,6 +390,49 @@ fn reason_header(cause: Cause) -> String {
     };
     let protocol = if code < 128 { "Q.850" } else { "SIP" };
     format!("{protocol};cause={code};text=\"{text}\"")
+}
+
+/// The call that an INVITE asks for.
+fn offered(call: CallId, identity: Identity, invite: &Message) -> Offered {
+    let dialled = invite
+        .request_uri()
+        .and_then(|uri| uri.parse::<Uri>().ok())
+        .and_then(|uri| uri.user_text().map(Cow::into_owned))
+        .unwrap_or_default();
+    let (direction, origin) = match identity {
+        Identity::Meta { number } => (Direction::UserInitiated, Origin::Meta { number }),
+        Identity::Account(name) => (Direction::BusinessInitiated, Origin::Account(name)),
+        Identity::Trunk(name) => (Direction::BusinessInitiated, Origin::Trunk(name)),
+    };
+    let mut told = match direction {
+        Direction::UserInitiated => facts(invite),
+        Direction::BusinessInitiated => CallFacts::default(),
+    };
+    if let Origin::Meta { number } = &origin {
+        told.number.clone_from(number);
+    }
+    Offered {
+        call,
+        ingress: Ingress::Sip,
+        direction,
+        origin,
+        dialled,
+        facts: told,
+        offer: invite.session_description().ok().flatten(),
+        answer_in: AnswerIn::OneStep,
+    }
+}
+
+/// Why an INVITE was refused with a status, for the operator.
+fn turned_away(status: u16, invite: &Message) -> String {
+    let header = |name| invite.header(name).unwrap_or_default();
+    match status {
+        415 => format!("its body is no session description: {}", header("Content-Type")),
+        420 => format!("it requires what is not done here: {}", header("Require")),
+        422 => format!("its session timer is too short: {}", header("Session-Expires")),
+        483 => "it has passed too many hops".to_owned(),
+        _ => "there is no room for its session".to_owned(),
+    }
 }
 
 #[cfg(test)]

@@ -80,7 +80,7 @@ impl Endpoint {
             return;
         };
         self.keep(arrival);
-        if self.refuse_unsupported(arrival, request, now) {
+        if self.refuse_unsupported(arrival, request, now).is_some() {
             return;
         }
         self.with_session(id, |session, layer| session.handle_request(layer, arrival, request, now));
@@ -128,7 +128,10 @@ impl Endpoint {
                 if identity.is_some() {
                     self.keep(arrival);
                 }
-                if self.refuse_unsupported(arrival, request, now) {
+                if let Some(status) = self.refuse_unsupported(arrival, request, now) {
+                    if let (Method::Invite, Some(identity)) = (method, identity) {
+                        self.tell_turned_away(arrival, request, identity, status);
+                    }
                     return;
                 }
                 match (method, identity) {
@@ -189,23 +192,13 @@ impl Endpoint {
     }
 
     fn handle_invite(&mut self, arrival: &Arrival, invite: &Message, identity: Identity, now: Now) {
+        // The call that it is another copy of has its own record.
         if self.layer.is_merged(invite) {
             self.answer_known(arrival, invite, 482, now, |reply| reply);
             return;
         }
-        if self.is_full() {
-            self.layer.counters.overloaded += 1;
-            let retry_after = self.layer.config.limits.retry_after_s.to_string();
-            self.answer_known(arrival, invite, 503, now, |reply| reply.header("Retry-After", retry_after));
-            return;
-        }
-        if session::is_too_brief(invite, arrival.side, &self.layer.config.limits) {
-            let min = self.layer.config.limits.min_session_expires_s.to_string();
-            self.answer_known(arrival, invite, 422, now, |reply| reply.header("Min-SE", min));
-            return;
-        }
-        if invite.session_description().is_err() {
-            self.answer_known(arrival, invite, 415, now, session::capabilities);
+        if let Some(status) = self.refuse_invite(arrival, invite, now) {
+            self.tell_turned_away(arrival, invite, identity, status);
             return;
         }
         let id = self.next_session();
@@ -214,6 +207,32 @@ impl Endpoint {
             let (arrival, invite) = (arrival.clone(), invite.clone());
             self.layer.tell(Event::Invited { session: id, identity, arrival, invite });
         }
+    }
+
+    /// Refuses an INVITE that can be no session here: there is no room (503), its timer is too short (422, RFC 4028
+    /// section 9), or its body is no description (415). Returns the status.
+    fn refuse_invite(&mut self, arrival: &Arrival, invite: &Message, now: Now) -> Option<u16> {
+        let limits = &self.layer.config.limits;
+        let (retry_after, min) = (limits.retry_after_s.to_string(), limits.min_session_expires_s.to_string());
+        if self.is_full() {
+            self.layer.counters.overloaded += 1;
+            self.answer_known(arrival, invite, 503, now, |reply| reply.header("Retry-After", retry_after));
+            return Some(503);
+        }
+        if session::is_too_brief(invite, arrival.side, &self.layer.config.limits) {
+            self.answer_known(arrival, invite, 422, now, |reply| reply.header("Min-SE", min));
+            return Some(422);
+        }
+        if invite.session_description().is_err() {
+            self.answer_known(arrival, invite, 415, now, session::capabilities);
+            return Some(415);
+        }
+        None
+    }
+
+    fn tell_turned_away(&mut self, arrival: &Arrival, invite: &Message, identity: Identity, status: u16) {
+        let (arrival, invite) = (arrival.clone(), invite.clone());
+        self.layer.tell(Event::TurnedAway { identity, arrival, invite, status });
     }
 
     fn handle_register(&mut self, arrival: &Arrival, request: &Message, account: &str, now: Now) {
@@ -244,22 +263,23 @@ impl Endpoint {
         });
     }
 
-    /// Refuses what takes too many hops (483) or requires what we do not do (420, RFC 3261 section 8.2.2.3).
-    fn refuse_unsupported(&mut self, arrival: &Arrival, request: &Message, now: Now) -> bool {
+    /// Refuses what takes too many hops (483) or requires what we do not do (420, RFC 3261 section 8.2.2.3). Returns the
+    /// status.
+    fn refuse_unsupported(&mut self, arrival: &Arrival, request: &Message, now: Now) -> Option<u16> {
         if request.max_forwards() == Some(0) && request.method() != Some(Method::Options) {
             self.answer_known(arrival, request, 483, now, |reply| reply);
-            return true;
+            return Some(483);
         }
         let mut unknown = request.list("Require");
         unknown.retain(|option| !option.eq_ignore_ascii_case("timer"));
         unknown.truncate(UNSUPPORTED_MOST);
         if unknown.is_empty() {
-            return false;
+            return None;
         }
         self.answer_known(arrival, request, 420, now, |reply| {
             reply.header("Unsupported", unknown.join(", "))
         });
-        true
+        Some(420)
     }
 
     /// Answers a known peer's request that begins no session.

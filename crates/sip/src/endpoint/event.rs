@@ -44,6 +44,18 @@ pub enum Event {
         /// The INVITE. Without a body the offer is ours to make (see [`Event::Acked`]).
         invite: Message,
     },
+    /// A peer that proved who it is called us, and its INVITE was refused before there was a session: what it asks for
+    /// is not done here, or there is no room.
+    TurnedAway {
+        /// Who called.
+        identity: Identity,
+        /// How the INVITE came in.
+        arrival: Arrival,
+        /// The INVITE.
+        invite: Message,
+        /// What it was refused with: 415, 420, 422, 483 or 503.
+        status: u16,
+    },
     /// A provisional response above 100 to our INVITE.
     Progress {
         /// The session.

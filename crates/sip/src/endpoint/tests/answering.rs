@@ -5,8 +5,8 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::peer::{Bench, SDP, in_dialog, text_of, to_tag, trunk, trunk_invite};
-use crate::Method;
 use crate::endpoint::{CommandError, EndHow, Event};
+use crate::{Identity, Method};
 
 #[test]
 fn a_call_rings_is_answered_acknowledged_and_hung_up() {
@@ -99,6 +99,7 @@ fn an_invite_whose_body_is_no_description_gets_415_with_what_we_take() {
     let mut bench = Bench::new();
     bench.receive(&trunk(), &trunk_invite("in1").replace("application/sdp", "text/plain"));
     assert_eq!(bench.next_status(415).header("Accept").as_deref(), Some("application/sdp"));
+    assert!(matches!(bench.event(), Event::TurnedAway { status: 415, identity: Identity::Trunk(_), .. }));
     bench.no_event();
 }
 
@@ -221,11 +222,13 @@ fn what_takes_too_many_hops_or_requires_the_unknown_is_refused() {
     let mut bench = Bench::new();
     bench.receive(&trunk(), &trunk_invite("x").replace("Max-Forwards: 70", "Max-Forwards: 0"));
     bench.next_status(483);
+    assert!(matches!(bench.event(), Event::TurnedAway { status: 483, .. }));
     let demanding =
         trunk_invite("y").replace("Max-Forwards: 70", "Require: 100rel, timer\r\nMax-Forwards: 70");
     bench.receive(&trunk(), &demanding);
     let refusal = bench.next_status(420);
     assert_eq!(refusal.header("Unsupported").as_deref(), Some("100rel"), "{}", text_of(&refusal));
+    assert!(matches!(bench.event(), Event::TurnedAway { status: 420, .. }));
     bench.no_event();
 }
 

@@ -419,6 +419,7 @@ fn a_session_interval_below_the_least_gets_422() {
     bench.receive(&trunk(), &invite);
     let refusal = bench.next_status(422);
     assert_eq!(refusal.header("Min-SE").as_deref(), Some("90"));
+    assert!(matches!(bench.event(), Event::TurnedAway { status: 422, .. }));
 }
 
 #[test]
