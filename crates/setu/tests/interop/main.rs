@@ -5,6 +5,7 @@
 
 mod browser;
 mod calls;
+mod graph;
 mod house;
 mod keys;
 mod load;

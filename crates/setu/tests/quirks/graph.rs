@@ -156,6 +156,21 @@ async fn webhooks_that_come_again_and_in_the_wrong_order_make_one_call() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_call_whose_webhook_finds_nobody_at_first_is_taken_when_it_comes_again() {
+    let mut lab = graph(|habits| habits.redeliver_ms = 300).start().await;
+    let to = lab.bridge.webhook_address().unwrap();
+    // A port that is nobody's.
+    let nobody = std::net::SocketAddr::from(([127, 0, 0, 1], crate::ports::port()));
+    lab.graph().with(move |edge, _| edge.send_webhooks_to(nobody)).await.unwrap();
+    let calling = lab.graph().with(|edge, now| edge.call(user_for(600), now)).await.unwrap();
+    assert!(calling.is_some());
+    lab.graph().with(move |edge, _| edge.send_webhooks_to(to)).await.unwrap();
+    let user = lab.graph().next_report(PATIENCE).await.unwrap();
+    assert_eq!((user.webhooks.first(), user.webhooks.last()), (Some(&0), Some(&200)), "{:?}", user.webhooks);
+    assert_eq!((user.saw, lab.next_cdr().await.termination.cause), (UserSaw::Connected, Cause::Success));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_older_description_beside_the_session_changes_nothing() {
     let mut lab = graph(|habits| habits.legacy_connection = true).start().await;
     let Said { user, cdr, .. } = lab.user_calls_by_graph(user_for(600)).await;

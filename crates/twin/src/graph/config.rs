@@ -65,6 +65,8 @@ pub struct GraphNumber {
 pub struct GraphHabits {
     /// How often each webhook is delivered.
     pub deliveries: u32,
+    /// After how long a webhook is delivered again that was not acknowledged, in milliseconds.
+    pub redeliver_ms: u64,
     /// The end of a user's call that is over at once is told before its beginning.
     pub ends_first: bool,
     /// The older `connection` stands beside `session`.
@@ -95,6 +97,7 @@ impl Default for GraphHabits {
     fn default() -> Self {
         Self {
             deliveries: 1,
+            redeliver_ms: 1_000,
             ends_first: false,
             legacy_connection: false,
             reply_ms: 0,

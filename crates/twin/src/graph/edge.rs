@@ -37,19 +37,33 @@ pub struct GraphEdge {
     inbox: BTreeMap<ConnId, Vec<u8>>,
     /// Requests that wait for their reply.
     waiting: VecDeque<(Instant, ConnId, Request)>,
-    /// Webhooks that wait to be sent: the call and the body.
-    pub(super) outbox: VecDeque<(String, String)>,
+    /// Webhooks that wait to be sent.
+    pub(super) outbox: VecDeque<Outgoing>,
     posting: Option<Posting>,
     next_conn: u64,
     next_relay: usize,
 }
 
+/// A webhook that is not acknowledged yet.
+#[derive(Debug)]
+pub(super) struct Outgoing {
+    /// The call it is about; empty if it is about none.
+    pub(super) wacid: String,
+    pub(super) body: String,
+    /// Not to be sent before; `None` at once.
+    pub(super) not_before: Option<Instant>,
+    /// How often it was sent in vain.
+    pub(super) failed: u32,
+}
+
 /// A webhook under way.
 struct Posting {
     conn: ConnId,
-    wacid: String,
+    webhook: Outgoing,
     bytes: Bytes,
     answer: Vec<u8>,
+    /// Until then an answer is waited for.
+    until: Instant,
 }
 
 impl GraphEdge {
@@ -230,15 +244,17 @@ impl GraphEdge {
     }
 
     /// Reports calls whose last webhook is out, and sends the next one.
-    pub(super) fn flush(&mut self, _now: Now) {
+    pub(super) fn flush(&mut self, now: Now) {
+        let ready = |webhook: &Outgoing| webhook.not_before.is_none_or(|at| at <= now.mono);
         if self.posting.is_none()
-            && let Some((wacid, body)) = self.outbox.pop_front()
+            && let Some(at) = self.outbox.iter().position(ready)
+            && let Some(webhook) = self.outbox.remove(at)
         {
             let conn = ConnId::dialled(self.next_conn);
             self.next_conn += 1;
             let to = self.config.webhooks;
-            let signature = crate::webhook::sign(&self.config.secret, body.as_bytes());
-            let bytes = http::post(&to.to_string(), "/webhooks/whatsapp", &signature, &body);
+            let signature = crate::webhook::sign(&self.config.secret, webhook.body.as_bytes());
+            let bytes = http::post(&to.to_string(), "/webhooks/whatsapp", &signature, &webhook.body);
             self.outputs.push_back(Output::Connect {
                 conn,
                 transport: Transport::Tcp,
@@ -246,11 +262,12 @@ impl GraphEdge {
                 port: to.port(),
                 alpn: Vec::new(),
             });
-            self.posting = Some(Posting { conn, wacid, bytes, answer: Vec::new() });
+            let until = now.mono + PATIENCE;
+            self.posting = Some(Posting { conn, webhook, bytes, answer: Vec::new(), until });
         }
-        let busy = self.posting.as_ref().map(|posting| posting.wacid.clone());
+        let busy = self.posting.as_ref().map(|posting| posting.webhook.wacid.clone());
         let waits = |wacid: &str, edge: &Self| {
-            busy.as_deref() == Some(wacid) || edge.outbox.iter().any(|(other, _)| other == wacid)
+            busy.as_deref() == Some(wacid) || edge.outbox.iter().any(|webhook| webhook.wacid == wacid)
         };
         let over: Vec<String> = self
             .calls
@@ -272,10 +289,16 @@ impl GraphEdge {
     }
 
     fn posted(&mut self, status: u16, now: Now) {
-        let Some(posting) = self.posting.take() else { return };
-        self.outputs.push_back(Output::CloseStream { conn: posting.conn });
-        if let Some(call) = self.calls.get_mut(&posting.wacid) {
+        let Some(Posting { conn, mut webhook, .. }) = self.posting.take() else { return };
+        self.outputs.push_back(Output::CloseStream { conn });
+        if let Some(call) = self.calls.get_mut(&webhook.wacid) {
             call.report.webhooks.push(status);
+        }
+        webhook.failed += 1;
+        if status != 200 && webhook.failed <= MOST_REDELIVERIES {
+            let after = Duration::from_millis(self.config.habits.redeliver_ms);
+            webhook.not_before = Some(now.mono + after);
+            self.outbox.push_back(webhook);
         }
         self.flush(now);
     }
@@ -351,7 +374,7 @@ impl Party for GraphEdge {
     fn handle_stream_closed(&mut self, conn: ConnId, _why: Closed, now: Now) {
         self.inbox.remove(&conn);
         if self.posting.as_ref().is_some_and(|posting| posting.conn == conn) {
-            // Nobody took it; Meta would send it again later.
+            // Nobody took it.
             self.posted(0, now);
         }
     }
@@ -363,6 +386,9 @@ impl Party for GraphEdge {
 
     fn handle_timeout(&mut self, now: Now) {
         self.answer_requests(now);
+        if self.posting.as_ref().is_some_and(|posting| posting.until <= now.mono) {
+            self.posted(0, now);
+        }
         self.reply_due(now);
         let due = self.calls.values().filter(|call| call.poll_timeout().is_some_and(|at| at <= now.mono));
         let due: Vec<String> = due.map(|call| call.wacid.clone()).collect();
@@ -390,6 +416,15 @@ impl Party for GraphEdge {
     fn poll_timeout(&self) -> Option<Instant> {
         let calls = self.calls.values().filter_map(Call::poll_timeout);
         let replies = self.replying.iter().map(|reply| reply.at);
-        calls.chain(self.waiting.front().map(|(at, _, _)| *at)).chain(replies).min()
+        let posting = self.posting.as_ref().map(|posting| posting.until);
+        let webhooks = self.outbox.iter().filter(|_| posting.is_none()).filter_map(|it| it.not_before);
+        let requests = self.waiting.front().map(|(at, _, _)| *at);
+        calls.chain(requests).chain(replies).chain(posting).chain(webhooks).min()
     }
 }
+
+/// How long Meta waits for the answer to a webhook.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// How often a webhook is sent again that nobody takes.
+const MOST_REDELIVERIES: u32 = 8;

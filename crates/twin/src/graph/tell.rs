@@ -5,7 +5,7 @@ use setu_model::{Direction, Now};
 
 use super::call::Call;
 use super::config::GraphNumber;
-use super::edge::GraphEdge;
+use super::edge::{GraphEdge, Outgoing};
 use super::permissions::Permit;
 
 impl GraphEdge {
@@ -125,7 +125,8 @@ impl GraphEdge {
             "entry": [{"id": self.config.account, "changes": [{"field": field, "value": value}]}],
         });
         for _ in 0..self.config.habits.deliveries.max(1) {
-            self.outbox.push_back((wacid.to_owned(), body.to_string()));
+            let (wacid, body) = (wacid.to_owned(), body.to_string());
+            self.outbox.push_back(Outgoing { wacid, body, not_before: None, failed: 0 });
         }
     }
 }
