@@ -13,6 +13,7 @@ use tokio::runtime::Runtime;
 
 use crate::house::{CUSTOMER, House, NUMBER, NUMBER_PASSWORD, Ports};
 use crate::peers::until;
+use crate::postgres::Server;
 use crate::webhooks::{EXAMPLE, SECRET, house, post, try_post, webhooks};
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -152,4 +153,24 @@ async fn what_a_webhook_tells_of_a_calls_end_is_a_revision_of_its_record() {
     let revision: serde_json::Value = serde_json::from_str(&found[1].record).unwrap();
     assert_eq!(revision["duration_s"]["webhook"], 20);
     assert_eq!(revision["differences"], serde_json::json!(["duration"]));
+}
+
+#[test]
+fn with_postgresql_a_bridge_remembers_as_well() {
+    let server = Server::start();
+    let (mut house, at) = house();
+    house.write("store.password", "anything: the server trusts this machine");
+    let store =
+        format!("[store]\npostgres = \"{}\"\npassword = {{ file = \"store.password\" }}\n", server.url());
+    house.config.push_str(&store);
+    for expected in [0.0, 1.0] {
+        let mut bridge = house.serve();
+        assert!(post(at, "/webhooks/whatsapp", SECRET, &message(1)).starts_with("HTTP/1.1 200 "));
+        let repeated = house.metric("setu_webhook_events_repeated_total");
+        assert_eq!(repeated, expected, "{}", house.log());
+        bridge.signal("TERM");
+        assert!(bridge.wait(PATIENCE).success());
+    }
+    assert!(!house.path("setu.db").exists());
+    assert!(!house.log().contains("anything:"));
 }

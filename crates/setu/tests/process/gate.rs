@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use setu_model::{Cause, Cdr};
+use setu_model::{Cause, Cdr, EndedBy};
 use setu_twin::Person;
 use setu_twin::agent::{Habits, PhoneAnswer, PhoneReport};
 use setu_twin::shell::{EdgeHandle, PhoneHandle};
@@ -56,15 +56,27 @@ impl Desk {
 
     /// The customer answers a permission request, in Meta's words.
     fn replies(&mut self, reply: &str) {
+        self.tells(&format!(
+            r#""type":"interactive","context":{{"id":"wamid.request"}},
+            "interactive":{{"type":"call_permission_reply","call_permission_reply":{reply}}}"#
+        ));
+    }
+
+    /// The customer writes.
+    fn writes(&mut self) {
+        self.tells(r#""type":"text","text":{"body":"call me"}"#);
+    }
+
+    /// Meta tells of a message.
+    fn tells(&mut self, message: &str) {
         self.replies += 1;
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
-        // Later than the reply before, as the customer's are.
-        let timestamp = now - 60 + u64::from(self.replies);
+        // Later than the message before, and than the calls so far.
+        let timestamp = now + u64::from(self.replies);
         let body = format!(
             r#"{{"object":"whatsapp_business_account","entry":[{{"id":"1","changes":[{{"field":"messages","value":{{
             "metadata":{{"phone_number_id":"106"}},"messages":[{{"from":"919876543210","id":"wamid.{}",
-            "timestamp":"{timestamp}","type":"interactive","context":{{"id":"wamid.request"}},
-            "interactive":{{"type":"call_permission_reply","call_permission_reply":{reply}}}}}]}}}}]}}]}}"#,
+            "timestamp":"{timestamp}",{message}}}]}}}}]}}]}}"#,
             self.replies
         );
         let answer = tokio::task::block_in_place(|| post(self.at, "/webhooks/whatsapp", SECRET, &body));
@@ -135,4 +147,29 @@ async fn outside_the_hours_a_customer_is_not_called_whatever_is_permitted() {
 async fn a_number_whose_gate_is_off_leaves_it_to_meta() {
     let desk = Desk::new("gate = \"off\"", ALWAYS).await;
     assert!(desk.dials().await.answered);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_hung_up_at_once_is_called_again_by_people_only_until_the_customer_writes() {
+    let dialler = format!(
+        "{ALWAYS}[[trunks]]\nname = \"pbx\"\nhost = \"127.0.0.1\"\nport = 9\nprobe_s = 0\nnetworks = [\"127.0.0.1/32\"]\n\
+         number = \"{NUMBER}\"\n"
+    );
+    let mut desk = Desk::new("", &dialler).await;
+    desk.replies(YES);
+    // Not registered: to the bridge it is the dialler. The edge's customers hang up after 3 s.
+    let dialler = desk.house.unregistered_phone("dialler", "none", Habits::default()).await;
+    let dials = async || dialler.dial(CUSTOMER, None).await.unwrap();
+    assert!(dials().await.answered);
+    let early = desk.record(1);
+    assert_eq!((early.termination.cause, early.termination.by), (Cause::Success, EndedBy::Customer));
+
+    let refused = dials().await;
+    is_refused_for(&refused, &desk.record(2), &[4012]);
+    assert!(desk.dials().await.answered, "a person may");
+    assert_eq!(desk.record(3).termination.cause, Cause::Success);
+    is_refused_for(&dials().await, &desk.record(4), &[4012]);
+
+    desk.writes();
+    assert!(dials().await.answered);
 }

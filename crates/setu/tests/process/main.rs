@@ -19,6 +19,8 @@ mod peers;
 mod phones;
 #[path = "../shared/ports.rs"]
 mod ports;
+#[path = "../../../store/tests/both/postgres.rs"]
+mod postgres;
 mod serve;
 mod siege;
 #[path = "../interop/sound.rs"]

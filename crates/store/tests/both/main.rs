@@ -5,6 +5,7 @@
 mod lab;
 #[path = "../../../setu/tests/shared/ports.rs"]
 mod ports;
+mod postgres;
 mod records;
 mod webhooks;
 
