@@ -5,7 +5,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use setu_store::{CdrQuery, CustomerNames, Location, Store};
+use setu_model::Wall;
+use setu_store::{CdrQuery, CustomerNames, DeliveryRow, EventRow, Location, Store};
 use setu_twin::Person;
 use setu_twin::agent::{Habits, PhoneAnswer};
 use setu_twin::meta::CallSpec;
@@ -153,6 +154,33 @@ async fn what_a_webhook_tells_of_a_calls_end_is_a_revision_of_its_record() {
     let revision: serde_json::Value = serde_json::from_str(&found[1].record).unwrap();
     assert_eq!(revision["duration_s"]["webhook"], 20);
     assert_eq!(revision["differences"], serde_json::json!(["duration"]));
+}
+
+#[test]
+fn what_was_not_acted_on_is_told_after_a_restart_but_for_calls_that_have_given_up() {
+    let (house, _) = house();
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis();
+    let row = |call: &str, age_s: i64| DeliveryRow {
+        id: call.to_owned(),
+        received: Wall::from_unix_ms(i64::try_from(now).unwrap() - age_s * 1_000),
+        kind: Some("call.connect".to_owned()),
+        body: EXAMPLE.replace("CALL_ID", call),
+        events: vec![EventRow {
+            event: format!("PHONE_NUMBER_ID/PHONE_NUMBER_ID/connect:{call}"),
+            fact: None,
+            names: None,
+            end: None,
+        }],
+    };
+    with_store(&house, async |store| {
+        store.take(&[row("GIVEN_UP", 120), row("WAITS", 1)]).await.unwrap();
+        store.close().await;
+    });
+    let _bridge = house.serve_by(house.setu("serve").env("SETU_LOG", "info,setu=debug"));
+    until("both are acted on", PATIENCE, || {
+        with_store(&house, async |store| store.waiting().await.unwrap().is_empty())
+    });
+    assert_eq!(house.log().matches("a webhook tells").count(), 1, "{}", house.log());
 }
 
 #[test]
