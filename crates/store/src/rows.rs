@@ -86,6 +86,8 @@ pub struct CdrRow {
     pub record: String,
     /// What it tells of its pair.
     pub facts: Vec<FactRow>,
+    /// The customer's two names, where it tells both.
+    pub names: Option<(String, String)>,
 }
 
 /// What became known of a call after its record was written.

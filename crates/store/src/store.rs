@@ -259,17 +259,22 @@ async fn learn(to: &mut AnyConnection, event: &EventRow, received: i64) -> Resul
     if let Some(fact) = &event.fact {
         note(to, fact).await?;
     }
-    if let Some((one, other)) = &event.names {
-        for (name, other) in [(one, other), (other, one)] {
-            let same = sqlx::query("INSERT INTO names (name, other) VALUES ($1, $2) ON CONFLICT DO NOTHING");
-            same.bind(key(name)).bind(key(other)).execute(&mut *to).await?;
-        }
-    }
+    same(to, event.names.as_ref()).await?;
     if let Some(end) = &event.end {
         let keep = sqlx::query(
             "INSERT INTO ends (wacid, received, told, reconciled) VALUES ($1, $2, $3, 0) ON CONFLICT DO NOTHING",
         );
         keep.bind(key(&end.wacid)).bind(received).bind(text(&end.told)).execute(&mut *to).await?;
+    }
+    Ok(())
+}
+
+/// Two names of one customer.
+async fn same(to: &mut AnyConnection, names: Option<&(String, String)>) -> Result<(), sqlx::Error> {
+    let Some((one, other)) = names else { return Ok(()) };
+    for (name, other) in [(one, other), (other, one)] {
+        let same = sqlx::query("INSERT INTO names (name, other) VALUES ($1, $2) ON CONFLICT DO NOTHING");
+        same.bind(key(name)).bind(key(other)).execute(&mut *to).await?;
     }
     Ok(())
 }
@@ -291,6 +296,7 @@ async fn record(to: &mut AnyConnection, cdr: &CdrRow) -> Result<(), sqlx::Error>
     let keep = keep.bind(key(&cdr.call)).bind(cdr.written.unix_ms()).bind(key(&cdr.number));
     let keep = keep.bind(key(&cdr.customer)).bind(cdr.wacid.as_deref().map(key)).bind(text(&cdr.direction));
     keep.bind(text(&cdr.cause)).bind(cdr.began.unix_ms()).bind(text(&cdr.record)).execute(&mut *to).await?;
+    same(to, cdr.names.as_ref()).await?;
     for fact in &cdr.facts {
         note(to, fact).await?;
     }

@@ -117,6 +117,7 @@ pub(super) fn record(cdr: &Cdr, written: Wall) -> Result<CdrRow, serde_json::Err
         written,
         record: serde_json::to_string(cdr)?,
         facts: told.collect(),
+        names: both_names(&customer),
     })
 }
 

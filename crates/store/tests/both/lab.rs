@@ -76,5 +76,6 @@ pub(crate) fn cdr(call: &str, seconds: i64) -> CdrRow {
         written: at(seconds + 60),
         record: format!("record of {call}"),
         facts: Vec::new(),
+        names: None,
     }
 }

@@ -12,7 +12,7 @@ on_both!(
     a_record_and_what_a_webhook_told_of_its_end_meet_in_either_order_once,
     records_are_found_by_every_filter_and_page_by_page,
     attempts_of_a_number_are_business_initiated_calls_that_were_not_refused,
-    a_record_brings_its_facts_along,
+    a_record_brings_its_facts_and_the_customers_names_along,
 );
 
 async fn calls(store: &Store, query: CdrQuery) -> Vec<String> {
@@ -107,10 +107,11 @@ async fn attempts_of_a_number_are_business_initiated_calls_that_were_not_refused
     assert_eq!(store.attempts("+911", at(5)).await.unwrap(), 2);
 }
 
-async fn a_record_brings_its_facts_along(lab: Lab) {
+async fn a_record_brings_its_facts_and_the_customers_names_along(lab: Lab) {
     let store = lab.open().await;
-    store.record(&[CdrRow { facts: vec![fact("wa:919", "called", 1)], ..cdr("a", 1) }]).await.unwrap();
+    let names = Some(("wa:919".to_owned(), "id:IN.1".to_owned()));
+    store.record(&[CdrRow { facts: vec![fact("wa:919", "called", 1)], names, ..cdr("a", 1) }]).await.unwrap();
     store.forget(at(1_000), Duration::from_secs(1)).await.unwrap();
-    let names = CustomerNames { name: "wa:919", other: "wa:919" };
+    let names = CustomerNames { name: "id:IN.1", other: "id:IN.1" };
     assert_eq!(store.pair("+911", names, 10).await.unwrap().len(), 1);
 }
