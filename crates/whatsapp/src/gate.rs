@@ -119,6 +119,10 @@ pub enum GateCode {
 }
 
 impl GateCode {
+    /// What would make a call allowed for which there is no permission.
+    pub const PERMISSION_REMEDY: &str =
+        "send a permission request, or wait for the customer to call or allow it";
+
     /// The number.
     pub const fn number(self) -> u16 {
         match self {
@@ -221,10 +225,9 @@ impl Inquiry<'_> {
         let answer = self.it.ledger.answer(question, &self.policy.rules, self.it.now);
         let (code, remedy) = match answer.why {
             Why::Granted(_) | Why::WithinLimits => return answer.grant,
-            Why::NeverGranted | Why::Expired { .. } | Why::Rejected { .. } | Why::MissedTooOften { .. } => (
-                GateCode::PermissionRequired,
-                "send a permission request, or wait for the customer to call or allow it",
-            ),
+            Why::NeverGranted | Why::Expired { .. } | Why::Rejected { .. } | Why::MissedTooOften { .. } => {
+                (GateCode::PermissionRequired, GateCode::PERMISSION_REMEDY)
+            }
             Why::ConnectedLimit { .. } => (GateCode::ConnectedLimit, "wait until then"),
             Why::RequestsADay { .. } | Why::RequestsAWeek { .. } => {
                 (GateCode::RequestLimit, "wait until then; a connected call lifts the limit")

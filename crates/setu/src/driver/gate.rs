@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use setu_call::Verdict;
-use setu_model::{CallId, Now, RuleRefusal, Wall};
+use setu_model::{CallId, Cause, Cdr, Now, RuleRefusal, Wall};
 use setu_whatsapp::campaign::Campaigns;
 use setu_whatsapp::gate::{Circumstances, Decision, GateCode, GatePolicy, GateRefusal, decide};
 use setu_whatsapp::permission::{Answer, Customer, Fact, FactId, PairLedger, Question};
@@ -221,6 +221,18 @@ const OUR_CALL: &str = "called:call:";
 const SAME_CALL_MS: u64 = 60_000;
 
 const DAY_MS: i64 = 24 * 3_600 * 1_000;
+
+/// Says in the gate's words what Meta refused by itself: its 138006 is 4005.
+pub(super) fn explain(cdr: &mut Cdr) {
+    if cdr.termination.cause == Cause::NoPermission && cdr.refused.is_empty() {
+        cdr.refused.push(rule(GateRefusal {
+            code: GateCode::PermissionRequired,
+            reason: "Meta knows of no permission to call".to_owned(),
+            remedy: GateCode::PERMISSION_REMEDY.to_owned(),
+            next_allowed: None,
+        }));
+    }
+}
 
 fn rule(refusal: GateRefusal) -> RuleRefusal {
     let GateRefusal { code, reason, remedy, next_allowed } = refusal;

@@ -304,7 +304,10 @@ impl Shard {
             },
             Call::Record(command) => self.outputs.push_back(Output::Record(command)),
             Call::Ask(question) => self.asked(question, now),
-            Call::Cdr(cdr) => self.outputs.push_back(Output::Cdr(cdr)),
+            Call::Cdr(mut cdr) => {
+                gate::explain(&mut cdr);
+                self.outputs.push_back(Output::Cdr(cdr));
+            }
             Call::Drained => self.outputs.push_back(Output::Drained),
         }
     }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use setu_control::Delivery;
 use setu_model::{Cause, Cdr, Direction, EndedBy, Ingress, Wall};
 use setu_store::{CdrRow, DeliveryRow, EndRow, EventRow, FactRow, digest};
-use setu_whatsapp::permission::{Customer, EARLY_S, Fact, FactId, Outcome};
+use setu_whatsapp::permission::{Customer, EARLY_S, Fact, FactId, Outcome, Verdict};
 use setu_whatsapp::webhook::{Event, Facts, Heard};
 
 use super::reconcile::Told;
@@ -135,6 +135,16 @@ fn told_by(cdr: &Cdr) -> Vec<(String, Fact)> {
         }
         return vec![(id("phoned"), Fact::Phoned { at: cdr.began })];
     }
+    if cdr.termination.cause == Cause::NoPermission {
+        // Meta's own word, which overrules whatever was told before.
+        let observed = Fact::Observed {
+            at: cdr.ended,
+            verdict: Verdict::None,
+            no_request_before: None,
+            no_call_before: None,
+        };
+        return vec![(format!("refused:call:{}", cdr.call), observed)];
+    }
     let Some(outcome) = outcome(cdr) else { return Vec::new() };
     let mut told = vec![(id("called"), Fact::Called { at: cdr.answered.unwrap_or(cdr.began), outcome })];
     let early = cdr.answered.is_some() && cdr.duration_ms <= EARLY_S * 1_000;
@@ -149,8 +159,9 @@ fn outcome(cdr: &Cdr) -> Option<Outcome> {
     match cdr.termination.cause {
         _ if cdr.answered.is_some() => Some(Outcome::Connected),
         Cause::Busy | Cause::Declined | Cause::NoAnswer | Cause::Cancelled => Some(Outcome::Missed),
-        Cause::NoPermission | Cause::RefusedByMeta => Some(Outcome::Failed),
+        Cause::RefusedByMeta => Some(Outcome::Failed),
         Cause::Success
+        | Cause::NoPermission
         | Cause::Unreachable
         | Cause::Refused
         | Cause::IncompatibleMedia
@@ -228,7 +239,8 @@ mod tests {
         let missed = told(ended(Cause::NoAnswer, EndedBy::Bridge));
         assert!(missed[0].0.starts_with("called:call:") && missed[0].1.contains("missed"), "{missed:?}");
         assert_eq!(told(ended(Cause::Refused, EndedBy::Bridge)), []);
-        assert!(told(ended(Cause::NoPermission, EndedBy::Customer))[0].1.contains("failed"));
+        assert!(told(ended(Cause::RefusedByMeta, EndedBy::Customer))[0].1.contains("failed"));
+        assert!(told(ended(Cause::NoPermission, EndedBy::Customer))[0].1.contains("observed"));
 
         let early = told(|call| {
             (call.answered, call.duration_ms) = (Some(Wall::from_unix_ms(0)), 5_000);

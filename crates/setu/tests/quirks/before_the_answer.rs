@@ -54,6 +54,8 @@ async fn every_refusal_of_meta_has_its_cause_and_its_status_toward_the_agent() {
         assert_eq!((cdr.termination.cause, agent.status), (cause, Some(toward_agent)), "{refusal:?}");
         assert_eq!(cdr.termination.by, EndedBy::Customer, "{refusal:?}");
         assert_eq!(cdr.termination.status, Some(refusal.status()), "{refusal:?}");
+        let codes: Vec<u16> = cdr.refused.iter().map(|rule| rule.code).collect();
+        assert_eq!(codes, if refusal == Refusal::NoPermission { vec![4005] } else { vec![] }, "{refusal:?}");
         let detail = cdr.termination.detail.unwrap();
         assert!(detail.contains(&refusal.phrase("127.0.0.1")) || detail.len() > 8, "{refusal:?}: {detail}");
     }
