@@ -32,6 +32,7 @@ pub(crate) const REGISTERED: usize = 3;
 
 const CONFIG: &str = r#"
 [meta]
+bind = "203.0.113.10:5061"
 hostname = "sip.bridge.test"
 certificate = "chain.pem"
 private_key = "key.pem"
