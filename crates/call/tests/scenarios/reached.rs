@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use setu_call::{Answers, EndHow, LegEvent};
+use setu_call::{EndHow, LegEvent};
 use setu_model::{AnsweredBy, CallId, Cause, Direction, EndedBy, Ingress, LegId};
 
-use crate::support::{AGENT_ANSWER, House, META_ANSWER, NUMBER};
+use crate::support::{AGENT_ANSWER, House, META_ANSWER};
 
 fn legs(call: CallId) -> (LegId, LegId) {
     (LegId::originator(call), LegId { call, index: 1 })
@@ -104,12 +104,7 @@ fn a_customer_who_has_gone_before_anybody_rang_leaves_one_record() {
 
 #[test]
 fn a_number_that_answers_at_once_reaches_the_customer_before_the_agent() {
-    let mut house = House::with(|config| {
-        if let Some(number) = config.numbers.get_mut(NUMBER) {
-            number.answers = Answers::AtOnce;
-        }
-    });
-    house.register("alice", 1);
+    let mut house = House::that_answers_at_once();
     let call = house.user_waits(Direction::UserInitiated);
     let (customer, agent) = legs(call);
     house.says();
@@ -128,12 +123,7 @@ fn a_number_that_answers_at_once_reaches_the_customer_before_the_agent() {
 
 #[test]
 fn an_agent_who_is_quicker_than_the_customer_waits_for_him() {
-    let mut house = House::with(|config| {
-        if let Some(number) = config.numbers.get_mut(NUMBER) {
-            number.answers = Answers::AtOnce;
-        }
-    });
-    house.register("alice", 1);
+    let mut house = House::that_answers_at_once();
     let call = house.user_waits(Direction::UserInitiated);
     let (customer, agent) = legs(call);
     house.ports_open(call);

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use setu_call::{
-    AgentConfig, AnswerIn, CallConfig, ContactId, DeskChange, DialTarget, EndHow, Input, LegCommand,
+    AgentConfig, AnswerIn, Answers, CallConfig, ContactId, DeskChange, DialTarget, EndHow, Input, LegCommand,
     LegEvent, MediaCommand, MediaEvent, NumberConfig, NumberRoute, Offered, Origin, Output, RecordCommand,
     RecordEvent, Sound, Srtp, Switchboard, TrunkConfig, Watch, agent_refusal,
 };
@@ -60,6 +60,17 @@ impl House {
 
     pub(crate) fn with_alice() -> Self {
         let mut house = Self::new();
+        house.register("alice", 1);
+        house
+    }
+
+    /// With Alice, for whom customers are answered before she is.
+    pub(crate) fn that_answers_at_once() -> Self {
+        let mut house = Self::with(|config| {
+            if let Some(number) = config.numbers.get_mut(NUMBER) {
+                number.answers = Answers::AtOnce;
+            }
+        });
         house.register("alice", 1);
         house
     }

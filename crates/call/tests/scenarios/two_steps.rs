@@ -4,10 +4,10 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use setu_call::{Answers, EndHow, LegEvent, Origin};
+use setu_call::{EndHow, LegEvent, Origin};
 use setu_model::{CallId, Cause, Ingress, LegId};
 
-use crate::support::{AGENT_ANSWER, CUSTOMER, House, META_ANSWER, NUMBER};
+use crate::support::{AGENT_ANSWER, CUSTOMER, House, META_ANSWER};
 
 fn legs(call: CallId) -> (LegId, LegId) {
     (LegId::originator(call), LegId { call, index: 1 })
@@ -88,12 +88,7 @@ fn an_acceptance_that_is_refused_frees_the_agent() {
 
 #[test]
 fn a_customer_who_is_answered_at_once_hears_nothing_before_the_confirmation() {
-    let mut house = House::with(|config| {
-        if let Some(number) = config.numbers.get_mut(NUMBER) {
-            number.answers = Answers::AtOnce;
-        }
-    });
-    house.register("alice", 1);
+    let mut house = House::that_answers_at_once();
     let call = house.user_calls_in_two_steps();
     let (customer, agent) = legs(call);
     house.says();
@@ -114,12 +109,7 @@ fn a_customer_who_is_answered_at_once_hears_nothing_before_the_confirmation() {
 
 #[test]
 fn an_agent_who_is_quicker_than_the_confirmation_waits_for_it() {
-    let mut house = House::with(|config| {
-        if let Some(number) = config.numbers.get_mut(NUMBER) {
-            number.answers = Answers::AtOnce;
-        }
-    });
-    house.register("alice", 1);
+    let mut house = House::that_answers_at_once();
     let call = house.user_calls_in_two_steps();
     let (customer, agent) = legs(call);
     house.ports_open(call);
