@@ -9,7 +9,7 @@ use setu_model::Now;
 use super::config::{Habits, PhoneCallId};
 use super::describe::Mine;
 use super::report::{PhoneEnder, PhoneReport};
-use crate::media::{Path, Voice};
+use crate::media::{Path, Voice, carry};
 use crate::sip::dialog::Dialog;
 use crate::sip::message::Message;
 use crate::sip::transactions::Channel;
@@ -144,14 +144,10 @@ impl Call {
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
-        let voice = self.voice.as_ref().and_then(Voice::poll_timeout);
-        let path = self.path.as_ref().and_then(Path::poll_timeout);
-        self.due.values().copied().chain(voice).chain(path).min()
+        carry::next_deadline(&self.due, self.voice.as_ref(), self.path.as_ref())
     }
 
     pub(super) fn take_due(&mut self, now: Now) -> Option<Due> {
-        let due = *self.due.iter().filter(|(_, at)| **at <= now.mono).min_by_key(|(_, at)| **at)?.0;
-        self.due.remove(&due);
-        Some(due)
+        carry::take_due(&mut self.due, now.mono)
     }
 }

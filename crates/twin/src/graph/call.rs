@@ -7,7 +7,7 @@ use setu_model::Now;
 
 use super::config::GraphNumber;
 use super::report::GraphReport;
-use crate::media::{Path, Voice};
+use crate::media::{Path, Voice, carry};
 use crate::meta::Ender;
 use crate::meta::describe::Relay;
 use crate::person::Person;
@@ -82,14 +82,10 @@ impl Call {
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
-        let voice = self.voice.as_ref().and_then(Voice::poll_timeout);
-        let path = self.path.as_ref().and_then(Path::poll_timeout);
-        self.due.values().copied().chain(voice).chain(path).min()
+        carry::next_deadline(&self.due, self.voice.as_ref(), self.path.as_ref())
     }
 
     pub(super) fn take_due(&mut self, now: Now) -> Option<Due> {
-        let due = *self.due.iter().filter(|(_, at)| **at <= now.mono).min_by_key(|(_, at)| **at)?.0;
-        self.due.remove(&due);
-        Some(due)
+        carry::take_due(&mut self.due, now.mono)
     }
 }

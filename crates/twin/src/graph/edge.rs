@@ -14,8 +14,8 @@ use super::numbers::Replying;
 use super::permissions::{Consequence, Permissions, Permit};
 use super::report::{GraphEvent, GraphReport, GraphViolation};
 use crate::io::{Closed, ConnId, Output, Party, StreamFacts, Transport};
-use crate::media::{Credentials, CryptoLine, DtlsIdentity, Heard, PathReport, Suite};
-use crate::meta::describe::{Relay, RelayPath};
+use crate::media::{DtlsIdentity, Heard, PathReport};
+use crate::meta::describe::Relay;
 use crate::meta::{Answer, Ender, UserSaw, describe, print};
 
 /// Meta's Graph side: an HTTPS server, a sender of webhooks, a relay and the WhatsApp users behind them.
@@ -205,20 +205,7 @@ impl GraphEdge {
         }
         let fingerprint = self.identity.as_ref().map(DtlsIdentity::fingerprint);
         let address = SocketAddr::new(self.config.ip, port);
-        let entropy = self.entropy.as_mut();
-        let path = fingerprint.map(|fingerprint| RelayPath {
-            credentials: Credentials::fresh(self.config.quirks.ice_pwd_padded, entropy),
-            locals: vec![address],
-            fingerprint,
-        });
-        Relay {
-            address,
-            path,
-            crypto: CryptoLine::fresh(1, Suite::AesCm128HmacSha1_80, entropy),
-            stream: print::uuid(entropy),
-            ssrc: entropy.next_u32(),
-            id: now.wall.unix_ms(),
-        }
+        Relay::fresh(address, None, fingerprint, &self.config.quirks, self.entropy.as_mut(), now)
     }
 
     /// What a call of the business that ended costs, and does to its permission.

@@ -7,8 +7,7 @@ use setu_model::Now;
 use super::call::{Call, Stage};
 use super::edge::GraphEdge;
 use super::report::{GraphEvent, GraphViolation};
-use crate::io::Output;
-use crate::media::{DtlsRole, Noticed, Path, PathEvent, addressee, is_stun};
+use crate::media::{DtlsRole, Noticed, Path, PathEvent, addressee, carry, is_stun};
 use crate::sip::sdp::Sdp;
 
 impl GraphEdge {
@@ -47,17 +46,9 @@ impl GraphEdge {
 
     /// Moves the packets of a call out.
     pub(super) fn pump(&mut self, call: &mut Call) {
-        let mut local = call.relay.address;
-        if let Some(path) = &mut call.path {
-            while let Some((from, to, bytes)) = path.poll_transmit() {
-                self.outputs.push_back(Output::SendUdp { from, to, bytes });
-            }
-            local = path.local().unwrap_or(local);
-        }
-        let Some(voice) = &mut call.voice else { return };
-        while let Some((to, bytes)) = voice.poll_transmit() {
-            self.outputs.push_back(Output::SendUdp { from: local, to, bytes });
-        }
+        let Call { path, voice, relay, .. } = call;
+        carry::send_waiting(path.as_mut(), voice.as_mut(), relay.address, &mut self.outputs);
+        let Some(voice) = voice else { return };
         for noticed in voice.noticed() {
             if noticed == Noticed::FirstPacket {
                 self.tell(GraphEvent::FirstPacket(call.wacid.clone()));

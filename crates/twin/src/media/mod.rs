@@ -1,6 +1,7 @@
 //! The media of a twin: what it says, what it hears, and the report of it.
 
 mod analysis;
+pub(crate) mod carry;
 mod codec;
 mod dtmf;
 mod ear;

@@ -11,7 +11,7 @@ use super::quirks::Quirks;
 use super::report::{CallReport, Ender, UserSaw};
 use super::spec::{Answer, BusinessNumber, CallSpec, TwinCallId};
 use crate::io::ConnId;
-use crate::media::{Path, Voice};
+use crate::media::{Path, Voice, carry};
 use crate::person::Person;
 use crate::sip::dialog::Dialog;
 use crate::sip::message::Message;
@@ -158,15 +158,11 @@ impl Call {
 
     /// The voice's and the call's next deadline.
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
-        let voice = self.voice.as_ref().and_then(Voice::poll_timeout);
-        let path = self.path.as_ref().and_then(Path::poll_timeout);
-        self.due.values().copied().chain(voice).chain(path).min()
+        carry::next_deadline(&self.due, self.voice.as_ref(), self.path.as_ref())
     }
 
     /// Takes the earliest deadline that has passed.
     pub(super) fn take_due(&mut self, now: Now) -> Option<Due> {
-        let due = *self.due.iter().filter(|(_, at)| **at <= now.mono).min_by_key(|(_, at)| **at)?.0;
-        self.due.remove(&due);
-        Some(due)
+        carry::take_due(&mut self.due, now.mono)
     }
 }

@@ -3,10 +3,13 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use setu_model::{Entropy, Now};
+
+use super::print;
 use super::quirks::Quirks;
 use crate::media::{
     Codec, Credentials, CryptoLine, DtlsRole, EarPlan, Fingerprint, Keys, LiteHabits, MouthPlan, Path, Setup,
-    VoicePlan,
+    Suite, VoicePlan,
 };
 use crate::person::Person;
 use crate::sip::sdp::{Draft, MediaDirection, PathLines, Sdp};
@@ -35,6 +38,30 @@ pub(crate) struct RelayPath {
 }
 
 impl Relay {
+    /// An end with fresh keys at `address`, with DTLS also at `other`; keyed by DTLS if it has a certificate.
+    pub(crate) fn fresh(
+        address: SocketAddr,
+        other: Option<SocketAddr>,
+        fingerprint: Option<Fingerprint>,
+        quirks: &Quirks,
+        entropy: &mut dyn Entropy,
+        now: Now,
+    ) -> Self {
+        let path = fingerprint.map(|fingerprint| RelayPath {
+            credentials: Credentials::fresh(quirks.ice_pwd_padded, entropy),
+            locals: std::iter::once(address).chain(other).collect(),
+            fingerprint,
+        });
+        Self {
+            address,
+            path,
+            crypto: CryptoLine::fresh(1, Suite::AesCm128HmacSha1_80, entropy),
+            stream: print::uuid(entropy),
+            ssrc: entropy.next_u32(),
+            id: now.wall.unix_ms(),
+        }
+    }
+
     /// The ICE and DTLS end of a call, if it has one.
     pub(crate) fn begin_path(&self, quirks: &Quirks) -> Option<Path> {
         let path = self.path.as_ref()?;

@@ -7,13 +7,12 @@ use std::time::Instant;
 use setu_model::{Entropy, Now, SeededEntropy};
 
 use super::call::{Call, Due, Stage};
-use super::describe::{Relay, RelayPath};
-use super::print;
+use super::describe::Relay;
 use super::quirks::Quirks;
 use super::report::{Ender, Event, UserSaw, Violation};
 use super::spec::{Answering, CallSpec, EdgeConfig, KeyExchange, TwinCallId};
 use crate::io::{Closed, ConnId, Output, Party, StreamFacts, Transport};
-use crate::media::{Credentials, CryptoLine, DtlsIdentity, DtmfPlan, Suite};
+use crate::media::{DtlsIdentity, DtmfPlan};
 use crate::sip::message::Message;
 use crate::sip::streams::Streams;
 use crate::sip::transactions::{Channel, Told, Transactions};
@@ -185,20 +184,7 @@ impl Edge {
         let fingerprint = by_dtls.then(|| self.identity()).flatten().map(DtlsIdentity::fingerprint);
         let address = SocketAddr::new(self.config.ip, port);
         let other = self.config.ip6.map(|ip| SocketAddr::new(IpAddr::V6(ip), port));
-        let entropy = self.entropy.as_mut();
-        let path = fingerprint.map(|fingerprint| RelayPath {
-            credentials: Credentials::fresh(quirks.ice_pwd_padded, entropy),
-            locals: std::iter::once(address).chain(other).collect(),
-            fingerprint,
-        });
-        Relay {
-            address,
-            path,
-            crypto: CryptoLine::fresh(1, Suite::AesCm128HmacSha1_80, entropy),
-            stream: print::uuid(entropy),
-            ssrc: entropy.next_u32(),
-            id: now.wall.unix_ms(),
-        }
+        Relay::fresh(address, other, fingerprint, quirks, self.entropy.as_mut(), now)
     }
 
     /// A source of randomness for one voice. Seeded: twins protect no real call.

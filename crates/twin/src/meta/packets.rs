@@ -8,8 +8,7 @@ use super::call::Call;
 use super::edge::Edge;
 use super::report::{Event, Violation};
 use super::spec::TwinCallId;
-use crate::io::Output;
-use crate::media::{DtlsIdentity, DtlsRole, Noticed, PathEvent, addressee, is_stun};
+use crate::media::{DtlsIdentity, DtlsRole, Noticed, PathEvent, addressee, carry, is_stun};
 use crate::sip::sdp::Sdp;
 
 impl Edge {
@@ -56,17 +55,9 @@ impl Edge {
 
     /// Moves the packets of `call` out and acts on what its ear noticed.
     pub(super) fn pump(&mut self, call: &mut Call) {
-        let mut local = call.relay.address;
-        if let Some(path) = &mut call.path {
-            while let Some((from, to, bytes)) = path.poll_transmit() {
-                self.outputs.push_back(Output::SendUdp { from, to, bytes });
-            }
-            local = path.local().unwrap_or(local);
-        }
-        let Some(voice) = &mut call.voice else { return };
-        while let Some((to, bytes)) = voice.poll_transmit() {
-            self.outputs.push_back(Output::SendUdp { from: local, to, bytes });
-        }
+        let Call { path, voice, relay, .. } = call;
+        carry::send_waiting(path.as_mut(), voice.as_mut(), relay.address, &mut self.outputs);
+        let Some(voice) = voice else { return };
         for noticed in voice.noticed() {
             match noticed {
                 Noticed::FirstPacket => self.tell(Event::FirstPacket(call.id)),
