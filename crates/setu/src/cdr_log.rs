@@ -180,32 +180,13 @@ fn end_torn_line(file: &mut File, path: &Path) -> io::Result<()> {
 mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
-    use setu_model::{CallFacts, CallId, Cause, Direction, EndedBy, Ingress, Termination, Timeline, Wall};
+    use setu_model::{CallId, Direction};
 
     use super::*;
+    use crate::durable::tests::cdr as cdr_of;
 
     fn cdr(n: u128) -> Box<Cdr> {
-        Box::new(Cdr {
-            call: CallId::from_bits(n),
-            direction: Direction::UserInitiated,
-            ingress: Ingress::Sip,
-            facts: CallFacts::default(),
-            began: Wall::from_unix_ms(0),
-            answered: None,
-            ended: Wall::from_unix_ms(0),
-            setup_ms: None,
-            duration_ms: 0,
-            meta_duration_s: None,
-            agent: None,
-            termination: Termination::new(Cause::Busy, EndedBy::Agent),
-            refused: Vec::new(),
-            legs: Vec::new(),
-            quality: None,
-            timeline: Timeline::default(),
-            digits: Vec::new(),
-            recording: None,
-            recording_failure: None,
-        })
+        Box::new(Cdr { call: CallId::from_bits(n), ..cdr_of(Direction::UserInitiated) })
     }
 
     #[test]

@@ -145,13 +145,13 @@ impl WebhookInbox {
 const DELIVERIES: usize = 1_024;
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use setu_model::{
         CallFacts, CallId, Cause, Cdr, Direction, EndedBy, Ingress, Termination, Timeline, Wall,
     };
 
     /// The record of a call that nobody answered.
-    pub(super) fn cdr(direction: Direction) -> Cdr {
+    pub(crate) fn cdr(direction: Direction) -> Cdr {
         let facts = CallFacts {
             number: "+911234567890".to_owned(),
             customer: "+919876543210".to_owned().into(),
