@@ -16,9 +16,13 @@ fn a_call_is_closed_however_many_commands_wait() {
     let (sender, events) = mpsc::channel();
     let busy = Arc::new(Mutex::new(()));
     let gate = Arc::clone(&busy);
+    // Only at this event: the plane may still be inside the call for the one before when the test has it.
     let on_event = move |event| {
+        let stalls = matches!(event, Event::Closed { call: closed, .. } if closed == call(77));
         let _ = sender.send(event);
-        drop(gate.lock());
+        if stalls {
+            drop(gate.lock());
+        }
     };
     let plane = MediaPlane::spawn(config(101, 20_000..=20_009), tap, on_event).expect("the plane starts");
     let fixture = Fixture { plane, events, frames };
