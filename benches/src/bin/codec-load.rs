@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use clap::Parser;
-use rusty_opus::{Application, OpusDecoder, OpusEncoder};
+use ropus::{Application, Bitrate, Channels, DecodeMode, InbandFec};
 use setu_media::{AudioFormat, Coders, Job, Kind, OpusTarget, Packet, Plan, Way};
 use setu_model::{CallId, LegId};
 
@@ -114,7 +114,7 @@ impl Speech {
         let (mut opus, mut pcmu, mut pcm) = (Vec::new(), Vec::new(), Vec::new());
         for frame in wide.as_chunks::<{ 2 * SAMPLES }>().0 {
             let mut packet = vec![0; 1_275];
-            let length = encoder.encode(frame, 2 * SAMPLES, &mut packet).map_err(anyhow::Error::msg)?;
+            let length = encoder.encode_float(frame, &mut packet)?;
             packet.truncate(length);
             opus.push(packet);
             let mut narrow = [0.0; SAMPLES];
@@ -154,13 +154,14 @@ fn ulaw(sample: f32) -> u8 {
 }
 
 /// An encoder as the bridge sets it up for Meta.
-fn encoder(rate: i32, complexity: u8) -> anyhow::Result<OpusEncoder> {
-    let mut encoder = OpusEncoder::new(rate, 1, Application::Voip).map_err(anyhow::Error::msg)?;
-    encoder.bitrate_bps = 20_000;
-    encoder.use_cbr = false;
-    encoder.use_inband_fec = true;
-    encoder.packet_loss_perc = 5;
-    encoder.complexity = i32::from(complexity);
+fn encoder(rate: u32, complexity: u8) -> anyhow::Result<ropus::Encoder> {
+    let encoder = ropus::Encoder::builder(rate, Channels::Mono, Application::Voip)
+        .bitrate(Bitrate::Bits(20_000))
+        .vbr(true)
+        .inband_fec(InbandFec::Enabled)
+        .packet_loss_perc(5)
+        .complexity(complexity)
+        .build()?;
     Ok(encoder)
 }
 
@@ -227,7 +228,7 @@ const WARM_UP: u32 = 50;
 fn bare(speech: &Speech, complexity: u8, args: &Args) -> anyhow::Result<Cost> {
     let mut codecs = Vec::new();
     for _ in 0..args.calls {
-        let decoder = OpusDecoder::new(8_000, 1).map_err(anyhow::Error::msg)?;
+        let decoder = ropus::Decoder::new(8_000, Channels::Mono)?;
         codecs.push((Box::new(encoder(8_000, complexity)?), Box::new(decoder)));
     }
     let (mut packet, mut pcm) = ([0; 1_275], [0.0; 960]);
@@ -241,8 +242,8 @@ fn bare(speech: &Speech, complexity: u8, args: &Args) -> anyhow::Result<Cost> {
         let (frame, coded) = (speech.pcm.get(sound), speech.opus.get(sound));
         let (frame, coded) = frame.zip(coded).context("no sound")?;
         for (encoder, decoder) in &mut codecs {
-            encoder.encode(frame, SAMPLES, &mut packet).map_err(anyhow::Error::msg)?;
-            decoder.decode(coded, SAMPLES, &mut pcm).map_err(anyhow::Error::msg)?;
+            encoder.encode_float(frame, &mut packet)?;
+            decoder.decode_float(coded, &mut pcm, DecodeMode::Normal)?;
         }
         std::hint::black_box((&packet, &pcm));
     }

@@ -4,7 +4,7 @@ use std::f64::consts::TAU;
 use std::fmt;
 use std::io::Cursor;
 
-use rusty_opus::{Application, OpusDecoder, OpusEncoder};
+use ropus::{Application, Bitrate, Channels, DecodeMode};
 use setu_model::limits::OPUS_PACKET_BYTES;
 
 use crate::AudioFormat;
@@ -122,11 +122,10 @@ impl Clip {
         let samples = tone_samples(cadence);
         let mut opus = Packets::default();
         let mut out = [0; OPUS_PACKET_BYTES];
-        if let Ok(mut encoder) = OpusEncoder::new(RATE, 1, Application::Voip) {
-            encoder.bitrate_bps = 20_000;
-            encoder.use_cbr = true;
+        let encoder = ropus::Encoder::builder(RATE, Channels::Mono, Application::Voip);
+        if let Ok(mut encoder) = encoder.bitrate(Bitrate::Bits(20_000)).vbr(false).build() {
             for frame in samples.chunks(SAMPLES_20_MS) {
-                match encoder.encode(frame, SAMPLES_20_MS, &mut out) {
+                match encoder.encode_float(frame, &mut out) {
                     Ok(len) if frame.iter().any(|sample| *sample != 0.0) => {
                         opus.push(out.get(..len).unwrap_or_default());
                     }
@@ -162,11 +161,11 @@ impl Clip {
                 kbit_s: u32::try_from(bits.div_ceil(1_000)).unwrap_or(u32::MAX),
             });
         }
-        let mut decoder = OpusDecoder::new(RATE, 1).map_err(|_| ClipError::Undecodable)?;
+        let mut decoder = ropus::Decoder::new(RATE, Channels::Mono).map_err(|_| ClipError::Undecodable)?;
         let mut samples = vec![0.0; opus.len() * SAMPLES_20_MS];
         for (at, to) in samples.chunks_mut(SAMPLES_20_MS).enumerate() {
             let packet = opus.get(at).unwrap_or_default();
-            decoder.decode(packet, SAMPLES_20_MS, to).map_err(|_| ClipError::Undecodable)?;
+            decoder.decode_float(packet, to, DecodeMode::Normal).map_err(|_| ClipError::Undecodable)?;
         }
         Ok(Self::with_others(opus, &samples))
     }
@@ -250,7 +249,7 @@ fn tone_samples(cadence: Cadence) -> Vec<f32> {
 }
 
 /// The rate of generated tones and of G.711, in Hz.
-const RATE: i32 = 8_000;
+const RATE: u32 = 8_000;
 
 /// Samples in 20 ms at [`RATE`].
 const SAMPLES_20_MS: usize = 160;

@@ -5,29 +5,7 @@ mod support;
 
 use opus_pure::{Application, OpusDecoder, OpusEncoder};
 use setu_media::{AudioFormat, LegSetup};
-use support::{Call, PCMA, PCMU, agent_setup, measure, meta_setup, tone};
-
-/// G.711's values by the formula of its tables, scaled to 1.
-fn expand(law: AudioFormat, code: u8) -> f32 {
-    match law {
-        AudioFormat::Pcmu { .. } => {
-            let code = !code;
-            let (sign, exponent, mantissa) = (code & 0x80, i32::from(code >> 4 & 7), f32::from(code & 15));
-            let magnitude = (2.0 * mantissa + 33.0) * 2_f32.powi(exponent) - 33.0;
-            (if sign != 0 { -magnitude } else { magnitude }) / 8_192.0
-        }
-        AudioFormat::Pcma { .. } => {
-            let code = code ^ 0x55;
-            let (sign, exponent, mantissa) = (code & 0x80, i32::from(code >> 4 & 7), f32::from(code & 15));
-            let magnitude = match exponent {
-                0 => 2.0 * mantissa + 1.0,
-                _ => (2.0 * mantissa + 33.0) * 2_f32.powi(exponent - 1),
-            };
-            (if sign != 0 { magnitude } else { -magnitude }) / 4_096.0
-        }
-        AudioFormat::Opus { .. } | AudioFormat::G722 { .. } => panic!("G.711"),
-    }
-}
+use support::{Call, PCMA, PCMU, agent_setup, expand, measure, meta_setup, tone};
 
 /// The code nearest to a sample.
 fn compress(law: AudioFormat, sample: f32) -> u8 {

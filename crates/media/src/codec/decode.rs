@@ -1,6 +1,6 @@
 //! From packets to sound, whatever they are coded in.
 
-use rusty_opus::OpusDecoder;
+use ropus::{Channels, DecodeMode};
 
 use super::comfort::Noise;
 use super::conceal::Concealer;
@@ -13,7 +13,7 @@ use crate::{AudioFormat, opus};
 pub(crate) enum Decoder {
     /// Straight to 8 or 16 kHz: nothing is resampled.
     Opus {
-        decoder: Box<OpusDecoder>,
+        decoder: Box<ropus::Decoder>,
     },
     G711 {
         law: Law,
@@ -38,7 +38,7 @@ impl Decoder {
         let rest = || Box::new(Rest { concealer: Concealer::new(rate), noise: Noise::new(seed) });
         Some(match format {
             AudioFormat::Opus { .. } => {
-                let decoder = OpusDecoder::new(i32::try_from(rate).ok()?, 1).ok()?;
+                let decoder = ropus::Decoder::new(u32::try_from(rate).ok()?, Channels::Mono).ok()?;
                 Self::Opus { decoder: Box::new(decoder) }
             }
             AudioFormat::Pcmu { .. } => Self::G711 { law: Law::Mu, rest: rest() },
@@ -74,7 +74,7 @@ impl Decoder {
     ) -> Option<usize> {
         match self {
             Self::Opus { decoder } => decoder
-                .decode(payload, samples, to)
+                .decode_float(payload, to.get_mut(..samples)?, DecodeMode::Normal)
                 .inspect_err(|error| tracing::trace!(?error, "a packet could not be decoded"))
                 .ok(),
             Self::G711 { law, rest } => {
@@ -106,7 +106,7 @@ impl Decoder {
         let Some(to) = to.get_mut(..samples) else { return };
         match self {
             Self::Opus { decoder } => {
-                if decoder.decode(&[], samples, to).is_err() {
+                if decoder.decode_float(&[], to, DecodeMode::Normal).is_err() {
                     to.fill(0.0);
                 }
             }
@@ -118,7 +118,8 @@ impl Decoder {
     pub(crate) fn recover(&mut self, next: &[u8], samples: usize, to: &mut [f32; MOST_SAMPLES]) -> bool {
         match self {
             Self::Opus { decoder } if opus::carries_redundancy(next) => {
-                decoder.decode_fec(next, samples, to).is_ok_and(|got| got == samples)
+                let Some(to) = to.get_mut(..samples) else { return false };
+                decoder.decode_float(next, to, DecodeMode::Fec).is_ok_and(|got| got == samples)
             }
             Self::Opus { .. } | Self::G711 { .. } | Self::G722 { .. } => false,
         }

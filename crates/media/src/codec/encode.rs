@@ -1,6 +1,6 @@
 //! From sound to packets of 20 ms.
 
-use rusty_opus::{Application, Bandwidth, OpusEncoder};
+use ropus::{Application, Bandwidth, Bitrate, Channels, InbandFec};
 
 use super::g711::Law;
 use super::{g722, to_i16};
@@ -15,7 +15,8 @@ pub(crate) enum Encoder {
 
 /// An Opus encoder that keeps to what the peer asked for.
 pub(crate) struct OpusOut {
-    encoder: OpusEncoder,
+    encoder: ropus::Encoder,
+    fec: bool,
     budget: Budget,
 }
 
@@ -60,43 +61,53 @@ impl Encoder {
     /// Sets how much work an Opus encoder puts into a frame: 0 to 10.
     pub(crate) fn set_complexity(&mut self, complexity: u8) {
         if let Self::Opus(opus) = self {
-            opus.encoder.complexity = i32::from(complexity);
+            settled(opus.encoder.set_complexity(complexity.min(10)));
         }
     }
 
     /// Takes the share of packets that the peer reports as lost, in percent.
     pub(crate) fn set_loss(&mut self, percent: u8) {
         if let Self::Opus(opus) = self
-            && opus.encoder.use_inband_fec
+            && opus.fec
         {
-            opus.encoder.packet_loss_perc = i32::from(percent.clamp(LEAST_LOSS, MOST_LOSS));
+            settled(opus.encoder.set_packet_loss_perc(percent.clamp(LEAST_LOSS, MOST_LOSS)));
         }
     }
 }
 
 impl OpusOut {
     fn new(rate: usize, target: OpusTarget) -> Option<Self> {
-        let mut encoder = OpusEncoder::new(i32::try_from(rate).ok()?, 1, Application::Voip).ok()?;
-        // A variable rate: a constant one takes SILK several passes a frame, for a worse sound.
-        encoder.use_cbr = false;
-        encoder.use_inband_fec = target.fec;
-        encoder.packet_loss_perc = if target.fec { i32::from(LEAST_LOSS) } else { 0 };
-        encoder.max_bandwidth = match target.playback_hz {
+        let widest = match target.playback_hz {
             ..12_000 => Bandwidth::Narrowband,
             12_000..16_000 => Bandwidth::Mediumband,
             16_000.. => Bandwidth::Wideband,
         };
-        encoder.lsb_depth = 16;
-        Some(Self { encoder, budget: Budget::new(target.bitrate) })
+        let fec = target.fec;
+        let encoder = ropus::Encoder::builder(u32::try_from(rate).ok()?, Channels::Mono, Application::Voip)
+            // A variable rate: a constant one takes SILK several passes a frame, for a worse sound.
+            .vbr(true)
+            .inband_fec(if fec { InbandFec::Enabled } else { InbandFec::Disabled })
+            .packet_loss_perc(if fec { LEAST_LOSS } else { 0 })
+            .max_bandwidth(widest)
+            .build()
+            .ok()?;
+        Some(Self { encoder, fec, budget: Budget::new(target.bitrate) })
     }
 
     fn encode(&mut self, pcm: &[f32], to: &mut [u8]) -> Option<usize> {
-        self.encoder.bitrate_bps = self.budget.rate();
-        let encoded = self.encoder.encode(pcm, pcm.len(), to);
+        settled(self.encoder.set_bitrate(Bitrate::Bits(self.budget.rate().unsigned_abs())));
+        let encoded = self.encoder.encode_float(pcm, to);
         let length =
             encoded.inspect_err(|error| tracing::trace!(?error, "20 ms could not be encoded")).ok()?;
         self.budget.spend(length);
         Some(length)
+    }
+}
+
+/// What the encoder is told is within its limits: it refuses nothing.
+fn settled<E: std::fmt::Debug>(set: Result<(), E>) {
+    if let Err(error) = set {
+        tracing::error!(?error, "an Opus encoder refuses a setting and goes on with the one before");
     }
 }
 

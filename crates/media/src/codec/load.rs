@@ -45,7 +45,9 @@ impl Load {
 }
 
 /// Complexities, and what 20 ms of a call cost at them (both directions, in microseconds; only ratios count).
-const STEPS: [(u8, u32); 4] = [(1, 45), (3, 70), (5, 87), (9, 123)];
+const STEPS: [(u8, u32); 4] = [(1, 49), (3, 86), (5, 105), (9, HIGHEST)];
+
+const HIGHEST: u32 = 171;
 
 /// Busier than this, in thousandths, it must get easier.
 const TOO_BUSY: u32 = 850;
@@ -64,7 +66,7 @@ mod tests {
     fn settle(load: &mut Load, permille: u32, periods: u32) -> u8 {
         for _ in 0..periods {
             let cost = STEPS[load.step].1;
-            load.take((permille * cost / 123).min(1_000));
+            load.take((permille * cost / HIGHEST).min(1_000));
         }
         load.complexity()
     }
@@ -74,7 +76,7 @@ mod tests {
         let mut load = Load::new();
         assert_eq!(load.complexity(), 9);
         assert_eq!(settle(&mut load, 500, 100), 9);
-        assert_eq!(settle(&mut load, 1_300, 6), 3);
+        assert_eq!(settle(&mut load, 1_500, 6), 3);
         assert_eq!(settle(&mut load, 2_500, 6), 1);
         assert_eq!(settle(&mut load, 500, 3), 1, "not at the first calm moment");
         assert_eq!(settle(&mut load, 500, 20), 9);

@@ -417,6 +417,28 @@ impl Coded {
     }
 }
 
+/// G.711's values by the formula of its tables, scaled to 1.
+pub(crate) fn expand(law: AudioFormat, code: u8) -> f32 {
+    match law {
+        AudioFormat::Pcmu { .. } => {
+            let code = !code;
+            let (sign, exponent, mantissa) = (code & 0x80, i32::from(code >> 4 & 7), f32::from(code & 15));
+            let magnitude = (2.0 * mantissa + 33.0) * 2_f32.powi(exponent) - 33.0;
+            (if sign != 0 { -magnitude } else { magnitude }) / 8_192.0
+        }
+        AudioFormat::Pcma { .. } => {
+            let code = code ^ 0x55;
+            let (sign, exponent, mantissa) = (code & 0x80, i32::from(code >> 4 & 7), f32::from(code & 15));
+            let magnitude = match exponent {
+                0 => 2.0 * mantissa + 1.0,
+                _ => (2.0 * mantissa + 33.0) * 2_f32.powi(exponent - 1),
+            };
+            (if sign != 0 { magnitude } else { -magnitude }) / 4_096.0
+        }
+        AudioFormat::Opus { .. } | AudioFormat::G722 { .. } => panic!("G.711"),
+    }
+}
+
 /// A sine of `hz` at -10 dBFS (peak), `count` samples from sample `from` on.
 pub(crate) fn tone(hz: f32, rate: f32, from: usize, count: usize) -> Vec<f32> {
     let level = 10_f32.powf(-10.0 / 20.0);
