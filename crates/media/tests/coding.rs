@@ -7,13 +7,11 @@ mod support;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
-use std::time::{Duration, Instant};
 
 use opus_pure::{Application, OpusDecoder, OpusEncoder};
-use setu_media::{AudioFormat, Coders, Job, Kind, LegSetup, OpusTarget, Packet, Plan, Way};
-use support::{
-    AGENT, Call, G722, META, OPUS_META, PCMA, PCMU, agent_setup, expand, measure, meta_setup, tone,
-};
+use setu_media::LegSetup;
+use support::coder::Lab;
+use support::{AGENT, Call, G722, OPUS_META, PCMA, PCMU, agent_setup, expand, measure, meta_setup, tone};
 
 thread_local!(static HELD: Cell<i64> = const { Cell::new(0) });
 
@@ -36,46 +34,6 @@ unsafe impl GlobalAlloc for Counting {
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
-
-/// Coders with one way; `feed` hands them packets, `run` lets 20 ms pass.
-struct Lab {
-    coders: Coders,
-    way: Way,
-    now: Instant,
-    heard: Vec<Vec<u8>>,
-    keep: bool,
-}
-
-impl Lab {
-    #[expect(clippy::disallowed_methods, reason = "a test owns its clock")]
-    fn new(from: AudioFormat, to: AudioFormat) -> Self {
-        let way = Way { leg: META, generation: 1 };
-        let mut coders = Coders::new(4);
-        let now = Instant::now();
-        let plan = Plan { from, to, opus: OpusTarget::META, comfort_noise: false };
-        coders.handle(&Job::Open { way, plan }, now);
-        Self { coders, way, now, heard: Vec::new(), keep: true }
-    }
-
-    fn feed(&mut self, n: u32, step: u32, payload: &[u8]) {
-        let (sequence, timestamp) = (n as u16, n.wrapping_mul(step));
-        let packet = Packet { kind: Kind::Audio, ssrc: 7, sequence, timestamp, payload };
-        self.coders.handle(&Job::Packet { way: self.way, packet }, self.now);
-    }
-
-    fn run(&mut self) {
-        let until = self.now + Duration::from_millis(20);
-        while let Some(at) = self.coders.poll_timeout().filter(|at| *at <= until) {
-            let (heard, keep) = (&mut self.heard, self.keep);
-            self.coders.handle_timeout(at, |_, packet| {
-                if keep {
-                    heard.push(packet.payload.to_vec());
-                }
-            });
-        }
-        self.now = until;
-    }
-}
 
 fn opus_tone(n: usize, encoder: &mut OpusEncoder) -> Vec<u8> {
     let mut packet = vec![0; 400];

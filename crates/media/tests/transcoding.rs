@@ -5,21 +5,11 @@ mod support;
 
 use opus_pure::{Application, OpusDecoder, OpusEncoder};
 use setu_media::{AudioFormat, LegSetup};
-use support::{Call, PCMA, PCMU, agent_setup, expand, measure, meta_setup, tone};
-
-/// The code nearest to a sample.
-fn compress(law: AudioFormat, sample: f32) -> u8 {
-    let mut codes: Vec<u8> = (0..=255).collect();
-    codes.sort_by(|one, other| expand(law, *one).total_cmp(&expand(law, *other)));
-    let above = codes.partition_point(|code| expand(law, *code) < sample);
-    let near = &codes[above.saturating_sub(1)..(above + 1).min(256)];
-    let error = |code: u8| (expand(law, code) - sample).abs();
-    near.iter().copied().min_by(|one, other| error(*one).total_cmp(&error(*other))).unwrap()
-}
+use support::{Call, PCMA, PCMU, agent_setup, compressor, expand, measure, meta_setup, tone};
 
 /// A 1 kHz tone of -10 dBFS, `count` samples from sample `from` on. It repeats after eight samples.
 fn g711_tone(law: AudioFormat, from: usize, count: usize) -> Vec<u8> {
-    let period: Vec<u8> = tone(1_000.0, 8_000.0, 0, 8).iter().map(|s| compress(law, *s)).collect();
+    let period: Vec<u8> = tone(1_000.0, 8_000.0, 0, 8).into_iter().map(compressor(law)).collect();
     (from..from + count).map(|n| period[n % 8]).collect()
 }
 
@@ -100,8 +90,7 @@ fn lost_packets_are_concealed_in_both_directions_and_leave_no_gap() {
     let (to_meta, to_agent) = (call.meta.heard.len(), call.agent.heard.len());
     let mut encoder = OpusEncoder::new(16_000, 1, Application::Voip).unwrap();
     for n in 0..100 {
-        let codes: Vec<u8> =
-            tone(1_000.0, 8_000.0, n * 160, 160).iter().map(|s| compress(PCMU, *s)).collect();
+        let codes: Vec<u8> = tone(1_000.0, 8_000.0, n * 160, 160).into_iter().map(compressor(PCMU)).collect();
         let mut packet = [0; 400];
         let length = encoder.encode(&tone(1_000.0, 16_000.0, n * 320, 320), 320, &mut packet).unwrap();
         if n % 10 != 5 && n % 10 != 6 {

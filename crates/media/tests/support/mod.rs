@@ -6,6 +6,8 @@
     reason = "a panic is a failed test, which owns its clock"
 )]
 
+pub(crate) mod coder;
+
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -436,6 +438,18 @@ pub(crate) fn expand(law: AudioFormat, code: u8) -> f32 {
             (if sign != 0 { magnitude } else { -magnitude }) / 4_096.0
         }
         AudioFormat::Opus { .. } | AudioFormat::G722 { .. } => panic!("G.711"),
+    }
+}
+
+/// Finds the code nearest to a sample.
+pub(crate) fn compressor(law: AudioFormat) -> impl Fn(f32) -> u8 {
+    let mut codes: Vec<(f32, u8)> = (0..=255).map(|code| (expand(law, code), code)).collect();
+    codes.sort_by(|one, other| one.0.total_cmp(&other.0));
+    move |sample| {
+        let above = codes.partition_point(|(value, _)| *value < sample);
+        let near = &codes[above.saturating_sub(1)..(above + 1).min(256)];
+        let error = |value: f32| (value - sample).abs();
+        near.iter().min_by(|one, other| error(one.0).total_cmp(&error(other.0))).unwrap().1
     }
 }
 
