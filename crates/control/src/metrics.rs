@@ -39,6 +39,9 @@ pub struct Metrics {
     registrations: Gauge,
     media_packets: Family<ByFate, Counter>,
     media_legs: Gauge,
+    media_events: Family<ByEvent, Counter>,
+    coders: Gauge,
+    coder_complexity: Gauge,
     media_mos: Family<ByHop, Histogram, fn() -> Histogram>,
     call_faults: Family<ByHop, Counter>,
     rules_refused: Family<ByRule, Counter>,
@@ -81,6 +84,9 @@ impl Metrics {
             registrations: Gauge::default(),
             media_packets: Family::default(),
             media_legs: Gauge::default(),
+            media_events: Family::default(),
+            coders: Gauge::default(),
+            coder_complexity: Gauge::default(),
             media_mos: Family::new_with_constructor(|| Histogram::new(MOS)),
             call_faults: Family::default(),
             rules_refused: Family::default(),
@@ -157,6 +163,19 @@ impl Metrics {
     /// Sets how many inputs of the signalling loop found no room since the start.
     pub fn inputs_dropped(&self, total: u64) {
         store(&self.inputs_dropped, total);
+    }
+
+    /// Sets how often something worth counting has happened in the media plane since the start: frames coded or made up,
+    /// queues that overflowed. `event` is the counter's own word.
+    pub fn media_event(&self, event: &'static str, total: u64) {
+        store(&self.media_events.get_or_create(&ByEvent::new(event)), total);
+    }
+
+    /// Sets how many ways through a coder there are (two for each call that is transcoded), and the lowest complexity that
+    /// Opus encoders work with, 0 to 10.
+    pub fn coders(&self, ways: u64, complexity: u8) {
+        self.coders.set(signed(ways));
+        self.coder_complexity.set(complexity.into());
     }
 
     /// Sets how often something worth counting has happened at the SIP transports since the start: a refused
@@ -356,6 +375,17 @@ impl Metrics {
         to.register("media_packets", "Media packets, by what became of them", self.media_packets.clone());
         to.register("media_legs", "Media legs that are open, each with its port", self.media_legs.clone());
         to.register(
+            "media_events",
+            "Frames of 20 ms that coders coded, made up or left out, and whatever found a queue full",
+            self.media_events.clone(),
+        );
+        to.register("coders", "Ways through a coder: two for each call transcoded", self.coders.clone());
+        to.register(
+            "coder_complexity",
+            "Lowest complexity of Opus encoders, 0 to 10: below 9 where the processor is busy",
+            self.coder_complexity.clone(),
+        );
+        to.register(
             "media_mos",
             "Mean opinion scores of live legs by the E-model, every few seconds, since each leg began",
             self.media_mos.clone(),
@@ -505,6 +535,8 @@ mod tests {
         metrics.registrations_active(7);
         metrics.media_packets(Fate::Sent, 50);
         metrics.media_legs(2);
+        metrics.media_event("coded", 70);
+        metrics.coders(4, 3);
         metrics.recording_began();
         metrics.recording_began();
         metrics.recording_over();
@@ -531,6 +563,9 @@ mod tests {
             "setu_media_packets_total{fate=\"sent\"} 50",
             "setu_media_packets_total{fate=\"rejected\"} 0",
             "setu_media_legs 2",
+            "setu_media_events_total{event=\"coded\"} 70",
+            "setu_coders 4",
+            "setu_coder_complexity 3",
             "setu_recordings_active 1",
             "setu_recordings_failed_total 1",
             "setu_recording_bytes_total 4096",

@@ -102,6 +102,25 @@ fn media_totals(media: &Weak<MediaPlane>, metrics: &Metrics) {
     metrics.media_packets(Fate::Rejected, totals.rejected + totals.oversized + totals.strangers);
     metrics.media_packets(Fate::Dropped, totals.unsent + totals.lost_frames);
     metrics.media_legs(totals.legs);
+    metrics.coders(totals.coders, totals.complexity);
+    let coded = totals.coded;
+    for (event, total) in [
+        ("coded", coded.coded),
+        ("concealed", coded.concealed),
+        ("recovered", coded.recovered),
+        ("late", coded.late),
+        ("broken", coded.broken),
+        ("shortened", coded.shortened),
+        ("stretched", coded.stretched),
+        ("skipped", coded.skipped),
+        ("coder_refused", coded.refused),
+        ("coder_queue_full", totals.uncoded),
+        ("handshake_queue_full", totals.lost_handshakes),
+        ("port_busy", totals.busy_ports),
+        ("receive_error", totals.receive_errors),
+    ] {
+        metrics.media_event(event, total);
+    }
 }
 
 const fn label(transport: Transport) -> setu_control::Transport {
