@@ -12,7 +12,7 @@ use crate::hangup::Refusing;
 use crate::media::CallMedia;
 use crate::number::normalise;
 use crate::policy::{Role, kind, port_use};
-use crate::ports::{Offered, Origin, Output, PeerKind, PortUse, Question, Verdict};
+use crate::ports::{Offered, Origin, Output, PeerKind, PortUse, Question, Step, Verdict};
 
 /// Why a call is turned away at the door: the end it gets and the status the originator hears.
 struct Turned(Termination, u16);
@@ -38,6 +38,7 @@ impl Call {
         let exchange = exchange(&offered);
         let mut call = Self::new(offered, route.as_ref().ok(), ctx);
         call.milestone(Milestone::Offered, None, ctx.now);
+        call.tell_progress(Step::Offered, ctx);
         match (route, exchange) {
             (Err(Turned(termination, status)), _) | (Ok(_), Err(Turned(termination, status))) => {
                 call.end(termination, Refusing::with(status), ctx);
@@ -58,6 +59,7 @@ impl Call {
         let Turned(termination, status) = Turned::new(Cause::Refused, 503, detail);
         let mut call = Self::new(offered, None, ctx);
         call.milestone(Milestone::Offered, None, ctx.now);
+        call.tell_progress(Step::Offered, ctx);
         let retry_after_s = Some(ctx.config.limits.retry_after_s);
         call.end(termination, Refusing { status, retry_after_s }, ctx);
         call
@@ -69,6 +71,7 @@ impl Call {
         let Turned(termination, status) = Turned::new(cause, status, detail);
         let mut call = Self::new(offered, None, ctx);
         call.milestone(Milestone::Offered, None, ctx.now);
+        call.tell_progress(Step::Offered, ctx);
         call.mark_over(0);
         call.milestone(Milestone::Refused, Some(0), ctx.now);
         call.end(termination, Refusing::with(status), ctx);

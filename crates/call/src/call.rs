@@ -15,7 +15,7 @@ use setu_sdp::{Description, Local, Negotiated, Offer, Policy};
 use crate::config::CallConfig;
 use crate::desk::{Ask, Candidate};
 use crate::media::{CallMedia, Terms};
-use crate::ports::{AnswerIn, ContactId, LegCommand, MediaCommand, Output};
+use crate::ports::{AnswerIn, ContactId, LegCommand, MediaCommand, Output, Progress, Step};
 
 /// What a call is handed with everything that happens to it.
 pub(crate) struct Context<'a> {
@@ -267,6 +267,20 @@ impl Call {
 
     pub(crate) fn milestone(&mut self, what: Milestone, leg: Option<u8>, now: Now) {
         self.timeline.push(self.since_began_ms(now), leg, what);
+    }
+
+    /// Tells whoever follows the call.
+    pub(crate) fn tell_progress(&self, step: Step, ctx: &mut Context<'_>) {
+        let progress = Progress {
+            call: self.id,
+            step,
+            at: ctx.now.wall,
+            direction: self.direction,
+            ingress: self.ingress,
+            facts: self.facts.clone(),
+            agent: self.answered_by(),
+        };
+        ctx.outputs.push_back(Output::Progress(Box::new(progress)));
     }
 
     /// Milliseconds from the call's arrival to `now`.

@@ -9,7 +9,7 @@ use crate::config::Answers;
 use crate::dial::read_answer;
 use crate::hangup::Refusing;
 use crate::media::Terms;
-use crate::ports::{AnswerIn, LegCommand, MediaCommand, Output, RecordCommand, Sound};
+use crate::ports::{AnswerIn, LegCommand, MediaCommand, Output, RecordCommand, Sound, Step};
 
 impl Call {
     /// A dialled leg answered. The first one that can be agreed with wins.
@@ -242,6 +242,7 @@ impl Call {
 
     fn connect(&mut self, ctx: &mut Context<'_>) {
         self.connected = Some(ctx.now);
+        self.tell_progress(Step::Answered, ctx);
         self.phase = Phase::Connected { until: ctx.now.mono + ctx.config.timers.longest };
         if self.announcing.is_none() {
             self.joined(ctx);

@@ -271,6 +271,7 @@ impl<'a> Player<'a> {
             )
             | Output::Media(_)
             | Output::Record(RecordCommand::Start { .. })
+            | Output::Progress(_)
             | Output::Drained => {}
         }
     }

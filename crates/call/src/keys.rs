@@ -6,7 +6,7 @@ use setu_model::{Cdr, DigitRecord, Pii, Side};
 
 use crate::call::{Call, Context, Phase};
 use crate::media::MediaLeg;
-use crate::ports::{CALLED_MEDIA, LegCommand, MediaCommand};
+use crate::ports::{CALLED_MEDIA, LegCommand, MediaCommand, Step};
 
 impl Call {
     /// A key came as telephone event on a media leg.
@@ -53,11 +53,13 @@ impl Call {
         }
     }
 
-    fn note_key(&mut self, from: Side, digit: &Pii<char>, duration_ms: u32, ctx: &Context<'_>) {
+    fn note_key(&mut self, from: Side, digit: &Pii<char>, duration_ms: u32, ctx: &mut Context<'_>) {
         tracing::debug!(call = %self.id, %from, %digit, duration_ms, "key");
         if self.digits.len() < Cdr::MOST_DIGITS {
             let digit = (!ctx.config.mask_digits).then(|| digit.clone());
-            self.digits.push(DigitRecord { at_ms: self.since_began_ms(ctx.now), from, digit, duration_ms });
+            let key = DigitRecord { at_ms: self.since_began_ms(ctx.now), from, digit, duration_ms };
+            self.digits.push(key.clone());
+            self.tell_progress(Step::Key(key), ctx);
         }
     }
 }

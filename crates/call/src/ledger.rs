@@ -78,7 +78,8 @@ impl Call {
         self.legs.iter().any(|leg| leg.agreed.is_some_and(|(codec, _)| codec.starts_with("PCM")))
     }
 
-    fn answered_by(&self) -> Option<AnsweredBy> {
+    /// Who talks with the customer, once that is known.
+    pub(crate) fn answered_by(&self) -> Option<AnsweredBy> {
         let index = match self.originator_side() {
             Side::Meta => self.winner?,
             Side::Agents => 0,

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use setu_model::{
-    CallFacts, CallId, Cause, Cdr, Direction, Ingress, LegId, MediaQuality, Pii, RecordingRef, RuleRefusal,
-    Secret, Side, Wall,
+    AnsweredBy, CallFacts, CallId, Cause, Cdr, DigitRecord, Direction, Ingress, LegId, MediaQuality, Pii,
+    RecordingRef, RuleRefusal, Secret, Side, Wall,
 };
 use setu_sdp::Negotiated;
 
@@ -110,10 +110,44 @@ pub enum Output {
     Record(RecordCommand),
     /// May this call be made? Answered by [`Input::Gate`]; without an answer in time the call is refused.
     Ask(Question),
+    /// A call has come a step further: for whoever follows it.
+    Progress(Box<Progress>),
     /// A call is over and this is its record: exactly one for every [`Offered`].
     Cdr(Box<Cdr>),
     /// The bridge was told to drain and the last call is over. Comes once.
     Drained,
+}
+
+/// A call has come a step further. Its record tells the last one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Progress {
+    /// The call.
+    pub call: CallId,
+    /// What happened.
+    pub step: Step,
+    /// When.
+    pub at: Wall,
+    /// Who began it.
+    pub direction: Direction,
+    /// How it came.
+    pub ingress: Ingress,
+    /// What is known of it.
+    pub facts: CallFacts,
+    /// Who took it or made it; none before that is known.
+    pub agent: Option<AnsweredBy>,
+}
+
+/// How far a call has come. Each but a key comes once a call at most, in this order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// It came in.
+    Offered,
+    /// The called side rings.
+    Ringing,
+    /// Both sides are connected.
+    Answered,
+    /// A key was pressed; the digit is hidden where records hide it.
+    Key(DigitRecord),
 }
 
 /// Asked about a business-initiated call of a number with a gate, once whoever makes the call is set aside for it.

@@ -4,7 +4,7 @@ use setu_model::{Milestone, Side};
 
 use crate::call::{Call, Context, Exchange, LegState, Phase, Rung};
 use crate::dial::read_answer;
-use crate::ports::LegCommand;
+use crate::ports::{LegCommand, Step};
 
 impl Call {
     /// A provisional response of a dialled leg.
@@ -12,7 +12,11 @@ impl Call {
         if !matches!(self.phase, Phase::Calling { .. }) || !self.is_pending(index) {
             return;
         }
+        let first = self.timeline.first(Milestone::Ringing).is_none();
         self.milestone(Milestone::Ringing, Some(index), ctx.now);
+        if first {
+            self.tell_progress(Step::Ringing, ctx);
+        }
         // A broken early description is no reason to end a call that may yet be answered with a good one.
         let Some(leg) = self.leg_mut(index) else { return };
         let agreed = match (early, &leg.offering) {

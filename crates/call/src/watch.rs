@@ -6,7 +6,7 @@ use setu_model::{CallId, LegId, Side};
 
 use crate::ports::{
     DialTarget, Input, LegCommand, LegEvent, MediaCommand, MediaEvent, Origin, Output, RecordCommand,
-    RecordEvent, Verdict,
+    RecordEvent, Step, Verdict,
 };
 
 /// Watches the outputs of a switchboard and panics at the first one that breaks a rule. For tests, the simulation
@@ -30,6 +30,8 @@ struct Watched {
     /// The gate did not allow it.
     forbidden: bool,
     records: u32,
+    /// The last step that was told.
+    step: u32,
 }
 
 #[derive(Debug)]
@@ -119,6 +121,18 @@ impl Watch {
                     "the gate is asked once, before anything is opened"
                 );
                 it.asked = true;
+            }
+            Output::Progress(progress) => {
+                let it = self.of(progress.call);
+                assert_eq!(it.records, 0, "a step is told before the record");
+                let step = match progress.step {
+                    Step::Offered => 1,
+                    Step::Ringing => 2,
+                    Step::Answered => 3,
+                    Step::Key(_) => return,
+                };
+                assert!(it.step < step, "each step is told once, in order");
+                it.step = step;
             }
             Output::Cdr(cdr) => {
                 let it = self.of(cdr.call);

@@ -125,7 +125,7 @@ enum Unanswered {
 }
 
 /// An error with what caused it: the outermost word alone says little.
-fn told(error: &dyn std::error::Error) -> String {
+pub(crate) fn told(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

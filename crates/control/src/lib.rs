@@ -1,11 +1,12 @@
 //! The HTTP side: answers `/healthz` and `/metrics`, takes webhooks that are proven to be Meta's or the
-//! provider's, makes requests to Meta's Graph, and answers programs that show a token.
+//! provider's, makes requests to Meta's Graph, posts events, and answers programs that show a token.
 //!
 //! It never decides anything about a call; it shows phone numbers to nobody without a token, and no key or token at all.
 
 #![forbid(unsafe_code)]
 
 mod api;
+mod events;
 mod graph;
 mod health;
 mod labels;
@@ -16,9 +17,10 @@ mod server;
 mod webhook;
 
 pub use api::{
-    ApiToken, ApiTokens, Backend, CdrEntry, CdrFilter, CdrRevisionEntry, Finding, Grant, Inquiry, Pending,
-    Rule, Scope, Standing, Unavailable, openapi, serve_api,
+    ApiToken, ApiTokens, Backend, CdrEntry, CdrFilter, CdrRevisionEntry, DeadEvent, Finding, Grant, Inquiry,
+    Pending, Rule, Scope, Standing, Unavailable, openapi, serve_api,
 };
+pub use events::{EventAnswer, EventClient, EventEndpoint, EventSecret, EventUrl};
 pub use graph::{GraphClient, GraphConfig, MOST_TIME};
 pub use health::{CertificateHealth, Health, ListenerHealth, State};
 pub use labels::{Bound, Fate, Transport, WebhookFate};

@@ -58,6 +58,10 @@ pub struct Metrics {
     graph_requests: Family<ByRequest, Counter>,
     store_failures: Counter,
     api_answers: Family<ByRule, Counter>,
+    events_waiting: Gauge,
+    events_dead: Gauge,
+    events_delivered: Counter,
+    events_failed: Counter,
 }
 
 type Refresh = Box<dyn Fn(&Metrics) + Send + Sync>;
@@ -103,6 +107,10 @@ impl Metrics {
             api_answers: Family::default(),
             webhook_acknowledgement: Histogram::new(ACKNOWLEDGEMENT_SECONDS),
             graph_requests: Family::default(),
+            events_waiting: Gauge::default(),
+            events_dead: Gauge::default(),
+            events_delivered: Counter::default(),
+            events_failed: Counter::default(),
         };
         metrics.register_calls();
         metrics.register_sip();
@@ -288,6 +296,21 @@ impl Metrics {
         self.graph_requests.get_or_create(&ByRequest { action, outcome }).inc();
     }
 
+    /// Sets how many events wait to be delivered, and how many were given up.
+    pub fn events(&self, waiting: u64, dead: u64) {
+        self.events_waiting.set(signed(waiting));
+        self.events_dead.set(signed(dead));
+    }
+
+    /// Counts a try to deliver an event.
+    pub fn event_tried(&self, taken: bool) {
+        if taken {
+            self.events_delivered.inc()
+        } else {
+            self.events_failed.inc()
+        };
+    }
+
     /// Notes how long a webhook took from its head to its acknowledgement.
     pub fn webhook_acknowledged_within(&self, time: Duration) {
         self.webhook_acknowledgement.observe(time.as_secs_f64());
@@ -427,6 +450,14 @@ impl Metrics {
             "graph_requests",
             "Requests to Meta's Graph, by action and by what became of them",
             self.graph_requests.clone(),
+        );
+        to.register("events_waiting", "Events that wait to be delivered", self.events_waiting.clone());
+        to.register("events_dead", "Events whose delivery was given up", self.events_dead.clone());
+        to.register("events_delivered", "Events that an endpoint took", self.events_delivered.clone());
+        to.register(
+            "events_failed",
+            "Tries to deliver an event that an endpoint did not take",
+            self.events_failed.clone(),
         );
         to.register("store_failures", "What the database did not do when asked", self.store_failures.clone());
         to.register(

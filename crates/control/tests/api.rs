@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
 use setu_control::{
-    ApiToken, ApiTokens, Backend, CdrEntry, CdrFilter, CdrRevisionEntry, Control, Finding, HttpLimits,
-    Inquiry, Metrics, Pending, Rule, Scope, Standing, Unavailable, openapi, serve_api,
+    ApiToken, ApiTokens, Backend, CdrEntry, CdrFilter, CdrRevisionEntry, Control, DeadEvent, Finding,
+    HttpLimits, Inquiry, Metrics, Pending, Rule, Scope, Standing, Unavailable, openapi, serve_api,
 };
 use setu_model::Secret;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -54,6 +54,26 @@ impl Backend for Fake {
             let (call_refused, request_refused) = (vec![rule], Vec::new());
             Ok(ours.then_some(Finding { call: standing, request, call_refused, request_refused }))
         })
+    }
+
+    fn dead_events(&self, after: Option<i64>, most: usize) -> Pending<Vec<DeadEvent>> {
+        let first = after.map_or(0, |after| after + 1);
+        let event = |n: i64| DeadEvent {
+            id: format!("crm:call.{n}"),
+            endpoint: "crm".to_owned(),
+            kind: "call.ended".to_owned(),
+            at: "2026-11-25T09:00:00.000Z".to_owned(),
+            tries: 32,
+            why: "the endpoint answers 500".to_owned(),
+            event: Value::Null,
+            cursor: n,
+        };
+        let events = (first..3).map(event).take(most).collect();
+        Box::pin(async move { Ok(events) })
+    }
+
+    fn retry_event(&self, id: String) -> Pending<Option<()>> {
+        Box::pin(async move { Ok((id == "crm:call.1").then_some(())) })
     }
 
     fn cdrs(&self, filter: CdrFilter) -> Pending<Vec<CdrEntry>> {
@@ -160,7 +180,7 @@ fn operations() -> Vec<(String, String, String)> {
 
 fn filled(path: &str) -> String {
     let path = path.replace("{number}", "+911234567890").replace("{customer}", "+919876543210");
-    path.replace("{call}", "CALL0")
+    path.replace("{call}", "CALL0").replace("{id}", "crm:call.1")
 }
 
 const QUESTION: &str = r#"{"number":"+911234567890","customer":"+919876543210"}"#;
@@ -169,7 +189,7 @@ const QUESTION: &str = r#"{"number":"+911234567890","customer":"+919876543210"}"
 async fn every_operation_refuses_without_its_scope_and_works_with_it() {
     let listener = start(Fake { records: 1, ..Fake::default() }).await;
     let operations = operations();
-    assert_eq!(operations.len(), 5);
+    assert_eq!(operations.len(), 7);
     for (method, path, scope) in operations {
         let path = filled(&path);
         let body = if method == "POST" { QUESTION } else { "" };
@@ -189,7 +209,7 @@ async fn every_operation_refuses_without_its_scope_and_works_with_it() {
         }
     }
     let text = listener.metrics.encode().unwrap();
-    assert!(text.contains("setu_api_answers_total{code=\"401\"} 10"), "{text}");
+    assert!(text.contains("setu_api_answers_total{code=\"401\"} 14"), "{text}");
 }
 
 #[tokio::test]
@@ -314,4 +334,23 @@ async fn the_document_is_there_for_everybody() {
     let (status, document) = listener.ask("GET", "/v1/openapi.json", None, "").await;
     let document: Value = serde_json::from_str(&document).unwrap();
     assert_eq!((status, document), (200, serde_json::to_value(openapi()).unwrap()));
+}
+
+#[tokio::test]
+async fn what_was_given_up_is_listed_page_by_page_and_tried_again_when_asked() {
+    let listener = start(Fake::default()).await;
+    let (status, page) = listener.get("/v1/events/dead?limit=2").await;
+    assert_eq!((status, &page["next"], page["dead"].as_array().unwrap().len()), (200, &json!(1), 2));
+    assert_eq!((&page["dead"][0]["id"], &page["dead"][0]["tries"]), (&json!("crm:call.0"), &json!(32)));
+    let (_, last) = listener.get("/v1/events/dead?limit=2&after=1").await;
+    assert_eq!((&last["next"], &last["dead"][0]["id"]), (&Value::Null, &json!("crm:call.2")));
+    for wrong in ["limit=0", "limit=501", "after=-1", "after=x", "other=1"] {
+        let (status, said) = listener.get(&format!("/v1/events/dead?{wrong}")).await;
+        assert_eq!((status, &said["error"]["code"]), (400, &json!("invalid")), "{wrong}");
+    }
+    let retry = async |id: &str| {
+        listener.ask("POST", &format!("/v1/events/dead/{id}/retry"), Some("everybody"), "").await
+    };
+    assert_eq!(retry("crm:call.1").await, (200, r#"{"id":"crm:call.1"}"#.to_owned()));
+    assert_eq!(retry("crm:call.2").await.0, 404);
 }

@@ -6,11 +6,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use setu_control::{
-    ApiTokens, Backend, CdrEntry, CdrFilter, CdrRevisionEntry, Control, Grant, HttpLimits, Inquiry, Metrics,
-    Pending, Rule, Standing, StartError, Unavailable, serve_api,
+    ApiTokens, Backend, CdrEntry, CdrFilter, CdrRevisionEntry, Control, DeadEvent, Grant, HttpLimits,
+    Inquiry, Metrics, Pending, Rule, Standing, StartError, Unavailable, serve_api,
 };
 use setu_model::Wall;
-use setu_store::{CdrQuery, CdrRevision, Store};
+use setu_store::{CdrQuery, CdrRevision, DeadRow, Store, StoreFault};
 use setu_whatsapp::gate::Decision;
 use setu_whatsapp::permission::{Answer, Considered, Customer};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -93,6 +93,26 @@ impl Answers {
         }
     }
 
+    /// Asks the store, once it is open.
+    fn with_store<T: Send + 'static, F>(
+        &self,
+        ask: impl FnOnce(Arc<Store>) -> F + Send + 'static,
+    ) -> Pending<T>
+    where
+        F: Future<Output = Result<T, StoreFault>> + Send + 'static,
+    {
+        let mut opened = self.store.subscribe();
+        Box::pin(async move {
+            let opened = tokio::time::timeout(PATIENCE, opened.wait_for(Option::is_some)).await;
+            let store = opened.ok().and_then(Result::ok).and_then(|store| store.clone());
+            let store = store.ok_or_else(|| Unavailable("the bridge is starting".to_owned()))?;
+            ask(store).await.map_err(|fault| {
+                tracing::error!(%fault, "the database cannot be asked");
+                Unavailable("the database does not answer".to_owned())
+            })
+        })
+    }
+
     /// Notes that somebody waits; none if too many do.
     fn wait(&self) -> Option<(u64, oneshot::Receiver<Found>)> {
         let mut waiting = self.waiting.lock().ok()?;
@@ -128,17 +148,35 @@ impl Backend for Answers {
     }
 
     fn cdrs(&self, filter: CdrFilter) -> Pending<Vec<CdrEntry>> {
-        let mut opened = self.store.subscribe();
-        Box::pin(async move {
-            let opened = tokio::time::timeout(PATIENCE, opened.wait_for(Option::is_some)).await;
-            let store = opened.ok().and_then(Result::ok).and_then(|store| store.clone());
-            let store = store.ok_or_else(|| Unavailable("the bridge is starting".to_owned()))?;
-            let found = store.cdrs(&query(filter)).await.map_err(|fault| {
-                tracing::error!(%fault, "records cannot be read");
-                Unavailable("the database does not answer".to_owned())
-            })?;
-            Ok(entries(found))
+        self.with_store(|store| async move { Ok(entries(store.cdrs(&query(filter)).await?)) })
+    }
+
+    fn dead_events(&self, after: Option<i64>, most: usize) -> Pending<Vec<DeadEvent>> {
+        self.with_store(move |store| async move {
+            Ok(store.dead(after, most).await?.into_iter().map(dead_event).collect())
         })
+    }
+
+    fn retry_event(&self, id: String) -> Pending<Option<()>> {
+        self.with_store(|store| async move {
+            match id.split_once(':') {
+                Some((endpoint, event)) => Ok(store.revive(endpoint, event).await?.then_some(())),
+                None => Ok(None),
+            }
+        })
+    }
+}
+
+fn dead_event(row: DeadRow) -> DeadEvent {
+    DeadEvent {
+        id: format!("{}:{}", row.endpoint, row.id),
+        endpoint: row.endpoint,
+        kind: row.kind,
+        at: row.made.to_string(),
+        tries: row.tries,
+        why: row.why,
+        event: serde_json::from_str(&row.payload).unwrap_or_default(),
+        cursor: row.place,
     }
 }
 

@@ -119,6 +119,7 @@ impl Bridge {
     /// Says what cannot start and how to mend it; nothing is left half started.
     pub async fn start(config: Config) -> Result<Self, StartError> {
         let mut shard_settings = settings::shard(&config)?;
+        let endpoints = settings::events(&config)?;
         let identity = DtlsIdentity::generate()?;
         let fingerprint = Fingerprint(identity.fingerprint());
         shard_settings.calls.dtls = Some(fingerprint);
@@ -147,7 +148,7 @@ impl Bridge {
         let media = Arc::new(MediaPlane::spawn(settings::media_net(&config, identity), tap, on_media)?);
         health::show(&metrics, &net, &media, &state);
         let cdr_log = open_cdr_log(&config, &metrics)?;
-        let durable = Durable::open(&settings::store(&config)?, &metrics, &inputs).await?;
+        let durable = Durable::open(&settings::store(&config)?, &metrics, &inputs, endpoints).await?;
         answers.begin(durable.store());
         let webhooks = webhooks.map(|webhooks| webhooks.start(&durable, inputs.clone()));
 
@@ -226,6 +227,7 @@ impl Bridge {
         settings.calls.dtls = Some(self.fingerprint);
         let trust = settings::webhook_trust(config)?;
         let tokens = settings::api_tokens(config)?;
+        let endpoints = settings::events(config)?;
         if let Some(net) = &self.net {
             let reloaded = net.reload_certificates(&settings::tls(config));
             reloaded.map_err(|source| broken_certificate(config, source))?;
@@ -239,6 +241,9 @@ impl Bridge {
         }
         if let Some(webhooks) = &self.webhooks {
             webhooks.reload(trust, Numbers::of(config));
+        }
+        if let Some(durable) = &self.durable {
+            durable.reload(endpoints);
         }
         if let Some(api) = &self.api {
             api.reload(tokens);
@@ -451,6 +456,7 @@ impl Driver {
                 Output::Graph(ask) => self.ask_graph(*ask),
                 Output::Media(command) => self.command_media(command),
                 Output::Record(command) => self.record(command),
+                Output::Progress(progress) => self.keeper.keep(Keep::Progress(progress)),
                 Output::Cdr(cdr) => self.ended(cdr),
                 Output::Found(token, found) => self.answers.found(token, found),
                 Output::Load(load) => self.keeper.keep(Keep::Load(load)),

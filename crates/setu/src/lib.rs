@@ -12,6 +12,7 @@ pub mod commands;
 pub mod config;
 pub mod driver;
 mod durable;
+mod events;
 mod files;
 mod health;
 mod inputs;

@@ -9,7 +9,9 @@ use setu_call::{
     AgentConfig, Answers, CallConfig, CallLimits, DialPlan, Keys, NumberConfig, NumberRoute, PortUse, Srtp,
     Timers, TrunkConfig,
 };
-use setu_control::{ApiToken, ApiTokens, GraphConfig, Outbound, Scope, WebhookTrust};
+use setu_control::{
+    ApiToken, ApiTokens, EventClient, EventEndpoint, EventSecret, GraphConfig, Outbound, Scope, WebhookTrust,
+};
 use setu_media::{Cadence, Clip, ClipError, DtlsIdentity};
 use setu_media_net::{MediaNetConfig, MediaSide};
 use setu_model::{CallFacts, CallId, Direction, EgressPolicy, Ingress, Secret, Side, Wall};
@@ -31,11 +33,12 @@ use setu_whatsapp::hours::{CallingHours, Opening, Zones};
 use setu_whatsapp::permission::Rules;
 
 use crate::config::{
-    Account, Codec, Config, Dialect, DialledBy, DigestHash, DtmfBy, DtmfRecord, GateUse, Hours,
+    Account, Codec, Config, Dialect, DialledBy, DigestHash, DtmfBy, DtmfRecord, EventKind, GateUse, Hours,
     MediaAddresses, MetaSrtp, Number, PasswordSource, Signalling, SoundFrom, SrtpUse, Trunk, TrunkTransport,
     Zone,
 };
 use crate::driver::{GraphNumber, MetaPeer, ShardSettings, Sounds, TrunkPeer};
+use crate::events::{Audience, Endpoints, Retry};
 
 /// Builds the settings of a shard, reading every password and sound.
 ///
@@ -222,22 +225,51 @@ fn graph_numbers(config: &Config) -> Result<BTreeMap<String, GraphNumber>, Setti
         .collect()
 }
 
+/// Whom events are delivered to, with the secrets of each.
+pub(crate) fn events(config: &Config) -> Result<Endpoints, SettingsError> {
+    let events = &config.events;
+    let (mut clients, mut audience) = (BTreeMap::new(), Vec::new());
+    for endpoint in &events.endpoints {
+        let wrong = |what: &str, problem: String| SettingsError {
+            owner: format!("events.endpoints {}: {what}", endpoint.name),
+            problem,
+        };
+        let secret = |source: &PasswordSource| {
+            let secret = source.read().map_err(|problem| wrong("secrets", problem))?;
+            EventSecret::parse(&secret).map_err(|problem| wrong("secrets", problem.to_owned()))
+        };
+        let client = EventClient::new(EventEndpoint {
+            url: endpoint.url.parse().map_err(|problem: &str| wrong("url", problem.to_owned()))?,
+            secrets: endpoint.secrets.iter().map(secret).collect::<Result<_, _>>()?,
+            outbound: outbound(config, endpoint.extra_roots.clone()),
+        });
+        let client = client.map_err(|error| wrong("extra_roots", error.to_string()))?;
+        clients.insert(endpoint.name.clone(), client);
+        let usual = || EventKind::USUAL.into();
+        audience.push((endpoint.name.clone(), endpoint.kinds.clone().unwrap_or_else(usual)));
+    }
+    let retry = Retry { first: Duration::from_secs(events.retry_s), tries: events.tries };
+    Ok(Endpoints { retry, clients, audience: Audience(audience) })
+}
+
 /// Where Graph is, and how it is reached.
 pub(crate) fn graph(config: &Config) -> GraphConfig {
+    GraphConfig {
+        host: config.graph.host.clone(),
+        version: config.graph.version.clone(),
+        outbound: outbound(config, config.graph.extra_roots.clone()),
+    }
+}
+
+/// How others are reached by HTTPS.
+fn outbound(config: &Config, extra_roots: Option<PathBuf>) -> Outbound {
     let address = |text: &String| text.parse::<setu_sip_net::PinnedAddress>().ok().map(|at| (at.ip, at.port));
     let pinned = config.resolve.fixed.iter().map(|(name, addresses)| {
         let name = name.trim_end_matches('.').to_ascii_lowercase();
         (name, addresses.iter().filter_map(address).collect())
     });
-    GraphConfig {
-        host: config.graph.host.clone(),
-        version: config.graph.version.clone(),
-        outbound: Outbound {
-            egress: EgressPolicy::new(config.egress.allow.clone()),
-            pinned: pinned.collect(),
-            extra_roots: config.graph.extra_roots.clone(),
-        },
-    }
+    let egress = EgressPolicy::new(config.egress.allow.clone());
+    Outbound { egress, pinned: pinned.collect(), extra_roots }
 }
 
 impl SettingsError {

@@ -2,6 +2,8 @@
 
 use setu_model::Wall;
 
+use crate::outbox::OutboxRow;
+
 /// One webhook.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeliveryRow {
@@ -28,6 +30,8 @@ pub struct EventRow {
     pub names: Option<(String, String)>,
     /// What it tells of the end of a call.
     pub end: Option<EndRow>,
+    /// What is told of it.
+    pub told: Vec<OutboxRow>,
 }
 
 /// One fact of one pair of number and customer.
@@ -88,6 +92,8 @@ pub struct CdrRow {
     pub facts: Vec<FactRow>,
     /// The customer's two names, where it tells both.
     pub names: Option<(String, String)>,
+    /// What is told of it.
+    pub told: Vec<OutboxRow>,
 }
 
 /// What became known of a call after its record was written.
@@ -101,6 +107,8 @@ pub struct Revision {
     pub written: Wall,
     /// What, as JSON.
     pub record: String,
+    /// What is told of it.
+    pub told: Vec<OutboxRow>,
 }
 
 /// A record and what a webhook told of the same call, not brought together yet.

@@ -5,10 +5,11 @@ use std::time::Duration;
 use setu_model::Wall;
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, AnyPool, Row};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Notify};
 
 use crate::key::{key, text};
 use crate::open::{Location, OpenError};
+use crate::outbox::put;
 use crate::rows::{CdrRow, CustomerNames, DeliveryRow, EventRow, FactRow, Revision, Unreconciled, Waiting};
 
 /// The database.
@@ -16,7 +17,9 @@ use crate::rows::{CdrRow, CustomerNames, DeliveryRow, EventRow, FactRow, Revisio
 pub struct Store {
     pub(crate) pool: AnyPool,
     /// One writer at a time: SQLite has no room for two, and revisions are numbered.
-    writing: Mutex<()>,
+    pub(crate) writing: Mutex<()>,
+    /// Tells whoever delivers events that there are some.
+    pub(crate) announced: Notify,
 }
 
 /// The database did not do what was asked; nothing of it was done.
@@ -30,7 +33,7 @@ impl Store {
     /// # Errors
     /// It cannot be reached, or its tables are of a newer version.
     pub async fn open(at: &Location) -> Result<Self, OpenError> {
-        Ok(Self { pool: at.connect().await?, writing: Mutex::new(()) })
+        Ok(Self { pool: at.connect().await?, writing: Mutex::new(()), announced: Notify::new() })
     }
 
     /// Keeps webhooks and what they told, all or nothing; says for each which of its events are new. An event told for the
@@ -46,6 +49,7 @@ impl Store {
             news.push(take_one(&mut transaction, delivery).await?);
         }
         transaction.commit().await?;
+        self.announced.notify_one();
         Ok(news)
     }
 
@@ -137,6 +141,7 @@ impl Store {
             record(&mut transaction, cdr).await?;
         }
         transaction.commit().await?;
+        self.announced.notify_one();
         Ok(())
     }
 
@@ -191,13 +196,16 @@ impl Store {
             );
             let revise = revise.bind(key(&revision.call)).bind(key(&revision.source));
             let revise = revise.bind(revision.written.unix_ms()).bind(text(&revision.record));
-            revise.execute(&mut *transaction).await?;
+            if revise.execute(&mut *transaction).await?.rows_affected() > 0 {
+                put(&mut transaction, &revision.told).await?;
+            }
         }
         for wacid in reconciled {
             let done = sqlx::query("UPDATE ends SET reconciled = 1 WHERE wacid = $1");
             done.bind(key(wacid)).execute(&mut *transaction).await?;
         }
         transaction.commit().await?;
+        self.announced.notify_one();
         Ok(())
     }
 
@@ -260,6 +268,7 @@ async fn learn(to: &mut AnyConnection, event: &EventRow, received: i64) -> Resul
         note(to, fact).await?;
     }
     same(to, event.names.as_ref()).await?;
+    put(to, &event.told).await?;
     if let Some(end) = &event.end {
         let keep = sqlx::query(
             "INSERT INTO ends (wacid, received, told, reconciled) VALUES ($1, $2, $3, 0) ON CONFLICT DO NOTHING",
@@ -295,7 +304,10 @@ async fn record(to: &mut AnyConnection, cdr: &CdrRow) -> Result<(), sqlx::Error>
     );
     let keep = keep.bind(key(&cdr.call)).bind(cdr.written.unix_ms()).bind(key(&cdr.number));
     let keep = keep.bind(key(&cdr.customer)).bind(cdr.wacid.as_deref().map(key)).bind(text(&cdr.direction));
-    keep.bind(text(&cdr.cause)).bind(cdr.began.unix_ms()).bind(text(&cdr.record)).execute(&mut *to).await?;
+    let keep = keep.bind(text(&cdr.cause)).bind(cdr.began.unix_ms()).bind(text(&cdr.record));
+    if keep.execute(&mut *to).await?.rows_affected() > 0 {
+        put(to, &cdr.told).await?;
+    }
     same(to, cdr.names.as_ref()).await?;
     for fact in &cdr.facts {
         note(to, fact).await?;

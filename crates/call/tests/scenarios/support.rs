@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use setu_call::{
     AgentConfig, AnswerIn, Answers, CallConfig, ContactId, DeskChange, DialTarget, EndHow, Input, LegCommand,
-    LegEvent, MediaCommand, MediaEvent, NumberConfig, NumberRoute, Offered, Origin, Output, RecordCommand,
-    RecordEvent, Sound, Srtp, Switchboard, TrunkConfig, Watch, agent_refusal,
+    LegEvent, MediaCommand, MediaEvent, NumberConfig, NumberRoute, Offered, Origin, Output, Progress,
+    RecordCommand, RecordEvent, Sound, Srtp, Switchboard, TrunkConfig, Watch, agent_refusal,
 };
 use setu_model::{
     CallFacts, CallId, Cause, Cdr, Direction, EgressPolicy, Ingress, LegId, MediaQuality, Now, Pii,
@@ -30,6 +30,7 @@ pub(crate) struct House {
     pub(crate) media: BTreeMap<LegId, setu_call::MediaSetup>,
     pub(crate) dials: Vec<setu_call::Dial>,
     pub(crate) records: Vec<Cdr>,
+    pub(crate) progress: Vec<Progress>,
     lines: Vec<String>,
     calls: u128,
 }
@@ -53,6 +54,7 @@ impl House {
             media: BTreeMap::new(),
             dials: Vec::new(),
             records: Vec::new(),
+            progress: Vec::new(),
             lines: Vec::new(),
             calls: 0,
         }
@@ -245,6 +247,10 @@ impl House {
                 Output::Ask(question) => {
                     let hand = if question.by_hand { "by hand" } else { "by dialler" };
                     format!("may {} call {} {hand}", question.number, question.customer.reveal())
+                }
+                Output::Progress(progress) => {
+                    self.progress.push(*progress);
+                    continue;
                 }
                 Output::Drained => "drained".into(),
             };

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::support::*;
 use bytes::Bytes;
-use setu_call::{DeskChange, EndHow, Input, LegEvent, MediaEvent, Origin, PeerKind};
+use setu_call::{DeskChange, EndHow, Input, LegEvent, MediaEvent, Origin, PeerKind, Step};
 use setu_model::{AnsweredBy, Cause, EndedBy, LegId, Milestone, Side};
 use setu_sdp::AudioCodec;
 
@@ -67,6 +67,8 @@ fn an_agent_answers_both_talk_and_the_customer_hangs_up() {
         Ended,
     ];
     assert_eq!(told, expected);
+    let steps: Vec<_> = house.progress.iter().map(|p| (&p.step, p.agent.is_some())).collect();
+    assert_eq!(steps, [(&Step::Offered, false), (&Step::Ringing, false), (&Step::Answered, true)]);
     house.is_clean();
 }
 

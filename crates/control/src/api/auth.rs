@@ -35,11 +35,16 @@ pub enum Scope {
     PermissionsRead,
     /// Ask whether a call or request may be made.
     GateAsk,
+    /// Read which events were given up.
+    EventsRead,
+    /// Have events that were given up tried again.
+    EventsWrite,
 }
 
 impl Scope {
     /// Every scope.
-    pub const ALL: [Self; 3] = [Self::CdrsRead, Self::PermissionsRead, Self::GateAsk];
+    pub const ALL: [Self; 5] =
+        [Self::CdrsRead, Self::PermissionsRead, Self::GateAsk, Self::EventsRead, Self::EventsWrite];
 
     /// The word for it in the configuration and in the OpenAPI document.
     pub const fn word(self) -> &'static str {
@@ -47,6 +52,8 @@ impl Scope {
             Self::CdrsRead => "cdrs:read",
             Self::PermissionsRead => "permissions:read",
             Self::GateAsk => "gate:ask",
+            Self::EventsRead => "events:read",
+            Self::EventsWrite => "events:write",
         }
     }
 
@@ -113,6 +120,10 @@ pub(super) struct ReadCdrs;
 pub(super) struct ReadPermissions;
 /// Needs [`Scope::GateAsk`].
 pub(super) struct AskGate;
+/// Needs [`Scope::EventsRead`].
+pub(super) struct ReadEvents;
+/// Needs [`Scope::EventsWrite`].
+pub(super) struct WriteEvents;
 
 impl Need for ReadCdrs {
     const SCOPE: Scope = Scope::CdrsRead;
@@ -124,6 +135,14 @@ impl Need for ReadPermissions {
 
 impl Need for AskGate {
     const SCOPE: Scope = Scope::GateAsk;
+}
+
+impl Need for ReadEvents {
+    const SCOPE: Scope = Scope::EventsRead;
+}
+
+impl Need for WriteEvents {
+    const SCOPE: Scope = Scope::EventsWrite;
 }
 
 impl<N: Need> FromRequestParts<Api> for May<N> {

@@ -17,6 +17,12 @@ pub trait Backend: Send + Sync + 'static {
 
     /// Records in the order in which the calls began.
     fn cdrs(&self, filter: CdrFilter) -> Pending<Vec<CdrEntry>>;
+
+    /// Events whose delivery was given up, in the order in which they happened: those after a cursor, at most so many.
+    fn dead_events(&self, after: Option<i64>, most: usize) -> Pending<Vec<DeadEvent>>;
+
+    /// Has an event that was given up tried again; none if there is no such event.
+    fn retry_event(&self, id: String) -> Pending<Option<()>>;
 }
 
 /// It cannot be said now; why, for people.
@@ -159,4 +165,28 @@ pub struct CdrRevisionEntry {
     /// What it says.
     #[schema(value_type = Object)]
     pub record: Value,
+}
+
+/// An event whose delivery was given up.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct DeadEvent {
+    /// Names it: `ENDPOINT:EVENT`, where `EVENT` is the `webhook-id`.
+    pub id: String,
+    /// The endpoint that did not take it.
+    pub endpoint: String,
+    /// Its kind, such as `call.ended`.
+    pub kind: String,
+    /// When it happened (RFC 3339).
+    pub at: String,
+    /// How often it was tried.
+    pub tries: u32,
+    /// Why it was given up.
+    pub why: String,
+    /// What was to be told.
+    #[schema(value_type = Object)]
+    pub event: Value,
+    /// The place of the event in the order of all: what comes after it is the next page.
+    #[serde(skip)]
+    #[schema(ignore)]
+    pub cursor: i64,
 }

@@ -3,6 +3,7 @@
 mod auth;
 mod backend;
 mod cdrs;
+mod events;
 mod export;
 mod rules;
 
@@ -23,8 +24,8 @@ use utoipa_axum::routes;
 
 pub use auth::{ApiToken, ApiTokens, Scope};
 pub use backend::{
-    Backend, CdrEntry, CdrFilter, CdrRevisionEntry, Finding, Grant, Inquiry, Pending, Rule, Standing,
-    Unavailable,
+    Backend, CdrEntry, CdrFilter, CdrRevisionEntry, DeadEvent, Finding, Grant, Inquiry, Pending, Rule,
+    Standing, Unavailable,
 };
 
 use crate::metrics::Metrics;
@@ -74,6 +75,8 @@ fn documented() -> OpenApiRouter<Api> {
         .routes(routes!(cdrs::list))
         .routes(routes!(cdrs::export))
         .routes(routes!(cdrs::one))
+        .routes(routes!(events::dead))
+        .routes(routes!(events::retry))
 }
 
 fn router(api: Api) -> Router {

@@ -1,5 +1,6 @@
 //! The configuration file: what it may say, its defaults, and what is refused with which remedy.
 
+mod events;
 mod fixed;
 mod gate;
 mod graph;
@@ -13,6 +14,7 @@ use std::path::{Path, PathBuf};
 use ipnet::IpNet;
 use serde::Deserialize;
 
+pub use events::{EventEndpoint, EventKind, Events};
 pub use gate::{Dialect, DialledBy, GateUse, Hours, Weekday, Zone};
 pub use graph::{Graph, Signalling};
 pub use secret::PasswordSource;
@@ -71,6 +73,9 @@ pub struct Config {
     /// Meta's Graph.
     #[serde(default)]
     pub graph: Graph,
+    /// Events out.
+    #[serde(default)]
+    pub events: Events,
     /// Logs.
     #[serde(default)]
     pub log: Log,
@@ -680,6 +685,7 @@ impl Config {
             .chain(self.agents.private_key.as_mut())
             .chain(self.agents.extra_roots.as_mut())
             .chain(self.graph.extra_roots.as_mut())
+            .chain(self.events.endpoints.iter_mut().flat_map(EventEndpoint::files_mut))
             .chain([&mut self.recording.folder, &mut self.cdr.file, &mut self.store.file])
             .chain(self.store.password.iter_mut().filter_map(PasswordSource::file_mut))
             .chain(self.media.music_on_hold.file_mut())

@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
+use setu_control::{EventSecret, EventUrl};
+
 use super::{Config, Finding, MediaAddresses, Number, PasswordSource, Signalling};
 
 /// Everything that cannot work, in the order of the file.
@@ -15,6 +17,7 @@ pub(super) fn findings(config: &Config) -> Vec<Finding> {
     trunks(config, &mut found);
     webhooks(config, &mut found);
     store(config, &mut found);
+    events(config, &mut found);
     api(config, &mut found);
     limits(config, &mut found);
     found.0
@@ -273,6 +276,43 @@ fn store(config: &Config, found: &mut Findings) {
             );
         }
         Some(_) | None => {}
+    }
+}
+
+fn events(config: &Config, found: &mut Findings) {
+    let mut seen = BTreeSet::new();
+    let events = &config.events;
+    if !(1..=100).contains(&events.tries) || !(1..=3_600).contains(&events.retry_s) {
+        found.add("events", "out of range", "choose 1 to 100 for tries and 1 to 3600 for retry_s");
+    }
+    for (i, endpoint) in events.endpoints.iter().enumerate() {
+        let at = |field: &str| format!("events.endpoints[{i}].{field}");
+        name(&at("name"), &endpoint.name, &mut seen, found);
+        if let Err(problem) = endpoint.url.parse::<EventUrl>() {
+            found.add(at("url"), problem, "write it as \"https://crm.example.com/hooks/setu\"");
+        }
+        if endpoint.secrets.is_empty() {
+            found.add(
+                at("secrets"),
+                "no secret",
+                "name where it is found, such as [{ file = \"secrets/crm.secret\" }]",
+            );
+        }
+        for (i, secret) in endpoint.secrets.iter().enumerate() {
+            let at = format!("{}[{i}]", at("secrets"));
+            match secret.read().map(|secret| EventSecret::parse(&secret)) {
+                Err(problem) => found.add(at, problem, "put the secret there"),
+                Ok(Err(problem)) => found.add(at, "no secret", problem),
+                Ok(Ok(_)) => {}
+            }
+        }
+        if endpoint.kinds.as_ref().is_some_and(BTreeSet::is_empty) {
+            found.add(
+                at("kinds"),
+                "nothing is told",
+                "remove the line for the default, or list at least one",
+            );
+        }
     }
 }
 

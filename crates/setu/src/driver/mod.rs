@@ -81,6 +81,8 @@ pub enum Output {
     Media(setu_media::Command),
     /// To the recorder.
     Record(RecordCommand),
+    /// A call has come a step further.
+    Progress(Box<setu_call::Progress>),
     /// A call is over; store this.
     Cdr(Box<Cdr>),
     /// The answer to the [`Input::Inquire`] of this token: none if the number is none of ours; or why there is none, for
@@ -304,6 +306,7 @@ impl Shard {
             },
             Call::Record(command) => self.outputs.push_back(Output::Record(command)),
             Call::Ask(question) => self.asked(question, now),
+            Call::Progress(progress) => self.outputs.push_back(Output::Progress(progress)),
             Call::Cdr(mut cdr) => {
                 gate::explain(&mut cdr);
                 self.outputs.push_back(Output::Cdr(cdr));

@@ -12,11 +12,13 @@ use super::keeper::{Keep, Keeper};
 use super::rows::{self, Numbers};
 use crate::bridge::now;
 use crate::driver::Input;
+use crate::events::Audience;
 
 /// The task between the listener and the driver.
 pub(super) struct Inbox {
     pub(super) store: Arc<Store>,
     pub(super) numbers: watch::Receiver<Numbers>,
+    pub(super) audience: watch::Receiver<Audience>,
     pub(super) inputs: mpsc::Sender<Input>,
     pub(super) keeper: Keeper,
     pub(super) metrics: Arc<Metrics>,
@@ -28,8 +30,9 @@ impl Inbox {
         self.replay().await;
         let mut batch = Vec::new();
         while waiting.recv_many(&mut batch, BATCH).await > 0 {
-            let numbers = self.numbers.borrow().clone();
-            let rows: Vec<_> = batch.iter().map(|delivery| rows::delivery(delivery, &numbers)).collect();
+            let (numbers, audience) = (self.numbers.borrow().clone(), self.audience.borrow().clone());
+            let row = |delivery: &Delivery| rows::delivery(delivery, &numbers, &audience);
+            let rows: Vec<_> = batch.iter().map(row).collect();
             match self.store.take(&rows).await {
                 Ok(news) => {
                     for (delivery, news) in batch.drain(..).zip(news) {

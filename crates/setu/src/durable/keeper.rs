@@ -4,19 +4,23 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use setu_call::Progress;
 use setu_control::Metrics;
 use setu_model::{Cdr, Wall};
-use setu_store::{CdrRow, CustomerNames, Revision, Store, StoreFault, Unreconciled};
+use setu_store::{CdrRow, CustomerNames, OutboxRow, Revision, Store, StoreFault, Unreconciled};
 use setu_whatsapp::permission::PairLedger;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use super::{reconcile, rows};
 use crate::bridge::now;
 use crate::driver::{Input, Known, Load, Loaded};
+use crate::events::{Audience, Told};
 
 /// Something to keep.
 #[derive(Debug)]
 pub(crate) enum Keep {
+    /// A call came a step further, for whoever is told.
+    Progress(Box<Progress>),
     /// The record of a call that is over.
     Cdr(Box<Cdr>),
     /// An event of a webhook that the driver has acted on.
@@ -60,6 +64,8 @@ pub(super) struct Writer {
     pub(super) metrics: Arc<Metrics>,
     /// Set at shutdown, when nothing is tried for ever.
     pub(super) closing: Arc<AtomicBool>,
+    /// Who is told of what is kept.
+    pub(super) audience: watch::Receiver<Audience>,
     /// Where what is found out goes.
     pub(super) inputs: mpsc::WeakSender<Input>,
 }
@@ -76,9 +82,11 @@ impl Writer {
                 _ = tidying.tick() => self.forget(now().wall).await,
             }
             let (mut cdrs, mut acted, mut loads, mut ends) = (Vec::new(), Vec::new(), Vec::new(), false);
+            let (audience, mut steps) = (self.audience.borrow().clone(), Vec::new());
             for keep in batch.drain(..) {
                 match keep {
-                    Keep::Cdr(cdr) => match rows::record(&cdr, now().wall) {
+                    Keep::Progress(progress) => steps.extend(audience.rows(&Told::progress(&progress))),
+                    Keep::Cdr(cdr) => match rows::record(&cdr, now().wall, &audience) {
                         Ok(row) => cdrs.push(row),
                         Err(error) => {
                             tracing::error!(call = %cdr.call, %error, "a CDR cannot be written as JSON")
@@ -88,6 +96,10 @@ impl Writer {
                     Keep::Reconcile => ends = true,
                     Keep::Load(load) => loads.push(load),
                 }
+            }
+            // Before the record of the same call, which is told behind its steps.
+            if !steps.is_empty() {
+                self.insist(&Rows::Steps(steps)).await;
             }
             if !cdrs.is_empty() {
                 ends |= cdrs.iter().any(|cdr| cdr.wacid.is_some());
@@ -125,6 +137,7 @@ impl Writer {
 
     async fn write(&self, rows: &Rows) -> Result<(), StoreFault> {
         match rows {
+            Rows::Steps(steps) => self.store.announce(steps).await,
             Rows::Cdrs(cdrs) => self.store.record(cdrs).await,
             Rows::Acted(events) => self.store.settle(events).await,
         }
@@ -153,7 +166,8 @@ impl Writer {
                 Ok(met) => met,
                 Err(fault) => return self.failed(&fault),
             };
-            let revisions: Vec<Revision> = met.iter().filter_map(revision).collect();
+            let audience = self.audience.borrow().clone();
+            let revisions: Vec<Revision> = met.iter().filter_map(|met| revision(met, &audience)).collect();
             let done: Vec<String> = met.into_iter().map(|met| met.wacid).collect();
             if let Err(fault) = self.store.revise(&revisions, &done).await {
                 return self.failed(&fault);
@@ -175,16 +189,27 @@ impl Writer {
 
 /// What is tried until it is written.
 enum Rows {
+    Steps(Vec<OutboxRow>),
     Cdrs(Vec<CdrRow>),
     Acted(Vec<String>),
 }
 
-fn revision(met: &Unreconciled) -> Option<Revision> {
+fn revision(met: &Unreconciled, audience: &Audience) -> Option<Revision> {
     let Unreconciled { call, record, told, .. } = met;
     let (cdr, told) = (serde_json::from_str(record).ok()?, serde_json::from_str(told).ok()?);
-    let record = serde_json::to_string(&reconcile::reconcile(&cdr, told)).ok()?;
-    Some(Revision { call: call.clone(), source: "webhook".to_owned(), written: now().wall, record })
+    let (record, written) = (serde_json::to_value(reconcile::reconcile(&cdr, told)).ok()?, now().wall);
+    let told = audience.rows(&Told::revised(call, SOURCE, written, &record));
+    Some(Revision {
+        call: call.clone(),
+        source: SOURCE.to_owned(),
+        written,
+        record: record.to_string(),
+        told,
+    })
 }
+
+/// Where revisions come from.
+const SOURCE: &str = "webhook";
 
 /// What may wait for a database that is slow: a minute of a thousand webhooks a second.
 const QUEUE: usize = 65_536;

@@ -18,6 +18,7 @@ pub(crate) use rows::Numbers;
 
 use crate::config::Webhooks;
 use crate::driver::Input;
+use crate::events::{Audience, Courier, Endpoints, Running};
 
 /// The store and its writer.
 #[derive(Debug)]
@@ -26,6 +27,8 @@ pub(crate) struct Durable {
     keeper: Keeper,
     closing: Arc<AtomicBool>,
     writer: JoinHandle<()>,
+    audience: watch::Sender<Audience>,
+    courier: Running,
 }
 
 impl Durable {
@@ -37,17 +40,22 @@ impl Durable {
         at: &Location,
         metrics: &Arc<Metrics>,
         inputs: &mpsc::Sender<Input>,
+        endpoints: Endpoints,
     ) -> Result<Self, OpenError> {
         let store = Arc::new(Store::open(at).await?);
         let closing = Arc::new(AtomicBool::new(false));
+        let audience = watch::Sender::new(endpoints.audience.clone());
         let (keeper, queue) = Keeper::new(metrics);
         let writer = keeper::Writer {
             store: Arc::clone(&store),
             metrics: Arc::clone(metrics),
             closing: Arc::clone(&closing),
+            audience: audience.subscribe(),
             inputs: inputs.downgrade(),
         };
-        Ok(Self { store, keeper, closing, writer: tokio::spawn(writer.run(queue)) })
+        let writer = tokio::spawn(writer.run(queue));
+        let courier = Courier::start(Arc::clone(&store), Arc::clone(metrics), watch::Sender::new(endpoints));
+        Ok(Self { store, keeper, closing, writer, audience, courier })
     }
 
     /// The database.
@@ -60,12 +68,19 @@ impl Durable {
         &self.keeper
     }
 
+    /// Takes new endpoints for events.
+    pub(crate) fn reload(&self, endpoints: Endpoints) {
+        self.audience.send_replace(endpoints.audience.clone());
+        self.courier.reload(endpoints);
+    }
+
     /// Writes what is still to be kept, and closes the database. Everybody else who keeps something has ended.
     pub(crate) async fn close(self) {
-        let Self { store, keeper, closing, writer } = self;
+        let Self { store, keeper, closing, writer, courier, audience: _audience } = self;
         closing.store(true, Ordering::Release);
         drop(keeper);
         let _ = writer.await;
+        courier.stop().await;
         store.close().await;
     }
 }
@@ -114,6 +129,7 @@ impl WebhookInbox {
         let inbox = inbox::Inbox {
             store: Arc::clone(&durable.store),
             numbers: self.numbers.subscribe(),
+            audience: durable.audience.subscribe(),
             inputs,
             keeper: durable.keeper.clone(),
             metrics: durable.keeper.metrics(),

@@ -10,6 +10,7 @@ use setu_whatsapp::webhook::{Event, Facts, Heard};
 
 use super::reconcile::Told;
 use crate::config::Config;
+use crate::events::{self, Audience};
 
 /// Which business numbers are ours, and Meta's ids of them.
 #[derive(Debug, Clone, Default)]
@@ -34,14 +35,14 @@ impl Numbers {
 }
 
 /// A webhook with what it tells.
-pub(super) fn delivery(delivery: &Delivery, numbers: &Numbers) -> DeliveryRow {
+pub(super) fn delivery(delivery: &Delivery, numbers: &Numbers, audience: &Audience) -> DeliveryRow {
     let Delivery { kind, body, received, heard, .. } = delivery;
     DeliveryRow {
         id: digest(&[kind.as_deref().unwrap_or_default().as_bytes(), body]),
         received: *received,
         kind: kind.clone(),
         body: String::from_utf8_lossy(body).into_owned(),
-        events: heard.iter().map(|heard| event(heard, numbers)).collect(),
+        events: heard.iter().map(|heard| event(heard, numbers, audience)).collect(),
     }
 }
 
@@ -50,8 +51,10 @@ pub(super) fn event_key(heard: &Heard) -> String {
     format!("{}/{}/{}", heard.account, heard.number_id, heard.key)
 }
 
-fn event(heard: &Heard, numbers: &Numbers) -> EventRow {
+fn event(heard: &Heard, numbers: &Numbers, audience: &Audience) -> EventRow {
     let facts = heard.facts();
+    let key = event_key(heard);
+    let told = events::Told::heard(heard, &key, numbers.find(heard).map(String::as_str));
     let end = match &heard.event {
         Event::Terminate(end) => serde_json::to_string(&Told::from(&**end))
             .ok()
@@ -67,7 +70,8 @@ fn event(heard: &Heard, numbers: &Numbers) -> EventRow {
         | Event::Unknown { .. } => None,
     };
     EventRow {
-        event: event_key(heard),
+        event: key,
+        told: told.map(|told| audience.rows(&told)).unwrap_or_default(),
         names: facts.as_ref().and_then(|facts| both_names(&facts.customer)),
         fact: facts.zip(numbers.find(heard)).and_then(|(facts, number)| fact(number, facts)),
         end,
@@ -99,7 +103,7 @@ fn both_names(customer: &Customer) -> Option<(String, String)> {
 }
 
 /// A record with what it tells of its pair.
-pub(super) fn record(cdr: &Cdr, written: Wall) -> Result<CdrRow, serde_json::Error> {
+pub(super) fn record(cdr: &Cdr, written: Wall, audience: &Audience) -> Result<CdrRow, serde_json::Error> {
     let facts = &cdr.facts;
     let customer =
         Customer::of_fields(facts.customer.reveal(), facts.user_id.as_ref().map(|id| id.reveal().as_str()));
@@ -118,6 +122,7 @@ pub(super) fn record(cdr: &Cdr, written: Wall) -> Result<CdrRow, serde_json::Err
         record: serde_json::to_string(cdr)?,
         facts: told.collect(),
         names: both_names(&customer),
+        told: audience.rows(&events::Told::ended(cdr)),
     })
 }
 
@@ -184,6 +189,7 @@ mod tests {
     use setu_whatsapp::webhook::read;
 
     use super::*;
+    use crate::config::EventKind;
     use crate::durable::tests::cdr;
 
     fn numbers() -> Numbers {
@@ -200,7 +206,12 @@ mod tests {
         let heard = read(None, body.as_bytes(), Wall::from_unix_ms(0)).unwrap();
         let (taken, _) = tokio::sync::oneshot::channel();
         let body = body.into_bytes().into();
-        delivery(&Delivery { kind: None, body, received: Wall::from_unix_ms(0), heard, taken }, &numbers())
+        let audience = Audience(vec![("crm".to_owned(), EventKind::USUAL.into())]);
+        delivery(
+            &Delivery { kind: None, body, received: Wall::from_unix_ms(0), heard, taken },
+            &numbers(),
+            &audience,
+        )
     }
 
     #[test]
@@ -226,10 +237,29 @@ mod tests {
         assert_eq!(rows(r#"{"phone_number_id":"106"}"#, one).events[0].names, None);
     }
 
+    #[test]
+    fn a_permission_is_told_to_who_wants_it_and_its_id_says_nothing_of_the_customer() {
+        let reply = r#"{"from":"919876543210","id":"m1","timestamp":"1760681600","type":"interactive","interactive":{
+            "type":"call_permission_reply","call_permission_reply":{"response":"accept","is_permanent":true,
+            "response_source":"user_action"}}}"#;
+        let row = rows(r#"{"phone_number_id":"106"}"#, reply).events.remove(0);
+        let [told] = row.told.as_slice() else { panic!("{row:?}") };
+        assert_eq!((told.endpoint.as_str(), told.kind.as_str()), ("crm", "permission.changed"));
+        assert!(!told.id.contains("9198"), "{}", told.id);
+        let payload: serde_json::Value = serde_json::from_str(&told.payload).unwrap();
+        assert_eq!(payload["type"], "permission.changed");
+        assert_eq!(payload["timestamp"], "2025-10-17T06:13:20.000Z");
+        assert_eq!(
+            (&payload["data"]["number"], &payload["data"]["reply"]["answer"]),
+            (&"+911".into(), &"accept".into())
+        );
+        assert_eq!(rows(r#"{"phone_number_id":"107"}"#, reply).events[0].told, []);
+    }
+
     fn told(change: impl FnOnce(&mut Cdr)) -> Vec<(String, String)> {
         let mut call = cdr(Direction::BusinessInitiated);
         change(&mut call);
-        let row = record(&call, Wall::from_unix_ms(0)).unwrap();
+        let row = record(&call, Wall::from_unix_ms(0), &Audience::default()).unwrap();
         row.facts.into_iter().map(|fact| (fact.fact, fact.telling)).collect()
     }
 

@@ -170,6 +170,7 @@ fn what_was_not_acted_on_is_told_after_a_restart_but_for_calls_that_have_given_u
             fact: None,
             names: None,
             end: None,
+            told: Vec::new(),
         }],
     };
     with_store(&house, async |store| {

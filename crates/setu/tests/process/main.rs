@@ -10,6 +10,7 @@ mod cut;
 mod disk;
 mod drain;
 mod durable;
+mod events;
 mod gate;
 #[path = "../interop/house.rs"]
 mod house;

@@ -99,6 +99,7 @@ impl Bridge {
             | Wanted::Found(..)
             | Wanted::Acted(_)
             | Wanted::Stranger(..)
+            | Wanted::Progress(_)
             | Wanted::Registrations(_) => {}
         }
     }

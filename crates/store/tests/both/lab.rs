@@ -1,7 +1,7 @@
 //! A database of a test's own, and rows to put into it.
 
 use setu_model::Wall;
-use setu_store::{CdrRow, DeliveryRow, EndRow, EventRow, FactRow, Location, Store};
+use setu_store::{CdrRow, DeliveryRow, EndRow, EventRow, FactRow, Location, OutboxRow, Store};
 
 use crate::postgres::Server;
 
@@ -46,7 +46,7 @@ pub(crate) fn delivery(id: &str, seconds: i64, events: Vec<EventRow>) -> Deliver
 }
 
 pub(crate) fn event(event: &str) -> EventRow {
-    EventRow { event: event.to_owned(), fact: None, names: None, end: None }
+    EventRow { event: event.to_owned(), fact: None, names: None, end: None, told: Vec::new() }
 }
 
 pub(crate) fn fact(customer: &str, fact: &str, seconds: i64) -> FactRow {
@@ -77,5 +77,18 @@ pub(crate) fn cdr(call: &str, seconds: i64) -> CdrRow {
         record: format!("record of {call}"),
         facts: Vec::new(),
         names: None,
+        told: Vec::new(),
+    }
+}
+
+/// An event of a stream for the endpoint `crm`.
+pub(crate) fn told(stream: &str, kind: &str, seconds: i64) -> OutboxRow {
+    OutboxRow {
+        endpoint: "crm".to_owned(),
+        id: format!("{stream}.{kind}"),
+        stream: stream.to_owned(),
+        kind: kind.to_owned(),
+        payload: format!("{kind} of {stream}"),
+        made: at(seconds),
     }
 }

@@ -25,7 +25,7 @@ fn any() -> CdrQuery {
 
 fn revision(call: &str, source: &str) -> Revision {
     let record = format!("{source} of {call}");
-    Revision { call: call.to_owned(), source: source.to_owned(), written: at(9), record }
+    Revision { call: call.to_owned(), source: source.to_owned(), written: at(9), record, told: Vec::new() }
 }
 
 async fn a_record_is_written_once_and_later_facts_are_numbered_revisions(lab: Lab) {
