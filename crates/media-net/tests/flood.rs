@@ -53,9 +53,9 @@ fn six_hundred_thousand_forged_packets_cost_a_call_nothing_and_leave_nothing() {
     let strange: Vec<_> = others.filter(|payload| payload[..] != [0xf8, 0xff, 0xfe]).collect();
     assert!(strange.is_empty(), "heard {strange:x?}");
     fixture.send(Command::Close { call: call(1) });
-    let quality = fixture.wait_for(|event| match event {
-        Event::Closed { quality, .. } => Some(quality),
-        _ => None,
+    let quality = fixture.wait_for(|event| {
+        let Event::Closed { quality, .. } = event else { return None };
+        Some(quality)
     });
     let (_, heard) = quality.first().expect("the customer's leg");
     assert_eq!(heard.received_packets, u64::from(VOLLEYS));
@@ -65,8 +65,8 @@ fn six_hundred_thousand_forged_packets_cost_a_call_nothing_and_leave_nothing() {
 
 /// Packets as a call's own look, but for the tag: of its source and of others, with sequences near and far.
 fn forged(n: u32) -> Vec<u8> {
-    let ssrc = if n % 3 == 0 { n.wrapping_mul(0x9e37_79b9) } else { 0x5e7_0001 };
-    let sequence = if n % 2 == 0 { 100 + (n / 400) as u16 } else { n as u16 };
+    let ssrc = if n.is_multiple_of(3) { n.wrapping_mul(0x9e37_79b9) } else { 0x5e7_0001 };
+    let sequence = if n.is_multiple_of(2) { 100 + (n / 400) as u16 } else { n as u16 };
     let header = Header::new(111, sequence, n.wrapping_mul(960), ssrc);
     [&header.to_bytes()[..], &[n as u8; 160], &[(n >> 8) as u8; 10]].concat()
 }
