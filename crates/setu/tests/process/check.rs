@@ -45,6 +45,15 @@ fn has_problem(house: &House, setting: &str, what: &str, remedy: &str) {
     );
 }
 
+#[test]
+fn a_file_that_cannot_be_read_is_a_finding_too() {
+    let mut house = house();
+    house.config.push_str("\n[meta]\nnonsense = 1\n");
+    let (code, findings) = check(&house);
+    assert_eq!((code, findings.len()), (Some(2), 1), "{findings:?}");
+    assert!(findings[0].level == "problem" && findings[0].what.contains("meta"), "{findings:?}");
+}
+
 /// A house with nobody to be asked: no trunk.
 fn house() -> House {
     let rest = format!(

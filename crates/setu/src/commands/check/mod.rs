@@ -15,6 +15,16 @@ use crate::config::Config;
 pub(super) fn run(path: &Path, json: bool) -> ExitCode {
     let config = match Config::load(path) {
         Ok(config) => config,
+        Err(error) if json => {
+            let mut report = Report::default();
+            report.problem(
+                path.display().to_string(),
+                error.to_string(),
+                "mend the file; nothing else was looked at",
+            );
+            print(&report.json());
+            return ExitCode::from(2);
+        }
         Err(error) => {
             tell_failure(&error.to_string());
             return ExitCode::from(2);
