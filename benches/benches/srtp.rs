@@ -1,4 +1,5 @@
-//! SRTP at 172 bytes, a G.711 packet of 20 ms, beside `rtc-srtp` in the same run.
+//! SRTP at 172 bytes, a G.711 packet of 20 ms, beside `rtc-srtp` in the same run; and beside libsrtp where
+//! `SETU_LIBSRTP` names its shared object.
 //!
 //! A packet can be sealed and opened only once, so each sample makes its packets anew, outside of the clock.
 
@@ -8,7 +9,11 @@
     reason = "a benchmark's entry points, which may stop at the first surprise"
 )]
 
+#[path = "srtp/libsrtp.rs"]
+mod libsrtp;
+
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use libsrtp::Way;
 use rtc_srtp::context::Context;
 use rtc_srtp::protection_profile::ProtectionProfile;
 use setu_srtp::rtp::Header;
@@ -18,6 +23,7 @@ use setu_srtp::{Receiver, Sender, Suite};
 const PACKET: usize = 172;
 
 fn srtp(c: &mut Criterion) {
+    let library = libsrtp::Library::from_environment();
     for (suite, profile) in [
         (Suite::AesCm128HmacSha1_80, ProtectionProfile::Aes128CmHmacSha1_80),
         (Suite::AeadAes128Gcm, ProtectionProfile::AeadAes128Gcm),
@@ -66,6 +72,25 @@ fn srtp(c: &mut Criterion) {
                 BatchSize::SmallInput,
             );
         });
+        if let Some(library) = &library {
+            let (mut sender, mut plain) = (library.session(suite, &key, &salt, Way::Out), Packets::default());
+            group.bench_function("protect_libsrtp", |b| {
+                b.iter_batched_ref(
+                    || plain.next_padded(),
+                    |packet| sender.protect(packet, PACKET),
+                    BatchSize::SmallInput,
+                );
+            });
+            let mut sealed = Sealed::new(Sender::new(suite, &key, &salt).unwrap());
+            let mut receiver = library.session(suite, &key, &salt, Way::In);
+            group.bench_function("unprotect_libsrtp", |b| {
+                b.iter_batched_ref(
+                    || sealed.next(),
+                    |packet| receiver.unprotect(packet),
+                    BatchSize::SmallInput,
+                );
+            });
+        }
         group.finish();
     }
 }
