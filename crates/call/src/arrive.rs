@@ -1,10 +1,12 @@
 //! A call arrives: may it be, and whom is it for?
 
-use setu_model::{Cause, Direction, EndedBy, Milestone, Pii, Side, Termination, Timeline};
+use setu_model::{
+    Cause, Direction, EndedBy, GateCode, Milestone, Pii, RuleRefusal, Side, Termination, Timeline,
+};
 use setu_sdp::Description;
 
 use crate::call::{
-    Call, Claims, Context, Exchange, Leg, LegState, Party, Phase, Plan, Recording, Reserved, Rung,
+    Call, Claims, Context, Exchange, Leg, LegState, Party, Phase, Placing, Plan, Recording, Reserved, Rung,
 };
 use crate::config::{CallConfig, NumberRoute};
 use crate::desk::{Ask, Candidate, Pair, Reply, Want};
@@ -12,7 +14,7 @@ use crate::hangup::Refusing;
 use crate::media::CallMedia;
 use crate::number::normalise;
 use crate::policy::{Role, kind, port_use};
-use crate::ports::{Offered, Origin, Output, PeerKind, PortUse, Question, Step, Verdict};
+use crate::ports::{Offered, Origin, Output, PeerKind, Placed, PortUse, Question, Step, Verdict};
 
 /// Why a call is turned away at the door: the end it gets and the status the originator hears.
 struct Turned(Termination, u16);
@@ -81,8 +83,8 @@ impl Call {
     fn new(offered: Offered, route: Option<&Route>, ctx: &mut Context<'_>) -> Self {
         let Offered { call: id, ingress, direction, origin, mut facts, answer_in, .. } = offered;
         let party = match &origin {
-            Origin::Meta { number } => {
-                // The number that proved its password, whatever the To header says.
+            Origin::Meta { number } | Origin::Placed(Placed { number, .. }) => {
+                // The number that proved its password, whatever the To header says; or that the call is placed from.
                 facts.number.clone_from(number);
                 Party::Customer
             }
@@ -112,6 +114,13 @@ impl Call {
         let media = CallMedia::new(id, (side, kind(&party), port), called, ctx.entropy);
         let number = ctx.config.numbers.get(&facts.number);
         let wanted = number.is_some_and(|number| number.record);
+        let placing = match &origin {
+            Origin::Placed(Placed { ring, by_hand, .. }) => Some(Placing {
+                ring: ring.or(number.map(|number| number.ring)).unwrap_or_default(),
+                by_hand: *by_hand,
+            }),
+            Origin::Meta { .. } | Origin::Account(_) | Origin::Trunk(_) => None,
+        };
         // The originator of the other calls is on the agents' side.
         let signalled = number.map_or(ingress, |number| number.signalled);
         let ingress = if side == Side::Meta { ingress } else { signalled };
@@ -128,6 +137,7 @@ impl Call {
             phase: Phase::Admitting,
             exchange: Exchange::Wanted,
             answer_in,
+            placing,
             acknowledged: false,
             legs: vec![Leg {
                 side,
@@ -161,6 +171,7 @@ impl Call {
             Phase::Asking { .. }
             | Phase::Opening { .. }
             | Phase::Describing { .. }
+            | Phase::Reaching { .. }
             | Phase::Settling { .. }
             | Phase::Connected { .. }
             | Phase::Ending { .. } => {
@@ -178,31 +189,53 @@ impl Call {
                 return self.ask(Some(Reserved { agent, contacts }), ctx);
             }
             Reply::Admitted => return self.ask(None, ctx),
-            Reply::NoAgent { registered: true } => Turned::new(Cause::Unreachable, 480, "no agent is free"),
-            Reply::NoAgent { registered: false } => {
-                Turned::new(Cause::Unreachable, 480, "no agent is registered")
-            }
-            Reply::TrunkDown => Turned::new(Cause::Unreachable, 480, "the trunk does not answer"),
+            Reply::NoAgent { registered: true } => self.nobody("no agent is free"),
+            Reply::NoAgent { registered: false } => self.nobody("no agent is registered"),
+            Reply::TrunkDown => self.nobody("the trunk does not answer"),
             Reply::Duplicate { with } => {
-                Turned::new(Cause::Refused, 486, format!("customer and number are in call {with} already"))
+                let why = format!("the customer and the number are talking already, in call {with}");
+                self.forbidden(
+                    RuleRefusal::new(GateCode::PairBusy, why, "wait for the end of that call"),
+                    486,
+                )
             }
         };
         self.end(turned.0, Refusing::with(turned.1), ctx);
+    }
+
+    /// Nobody is there to take the call.
+    fn nobody(&mut self, why: &str) -> Turned {
+        if self.placing.is_none() {
+            return Turned::new(Cause::Unreachable, 480, why);
+        }
+        let rule = RuleRefusal::new(GateCode::NoAgentReady, why, "wait for an agent to be free");
+        self.forbidden(rule, 480)
+    }
+
+    /// A rule of the house forbids the call.
+    fn forbidden(&mut self, rule: RuleRefusal, status: u16) -> Turned {
+        let turned = Turned::new(Cause::Refused, status, rule.to_string());
+        self.refused.push(rule);
+        turned
     }
 
     /// Asks the gate about a call that the business makes, where its number has one.
     fn ask(&mut self, reserved: Option<Reserved>, ctx: &mut Context<'_>) {
         self.claims = Claims { agent: true, pair: true };
         let gated = ctx.config.numbers.get(&self.facts.number).is_some_and(|number| number.gated);
-        let by_hand = match self.leg(0).map(|leg| &leg.party).filter(|_| gated) {
-            Some(Party::Trunk(name)) => ctx.config.trunks.get(name).is_some_and(|trunk| trunk.by_hand),
-            Some(Party::Agent(_)) => true,
+        let by_hand = match (self.leg(0).map(|leg| &leg.party).filter(|_| gated), self.placing) {
+            (Some(_), Some(placing)) => placing.by_hand,
+            (Some(Party::Trunk(name)), None) => {
+                ctx.config.trunks.get(name).is_some_and(|trunk| trunk.by_hand)
+            }
+            (Some(Party::Agent(_)), None) => true,
             // A customer who called, or whom a provider has on the line already: nobody is called.
-            Some(Party::Customer) | None => return self.open(reserved, ctx),
+            (Some(Party::Customer), None) | (None, _) => return self.open(reserved, ctx),
         };
         self.phase = Phase::Asking { until: ctx.now.mono + ctx.config.timers.gate, reserved };
         let (number, customer) = (self.facts.number.clone(), self.facts.customer.clone());
-        ctx.outputs.push_back(Output::Ask(Question { call: self.id, number, customer, by_hand }));
+        let use_case = self.facts.use_case.clone();
+        ctx.outputs.push_back(Output::Ask(Question { call: self.id, number, customer, by_hand, use_case }));
     }
 
     /// Takes the gate's answer.
@@ -265,7 +298,8 @@ fn route(offered: &Offered, config: &CallConfig) -> Result<Route, Turned> {
                 trunk.ok_or_else(|| Turned::new(Cause::Refused, 403, "the trunk is not configured"))?;
             outbound(offered, trunk.number.as_ref(), Want::Nobody, config)
         }
-        (Origin::Account(_) | Origin::Trunk(_), Direction::UserInitiated) => {
+        (Origin::Placed(placed), Direction::BusinessInitiated) => to_place(offered, placed, config),
+        (Origin::Account(_) | Origin::Trunk(_) | Origin::Placed(_), Direction::UserInitiated) => {
             Err(Turned::new(Cause::Refused, 403, "the call comes from the wrong side"))
         }
     }
@@ -274,7 +308,27 @@ fn route(offered: &Offered, config: &CallConfig) -> Result<Route, Turned> {
 fn inbound(offered: &Offered, number: &str, config: &CallConfig) -> Result<Route, Turned> {
     let known = config.numbers.get(number);
     let known = known.ok_or_else(|| Turned::new(Cause::Refused, 404, "the number is not configured"))?;
-    let (plan, want) = match &known.route {
+    let (plan, want) = takers(&known.route, config);
+    let customer = offered.facts.customer.reveal().clone();
+    Ok(Route { number: number.to_owned(), customer, plan, want })
+}
+
+fn to_place(offered: &Offered, placed: &Placed, config: &CallConfig) -> Result<Route, Turned> {
+    let known = config.numbers.get(&placed.number);
+    let known = known.ok_or_else(|| Turned::new(Cause::Refused, 404, "the number is not configured"))?;
+    let customer = normalise(offered.facts.customer.reveal(), &config.dial_plan);
+    let customer = customer.ok_or_else(|| Turned::new(Cause::Refused, 404, "the customer is no number"))?;
+    let (plan, want) = if placed.agents.is_empty() {
+        takers(&known.route, config)
+    } else {
+        takers(&NumberRoute::Agents(placed.agents.clone()), config)
+    };
+    Ok(Route { number: placed.number.clone(), customer, plan, want })
+}
+
+/// Who is to take a call that goes this way.
+fn takers(route: &NumberRoute, config: &CallConfig) -> (Plan, Want) {
+    match route {
         NumberRoute::Agents(names) => {
             let candidate = |name: &String| Candidate {
                 agent: name.clone(),
@@ -287,9 +341,7 @@ fn inbound(offered: &Offered, number: &str, config: &CallConfig) -> Result<Route
             let plan = Plan::Trunk { trunk: trunk.clone(), extension: extension.clone() };
             (plan, Want::Trunk(trunk.clone()))
         }
-    };
-    let customer = offered.facts.customer.reveal().clone();
-    Ok(Route { number: number.to_owned(), customer, plan, want })
+    }
 }
 
 fn outbound(

@@ -15,7 +15,7 @@ use setu_sdp::{Description, Local, Negotiated, Offer, Policy};
 use crate::config::CallConfig;
 use crate::desk::{Ask, Candidate};
 use crate::media::{CallMedia, Terms};
-use crate::ports::{AnswerIn, ContactId, LegCommand, MediaCommand, Output, Progress, Step};
+use crate::ports::{AnswerIn, ContactId, LegCommand, MediaCommand, Output, Progress, RingOrder, Step};
 
 /// What a call is handed with everything that happens to it.
 pub(crate) struct Context<'a> {
@@ -53,6 +53,8 @@ pub(crate) struct Call {
     pub(crate) phase: Phase,
     pub(crate) exchange: Exchange,
     pub(crate) answer_in: AnswerIn,
+    /// How the call is to be placed; none if it came in.
+    pub(crate) placing: Option<Placing>,
     /// Whether the originator confirmed our answer.
     pub(crate) acknowledged: bool,
     /// By index: the originator, then every leg that was dialled.
@@ -86,6 +88,8 @@ pub(crate) enum Phase {
     Opening { until: Instant, reserved: Option<Reserved> },
     /// The originator is told our answer ahead.
     Describing { until: Instant, reserved: Option<Reserved> },
+    /// The customer of a placed call is dialled or rings, ahead of the agent.
+    Reaching { until: Instant, reserved: Option<Reserved> },
     /// The called side is dialled or rings.
     Calling { until: Instant, agent_until: Option<Instant> },
     /// Both sides answered, and the originator's ACK has to bring its session description.
@@ -107,7 +111,7 @@ pub enum Timer {
     Describe,
     /// The next agent is tried.
     Agent,
-    /// The called side has to answer.
+    /// The called side, or the customer of a placed call, has to answer.
     Ring,
     /// The originator's ACK has to bring a session description.
     Ack,
@@ -124,6 +128,13 @@ pub enum Timer {
 pub(crate) struct Reserved {
     pub(crate) agent: String,
     pub(crate) contacts: Vec<(ContactId, bool)>,
+}
+
+/// What is particular to a call that the bridge is asked to place.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Placing {
+    pub(crate) ring: RingOrder,
+    pub(crate) by_hand: bool,
 }
 
 /// Who is to be called.
@@ -300,6 +311,7 @@ impl Call {
             Phase::Asking { until, .. } => Some((*until, Timer::Gate)),
             Phase::Opening { until, .. } => Some((*until, Timer::Open)),
             Phase::Describing { until, .. } => Some((*until, Timer::Describe)),
+            Phase::Reaching { until, .. } => Some((*until, Timer::Ring)),
             Phase::Calling { until, agent_until: Some(agent) } if agent < until => {
                 Some((*agent, Timer::Agent))
             }

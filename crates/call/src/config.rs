@@ -6,7 +6,7 @@ use std::time::Duration;
 use setu_model::{EgressPolicy, Ingress};
 use setu_sdp::{AudioCodec, Fingerprint};
 
-use crate::ports::PortUse;
+use crate::ports::{PortUse, RingOrder};
 
 /// Everything the call core is configured with.
 #[derive(Debug, Clone, Default)]
@@ -49,6 +49,8 @@ pub struct NumberConfig {
     pub announces: bool,
     /// Whether calls to its customers ask the gate.
     pub gated: bool,
+    /// Who rings first in calls that the bridge is asked to place.
+    pub ring: RingOrder,
     /// How keys are exchanged in calls to its customers, as configured with Meta. Calls from them come as Meta offers.
     pub srtp: MetaSrtp,
     /// How the customer's leg of calls to its customers comes about, for the record.
@@ -69,8 +71,9 @@ impl NumberConfig {
     /// A number whose calls are answered with the agent, without an announcement.
     pub const fn new(route: NumberRoute, record: bool) -> Self {
         let answers = Answers::WithTheAgent;
-        let (announces, gated, srtp, signalled) = (false, false, MetaSrtp::Sdes, Ingress::Sip);
-        Self { route, record, answers, announces, gated, srtp, signalled }
+        let (announces, gated, ring) = (false, false, RingOrder::AgentFirst);
+        let (srtp, signalled) = (MetaSrtp::Sdes, Ingress::Sip);
+        Self { route, record, answers, announces, gated, ring, srtp, signalled }
     }
 }
 

@@ -39,7 +39,9 @@ impl Call {
             leg.state = LegState::Answered;
         }
         self.winner = Some(index);
-        self.taken = Some(ctx.now);
+        if self.placing.is_none() {
+            self.taken = Some(ctx.now);
+        }
         for other in self.pending() {
             self.hang_up(other, Cause::Success, ctx);
         }
@@ -83,7 +85,9 @@ impl Call {
             Exchange::Ours(offering) => {
                 let sdp = offering.offer.sdp.clone();
                 self.settle(ctx);
-                if before != Some(LegState::Answered) {
+                if self.placing.is_some() {
+                    self.reach(ctx);
+                } else if before != Some(LegState::Answered) {
                     ctx.leg(LegCommand::Answer { leg, sdp });
                 }
             }
@@ -94,10 +98,27 @@ impl Call {
         }
     }
 
-    /// Waits for the originator's word. The called side hears comfort frames until then.
+    /// Waits for the originator's word. The called side hears comfort frames until then; an agent whose customer is
+    /// called hears that it rings there.
     fn settle(&mut self, ctx: &mut Context<'_>) {
+        let timers = &ctx.config.timers;
+        let patience = if self.placing.is_some() { timers.ring_customer } else { timers.ack };
+        self.phase = Phase::Settling { until: ctx.now.mono + patience };
         self.media.called.start(ctx);
-        self.phase = Phase::Settling { until: ctx.now.mono + ctx.config.timers.ack };
+        if self.placing.is_some() {
+            self.media.called.play(Sound::Ringback, ctx);
+        }
+    }
+
+    /// Calls the customer of a placed call.
+    pub(crate) fn reach(&mut self, ctx: &mut Context<'_>) {
+        let Exchange::Ours(offering) = &self.exchange else { return };
+        let (leg, sdp) = (self.leg_id(0), offering.offer.sdp.clone());
+        if let Some(customer) = self.leg_mut(0) {
+            customer.state = LegState::Answered;
+        }
+        self.milestone(Milestone::Dialled, Some(0), ctx.now);
+        ctx.leg(LegCommand::Answer { leg, sdp });
     }
 
     /// Tells an originator who takes our answer in two steps of it, before anybody rings; returns whether there is one.
@@ -121,7 +142,7 @@ impl Call {
             Exchange::Ours(offering) => (offering.offer.sdp.clone(), false),
             Exchange::Theirs(_) | Exchange::Wanted => return,
         };
-        if !at_once || self.originator_side() != Side::Meta {
+        if !at_once || self.originator_side() != Side::Meta || self.placing.is_some() {
             return;
         }
         let leg = self.leg_id(0);
@@ -136,15 +157,24 @@ impl Call {
     }
 
     /// The customer is there, and an agent is not yet.
-    fn entertain(&mut self, ctx: &mut Context<'_>) {
+    pub(crate) fn entertain(&mut self, ctx: &mut Context<'_>) {
         self.media.originator.start(ctx);
         self.media.originator.play(Sound::Waiting, ctx);
+        self.customer_answered(ctx);
+    }
+
+    /// A customer who was waited for, or called, is there.
+    fn customer_answered(&mut self, ctx: &mut Context<'_>) {
         self.milestone(Milestone::Answered, Some(0), ctx.now);
+        if self.placing.is_some() {
+            self.taken = Some(ctx.now);
+        }
     }
 
     /// Both sides are there: they are joined, or the customer hears the number's announcement first.
     fn join_or_announce(&mut self, ctx: &mut Context<'_>) {
         let number = self.facts.number.clone();
+        self.media.called.stop_playing(ctx);
         if ctx.config.numbers.get(&number).is_some_and(|number| number.announces) {
             self.media.start(ctx);
             self.media.customer_mut().play(Sound::Announcement(number), ctx);
@@ -179,10 +209,11 @@ impl Call {
             | Phase::Asking { .. }
             | Phase::Opening { .. }
             | Phase::Describing { .. }
+            | Phase::Reaching { .. }
             | Phase::Calling { .. }
             | Phase::Ending { .. } => (false, false),
         };
-        let waits = matches!(self.phase, Phase::Calling { .. });
+        let waits = matches!(self.phase, Phase::Calling { .. } | Phase::Reaching { .. });
         if first && (settling || connected || waits) {
             self.milestone(Milestone::Acknowledged, Some(0), ctx.now);
         }
@@ -190,7 +221,11 @@ impl Call {
         if settling {
             self.settle_originator(sdp, ctx);
         } else if first && waits && self.is_met(sdp, ctx) {
-            self.entertain(ctx);
+            if matches!(self.phase, Phase::Reaching { .. }) {
+                self.reached(ctx);
+            } else {
+                self.entertain(ctx);
+            }
         } else if connected {
             self.reoffer_answered(index, sdp, ctx);
         }
@@ -198,6 +233,9 @@ impl Call {
 
     fn settle_originator(&mut self, sdp: Option<&[u8]>, ctx: &mut Context<'_>) {
         if self.is_met(sdp, ctx) {
+            if self.placing.is_some() {
+                self.customer_answered(ctx);
+            }
             self.join_or_announce(ctx);
             self.connect(ctx);
         }
@@ -207,13 +245,14 @@ impl Call {
     fn is_met(&mut self, sdp: Option<&[u8]>, ctx: &mut Context<'_>) -> bool {
         match &self.exchange {
             Exchange::Ours(_) => self.meet_with_answer(sdp, ctx),
-            Exchange::Answer { .. } => self.answer_in == AnswerIn::TwoSteps,
+            // The customer of a placed call may have told his description ahead.
+            Exchange::Answer { .. } => self.answer_in == AnswerIn::TwoSteps || self.placing.is_some(),
             Exchange::Theirs(_) | Exchange::Wanted => false,
         }
     }
 
     /// The originator answers our offer; one that makes no sense ends the call.
-    fn meet_with_answer(&mut self, sdp: Option<&[u8]>, ctx: &mut Context<'_>) -> bool {
+    pub(crate) fn meet_with_answer(&mut self, sdp: Option<&[u8]>, ctx: &mut Context<'_>) -> bool {
         let Exchange::Ours(offering) = &self.exchange else { return false };
         let read = sdp.ok_or_else(|| "the answer has no session description".to_owned());
         match read.and_then(|sdp| read_answer(offering, sdp, ctx)) {

@@ -11,7 +11,7 @@ use crate::desk::{Ask, Reply};
 use crate::hangup::Refusing;
 use crate::media::Terms;
 use crate::policy::{Role, policy};
-use crate::ports::{Dial, DialTarget, LegCommand};
+use crate::ports::{Dial, DialTarget, LegCommand, RingOrder};
 
 impl Call {
     /// Both ports are open: agrees with the originator on what can be, before anybody is made to ring for nothing.
@@ -22,6 +22,9 @@ impl Call {
         }
         if self.describe_ahead(ctx) {
             self.phase = Phase::Describing { until: ctx.now.mono + ctx.config.timers.describe, reserved };
+        } else if self.placing.is_some_and(|placing| placing.ring == RingOrder::CustomerFirst) {
+            self.phase = Phase::Reaching { until: ctx.now.mono + ctx.config.timers.ring_customer, reserved };
+            self.reach(ctx);
         } else {
             self.dial_called(reserved, ctx);
         }
@@ -34,6 +37,14 @@ impl Call {
         self.dial_called(reserved, ctx);
     }
 
+    /// The customer of a placed call has answered, and hears that somebody will.
+    pub(crate) fn reached(&mut self, ctx: &mut Context<'_>) {
+        let Phase::Reaching { reserved, .. } = &mut self.phase else { return };
+        let reserved = reserved.take();
+        self.entertain(ctx);
+        self.dial_called(reserved, ctx);
+    }
+
     fn dial_called(&mut self, reserved: Option<Reserved>, ctx: &mut Context<'_>) {
         let timers = &ctx.config.timers;
         let (ring, hunting) = match &self.plan {
@@ -42,8 +53,8 @@ impl Call {
             Plan::Customer => (timers.ring_customer, false),
         };
         // Meta's patience is counted from its INVITE.
-        let until =
-            if self.originator_side() == Side::Meta { self.began.mono + ring } else { ctx.now.mono + ring };
+        let patient = self.originator_side() == Side::Agents || self.placing.is_some();
+        let until = if patient { ctx.now.mono + ring } else { self.began.mono + ring };
         let agent_until = hunting.then(|| ctx.now.mono + timers.ring_agent);
         self.phase = Phase::Calling { until, agent_until };
         self.answer_at_once(ctx);

@@ -12,8 +12,8 @@ use setu_sdp::{Description, Local, Policy};
 
 use crate::{
     AgentConfig, AnswerIn, CallConfig, ContactId, DeskChange, EndHow, Input, LegCommand, LegEvent,
-    MediaCommand, MediaEvent, NumberConfig, NumberRoute, Offered, Origin, Output, RecordCommand, RecordEvent,
-    Srtp, Switchboard, TrunkConfig, Verdict, Watch,
+    MediaCommand, MediaEvent, NumberConfig, NumberRoute, Offered, Origin, Output, Placed, RecordCommand,
+    RecordEvent, RingOrder, Srtp, Switchboard, TrunkConfig, Verdict, Watch,
 };
 
 /// Plays `data` as operations on a switchboard and panics if an invariant breaks: every call ends, exactly one
@@ -106,9 +106,11 @@ impl<'a> Player<'a> {
             (true, _) => (Direction::UserInitiated, Origin::Meta { number: AGENTS_NUMBER.into() }),
             (false, 0) => (Direction::BusinessInitiated, Origin::Trunk("pbx".into())),
             (false, 1) => (Direction::UserInitiated, Origin::Trunk("pbx".into())),
+            (false, 2) => (Direction::BusinessInitiated, Origin::Placed(self.placed(name))),
             (false, _) => (Direction::BusinessInitiated, Origin::Account(name.into())),
         };
         let offer = match self.data.pick(6) {
+            _ if matches!(origin, Origin::Placed(_)) => None,
             0 => None,
             1 => Some(Bytes::from_static(b"v=0\r\nrubbish")),
             _ if user_initiated => Some(self.fresh_offer(&Policy::meta())),
@@ -120,6 +122,16 @@ impl<'a> Player<'a> {
             if self.calls.len().is_multiple_of(3) { AnswerIn::TwoSteps } else { AnswerIn::OneStep };
         let offered = Offered { call, ingress, direction, origin, dialled, facts, offer, answer_in };
         self.tell(Input::Offered(Box::new(offered)));
+    }
+
+    fn placed(&mut self, name: &str) -> Placed {
+        let (ring, number) = match self.data.pick(4) {
+            0 => (None, TRUNK_NUMBER),
+            1 => (Some(RingOrder::AgentFirst), AGENTS_NUMBER),
+            _ => (Some(RingOrder::CustomerFirst), AGENTS_NUMBER),
+        };
+        let agents = if self.data.pick(2) == 0 { Vec::new() } else { vec![name.to_owned()] };
+        Placed { number: number.into(), agents, ring, by_hand: true }
     }
 
     fn desk(&mut self) {

@@ -168,9 +168,16 @@ impl Call {
                 self.end(end, Refusing::with(status), ctx);
             }
             Phase::Describing { until, .. } if due(*until) => self.prepared(ctx),
+            Phase::Reaching { until, .. } if due(*until) => {
+                let end = bridge(Cause::NoAnswer).with_status(480).with_detail(NOT_ANSWERED);
+                self.end(end, Refusing::with(480), ctx);
+            }
             Phase::Calling { agent_until: Some(agent), .. } if due(*agent) => self.try_another(ctx),
             Phase::Settling { until } if due(*until) => {
                 let end = match self.ingress {
+                    _ if self.placing.is_some() => {
+                        bridge(Cause::NoAnswer).with_status(480).with_detail(NOT_ANSWERED)
+                    }
                     Ingress::Sip => bridge(Cause::SignallingLost).with_detail("no ACK"),
                     Ingress::Graph => bridge(Cause::SignallingLost).with_detail("no reply to the acceptance"),
                     Ingress::ProviderUri => bridge(Cause::NoAnswer).with_detail("no answer at the URI"),
@@ -189,6 +196,7 @@ impl Call {
             | Phase::Asking { .. }
             | Phase::Opening { .. }
             | Phase::Describing { .. }
+            | Phase::Reaching { .. }
             | Phase::Calling { .. }
             | Phase::Settling { .. }
             | Phase::Ending { .. } => {}
@@ -270,6 +278,9 @@ impl Call {
 fn phrase(detail: &str) -> String {
     detail.chars().map(|c| if matches!(c, ' '..='~') { c } else { '?' }).take(MOST_PHRASE).collect()
 }
+
+/// The end of a placed call whose customer lets it ring.
+const NOT_ANSWERED: &str = "the customer did not answer";
 
 /// The longest reason phrase, in characters: a phone's display holds less.
 const MOST_PHRASE: usize = 120;

@@ -21,6 +21,10 @@ pub fn setu_headers(facts: &CallFacts) -> Vec<(String, String)> {
         ("X-Setu-Country", facts.country.as_deref()),
         ("X-Setu-Cta-Payload", facts.cta_payload.as_deref()),
         ("X-Setu-Deeplink-Payload", facts.deeplink_payload.as_deref()),
+        ("X-Setu-Use-Case", facts.use_case.as_deref()),
+        ("X-Setu-Payload", facts.payload.as_deref()),
+        ("X-Setu-Queue", facts.queue.as_deref()),
+        ("X-Setu-Reference", facts.reference.as_deref()),
     ];
     all.into_iter()
         .filter_map(|(name, value)| Some((name, value?)))

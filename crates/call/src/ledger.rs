@@ -32,6 +32,7 @@ impl Call {
             | Phase::Asking { .. }
             | Phase::Opening { .. }
             | Phase::Describing { .. }
+            | Phase::Reaching { .. }
             | Phase::Calling { .. }
             | Phase::Settling { .. }
             | Phase::Connected { .. } => Termination::new(Cause::Fault, EndedBy::Bridge),

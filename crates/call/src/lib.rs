@@ -40,8 +40,8 @@ pub use headers::{MOST_VALUE_BYTES, setu_headers};
 pub use number::normalise;
 pub use ports::{
     AnswerIn, CALLED_MEDIA, ContactId, Dial, DialTarget, EndHow, Input, LegCommand, LegEvent, MediaCommand,
-    MediaEvent, MediaSetup, Offered, Origin, Output, PeerKind, PortUse, Progress, Question, RecordCommand,
-    RecordEvent, Sound, Step, StreamStart, Verdict,
+    MediaEvent, MediaSetup, Offered, Origin, Output, PeerKind, Placed, PortUse, Progress, Question,
+    RecordCommand, RecordEvent, RingOrder, Sound, Step, StreamStart, Verdict,
 };
 pub use refusal::agent_refusal;
 pub use switchboard::{Counters, Switchboard};

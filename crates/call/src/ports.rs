@@ -97,6 +97,33 @@ pub enum Origin {
     Account(String),
     /// A trunk, by name.
     Trunk(String),
+    /// The business, which asks for a call to the customer of its facts: both sides are called. The originator's leg is
+    /// the customer's, who is reached by [`LegCommand::Answer`].
+    Placed(Placed),
+}
+
+/// A call that the bridge is asked to place.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Placed {
+    /// The business number to call from, E.164 with `+`.
+    pub number: String,
+    /// Who is to take it, the first of these who is free, by account name; empty leaves it to the number's route.
+    pub agents: Vec<String>,
+    /// Who rings first; none leaves it to the number.
+    pub ring: Option<RingOrder>,
+    /// Whether a person asks for this very call, rather than a dialler.
+    pub by_hand: bool,
+}
+
+/// Who rings first in a call that the bridge is asked to place.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum RingOrder {
+    /// The agent: the customer is called once he has answered, and never waits.
+    #[default]
+    AgentFirst,
+    /// The customer: the agent, who is reserved, rings once the customer has answered, who hears
+    /// [`Sound::Waiting`] meanwhile.
+    CustomerFirst,
 }
 
 /// What the core commands.
@@ -161,6 +188,8 @@ pub struct Question {
     pub customer: Pii<String>,
     /// Whether a person asks for this very call, rather than a dialler.
     pub by_hand: bool,
+    /// What the call is for.
+    pub use_case: Option<String>,
 }
 
 /// What the gate says.
@@ -321,7 +350,7 @@ pub struct ContactId(pub u64);
 pub enum LegEvent {
     /// A provisional response other than 100.
     Ringing {
-        /// A dialled leg.
+        /// A dialled leg, or an originator who is reached.
         leg: LegId,
         /// Its session description, where it carried one.
         early: Option<Bytes>,
@@ -340,7 +369,7 @@ pub enum LegEvent {
     },
     /// The peer's answer came ahead of its decision: its media is set up, and nothing flows yet.
     Described {
-        /// A dialled leg.
+        /// A dialled leg, or an originator who is reached.
         leg: LegId,
         /// Its session description.
         sdp: Bytes,
@@ -522,6 +551,8 @@ pub enum Sound {
     Hold,
     /// What a customer hears whose call is answered before an agent is: ringing or music, over and over.
     Waiting,
+    /// What an agent hears while the customer rings, over and over.
+    Ringback,
     /// The announcement of a business number (E.164 with `+`), once and alone; [`MediaEvent::Played`] tells its end.
     Announcement(String),
 }

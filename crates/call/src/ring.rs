@@ -9,6 +9,9 @@ use crate::ports::{LegCommand, Step};
 impl Call {
     /// A provisional response of a dialled leg.
     pub(crate) fn handle_ringing(&mut self, index: u8, early: Option<&[u8]>, ctx: &mut Context<'_>) {
+        if self.is_reaching(index) {
+            return self.milestone(Milestone::Ringing, Some(index), ctx.now);
+        }
         if !matches!(self.phase, Phase::Calling { .. }) || !self.is_pending(index) {
             return;
         }
@@ -34,6 +37,10 @@ impl Call {
 
     /// The answer of a dialled leg, ahead of its decision: its media is set up, and nothing flows yet.
     pub(crate) fn handle_described(&mut self, index: u8, sdp: &[u8], ctx: &mut Context<'_>) {
+        if self.is_reaching(index) {
+            self.meet_with_answer(Some(sdp), ctx);
+            return;
+        }
         let other = (0..).zip(&self.legs).any(|(at, leg)| at != index && leg.early.is_some());
         if !matches!(self.phase, Phase::Calling { .. }) || !self.is_pending(index) || other {
             return;
@@ -43,6 +50,12 @@ impl Call {
         leg.early =
             leg.offering.as_ref().and_then(|offering| read_answer(offering, sdp, ctx).ok()).map(Box::new);
         self.set_called(index, ctx);
+    }
+
+    /// Whether a leg is that of a customer who is called and has not answered.
+    fn is_reaching(&self, index: u8) -> bool {
+        let waits = matches!(self.phase, Phase::Reaching { .. } | Phase::Settling { .. });
+        index == 0 && waits && self.placing.is_some() && !self.acknowledged
     }
 
     /// Early media flows from one leg only, toward an originator whose offer can be answered, and toward Meta only

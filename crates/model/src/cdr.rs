@@ -1,6 +1,8 @@
 use serde::{Deserialize, Serialize};
 
-use crate::{CallFacts, CallId, CallQuality, Direction, Ingress, Mos, Pii, Side, Termination, Wall};
+use crate::{
+    CallFacts, CallId, CallQuality, Direction, Ingress, Mos, Pii, RuleRefusal, Side, Termination, Wall,
+};
 
 /// The record of one call: written exactly once, when the last leg has confirmed its end.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,27 +55,6 @@ pub struct Cdr {
 impl Cdr {
     /// The most keys one record keeps: a walk through a menu with an account number has thirty.
     pub const MOST_DIGITS: usize = 128;
-}
-
-/// One rule that forbids a call or a permission request.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RuleRefusal {
-    /// Its number, which never changes its meaning: 4005 is "Permission Required".
-    pub code: u16,
-    /// Its name.
-    pub title: String,
-    /// Why it forbids this, in words.
-    pub reason: String,
-    /// What would make it allowed.
-    pub remedy: String,
-    /// From when on this rule allows it if nothing else happens.
-    pub next_allowed: Option<Wall>,
-}
-
-impl std::fmt::Display for RuleRefusal {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} {}: {}", self.code, self.title, self.reason)
-    }
 }
 
 /// One key that was pressed.

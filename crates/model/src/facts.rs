@@ -64,4 +64,16 @@ pub struct CallFacts {
     pub cta_payload: Option<String>,
     /// Payload of the deep link the customer followed (`x-wa-meta-deeplink-payload`).
     pub deeplink_payload: Option<String>,
+    /// What the call is for, as whoever placed it said.
+    #[serde(default)]
+    pub use_case: Option<String>,
+    /// What whoever placed the call gave along for the agent.
+    #[serde(default)]
+    pub payload: Option<String>,
+    /// The queue it is for, by the name that whoever placed it knows.
+    #[serde(default)]
+    pub queue: Option<String>,
+    /// What the call belongs to elsewhere, such as a ticket's number.
+    #[serde(default)]
+    pub reference: Option<String>,
 }

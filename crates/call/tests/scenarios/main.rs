@@ -5,6 +5,7 @@
 mod business_initiated;
 mod house;
 mod keys;
+mod placed;
 mod reached;
 mod session;
 mod sounds;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use setu_call::{
     AgentConfig, AnswerIn, Answers, CallConfig, ContactId, DeskChange, DialTarget, EndHow, Input, LegCommand,
-    LegEvent, MediaCommand, MediaEvent, NumberConfig, NumberRoute, Offered, Origin, Output, Progress,
+    LegEvent, MediaCommand, MediaEvent, NumberConfig, NumberRoute, Offered, Origin, Output, Placed, Progress,
     RecordCommand, RecordEvent, Sound, Srtp, Switchboard, TrunkConfig, Watch, agent_refusal,
 };
 use setu_model::{
@@ -98,6 +98,17 @@ impl House {
         let origin = Origin::Meta { number: NUMBER.into() };
         let facts = CallFacts { customer: Pii::new(CUSTOMER.into()), ..CallFacts::default() };
         self.offer_by(Ingress::ProviderUri, direction, origin, "", facts, None)
+    }
+
+    /// The business asks for a call to `CUSTOMER`.
+    pub(crate) fn places(&mut self, ingress: Ingress, placed: Placed) -> CallId {
+        let facts = CallFacts {
+            customer: Pii::new(CUSTOMER.into()),
+            use_case: Some("delivery".into()),
+            payload: Some("order-7".into()),
+            ..CallFacts::default()
+        };
+        self.offer_by(ingress, Direction::BusinessInitiated, Origin::Placed(placed), "", facts, None)
     }
 
     /// Somebody of the business dials.
@@ -246,7 +257,8 @@ impl House {
                 }
                 Output::Ask(question) => {
                     let hand = if question.by_hand { "by hand" } else { "by dialler" };
-                    format!("may {} call {} {hand}", question.number, question.customer.reveal())
+                    let of = question.use_case.map(|it| format!(" for {it}")).unwrap_or_default();
+                    format!("may {} call {} {hand}{of}", question.number, question.customer.reveal())
                 }
                 Output::Progress(progress) => {
                     self.progress.push(*progress);
@@ -326,6 +338,7 @@ impl House {
             MediaCommand::Play { leg, sound } => match sound {
                 Sound::Hold => format!("play {} hold", leg.index),
                 Sound::Waiting => format!("play {} waiting", leg.index),
+                Sound::Ringback => format!("play {} ringback", leg.index),
                 Sound::Announcement(_) => format!("play {} announcement", leg.index),
             },
             MediaCommand::StopPlaying { leg } => format!("stop playing {}", leg.index),
