@@ -89,6 +89,10 @@ impl<'a> Player<'a> {
             }
             10 => self.media(),
             11 if self.data.pick(64) == 63 => self.tell(Input::Drain),
+            12 if self.data.pick(8) == 7 => {
+                let call = self.calls.get(self.data.pick(self.calls.len())).copied();
+                self.tell(Input::HangUp { call: call.unwrap_or(CallId::from_bits(0)) });
+            }
             _ => self.leg(),
         }
     }

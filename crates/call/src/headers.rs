@@ -21,6 +21,7 @@ pub fn setu_headers(facts: &CallFacts) -> Vec<(String, String)> {
         ("X-Setu-Country", facts.country.as_deref()),
         ("X-Setu-Cta-Payload", facts.cta_payload.as_deref()),
         ("X-Setu-Deeplink-Payload", facts.deeplink_payload.as_deref()),
+        ("X-Setu-Permission-Source", facts.permission_source.as_deref()),
         ("X-Setu-Use-Case", facts.use_case.as_deref()),
         ("X-Setu-Payload", facts.payload.as_deref()),
         ("X-Setu-Queue", facts.queue.as_deref()),

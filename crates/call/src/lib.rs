@@ -17,6 +17,7 @@ mod hangup;
 mod headers;
 mod keys;
 mod ledger;
+mod live;
 mod media;
 mod number;
 mod policy;
@@ -37,6 +38,7 @@ pub use desk::DeskChange;
 #[doc(hidden)]
 pub use fuzz::fuzz_operations;
 pub use headers::{MOST_VALUE_BYTES, setu_headers};
+pub use live::{Live, Stage};
 pub use number::normalise;
 pub use ports::{
     AnswerIn, CALLED_MEDIA, ContactId, Dial, DialTarget, EndHow, Input, LegCommand, LegEvent, MediaCommand,

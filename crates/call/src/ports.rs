@@ -42,6 +42,11 @@ pub enum Input {
         /// What it said.
         verdict: Verdict,
     },
+    /// The business wants a call to end.
+    HangUp {
+        /// Which.
+        call: CallId,
+    },
     /// The agents' side changed: who is reachable, which trunk is up.
     Desk(DeskChange),
     /// A new configuration. Live calls keep what they took from the old one.

@@ -1,6 +1,7 @@
 //! All calls of one shard, and the desk beside them.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::Bound;
 use std::time::Instant;
 
 use setu_model::{CallId, CallQuality, Cause, Direction, EndedBy, Entropy, Milestone, Now, Termination};
@@ -9,6 +10,7 @@ use crate::call::{Call, Context, Phase, Recording, Timer};
 use crate::config::{CallConfig, NumberRoute};
 use crate::desk::{Ask, Candidate, Desk};
 use crate::hangup::Refusing;
+use crate::live::Live;
 use crate::media::Plane;
 use crate::ports::{CALLED_MEDIA, Input, LegEvent, MediaEvent, Offered, Output, RecordEvent};
 
@@ -108,6 +110,7 @@ impl Switchboard {
             Input::Gate { call, verdict } => {
                 self.with(call, now, |call, ctx| call.handle_verdict(verdict, ctx))
             }
+            Input::HangUp { call } => self.with(call, now, Call::hang_up_all),
             Input::Desk(change) => self.desk.handle_change(change),
             Input::Configure(config) => self.config = *config,
             Input::Drain => self.drain(now),
@@ -127,6 +130,17 @@ impl Switchboard {
     /// Returns how a live call sounds so far; none if there is no such call or both sides are not joined.
     pub fn quality(&self, call: CallId) -> Option<CallQuality> {
         self.calls.get(&call).and_then(Call::quality)
+    }
+
+    /// Returns what can be seen of a call.
+    pub fn live(&self, call: CallId) -> Option<Live> {
+        self.calls.get(&call).map(Call::live)
+    }
+
+    /// Returns what can be seen of every call, from the one after `after` on, in the order of their ids.
+    pub fn lives(&self, after: Option<CallId>) -> impl Iterator<Item = Live> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        self.calls.range((from, Bound::Unbounded)).map(|(_, call)| call.live())
     }
 
     /// Says whether somebody is free to take a call of a business number: a registered agent, or a trunk that answers.

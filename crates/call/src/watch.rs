@@ -88,7 +88,12 @@ impl Watch {
                     call.asked = false;
                 }
             }
-            Input::Leg(_) | Input::Media(_) | Input::Desk(_) | Input::Configure(_) | Input::Drain => {}
+            Input::Leg(_)
+            | Input::HangUp { .. }
+            | Input::Media(_)
+            | Input::Desk(_)
+            | Input::Configure(_)
+            | Input::Drain => {}
         }
     }
 

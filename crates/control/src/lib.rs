@@ -17,8 +17,9 @@ mod server;
 mod webhook;
 
 pub use api::{
-    ApiToken, ApiTokens, Backend, CdrEntry, CdrFilter, CdrRevisionEntry, DeadEvent, Finding, Grant, Inquiry,
-    Pending, Rule, Scope, Standing, Unavailable, openapi, serve_api,
+    ApiToken, ApiTokens, Backend, CallFilter, CallOrder, CdrEntry, CdrFilter, CdrRevisionEntry, DeadEvent,
+    Finding, Grant, Inquiry, LiveCall, NotMade, Pending, Ring, Rule, Scope, Standing, Unavailable, openapi,
+    serve_api,
 };
 pub use events::{EventAnswer, EventClient, EventEndpoint, EventSecret, EventUrl};
 pub use graph::{GraphClient, GraphConfig, MOST_TIME};

@@ -7,8 +7,9 @@ use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
 use setu_control::{
-    ApiToken, ApiTokens, Backend, CdrEntry, CdrFilter, CdrRevisionEntry, Control, DeadEvent, Finding,
-    HttpLimits, Inquiry, Metrics, Pending, Rule, Scope, Standing, Unavailable, openapi, serve_api,
+    ApiToken, ApiTokens, Backend, CallFilter, CallOrder, CdrEntry, CdrFilter, CdrRevisionEntry, Control,
+    DeadEvent, Finding, HttpLimits, Inquiry, LiveCall, Metrics, NotMade, Pending, Ring, Rule, Scope,
+    Standing, Unavailable, openapi, serve_api,
 };
 use setu_model::Secret;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -23,6 +24,7 @@ struct Fake {
     /// Nothing can be read from this record on.
     breaks_at: Option<usize>,
     inquiries: Mutex<Vec<Inquiry>>,
+    orders: Mutex<Vec<CallOrder>>,
 }
 
 const DOWN: &str = "the database does not answer";
@@ -89,6 +91,54 @@ impl Backend for Fake {
             let wanted = |entry: &CdrEntry| one.as_ref().is_none_or(|one| entry.call == *one);
             Ok((after..records).map(entry).filter(wanted).take(filter.limit.unwrap() as usize).collect())
         })
+    }
+
+    fn place(&self, order: CallOrder) -> Pending<Result<String, NotMade>> {
+        let ours = order.number == "+911234567890";
+        let refused = order.use_case.as_deref() == Some("nothing");
+        self.orders.lock().unwrap().push(order);
+        Box::pin(async move {
+            let rule = Rule {
+                code: 4003,
+                title: "No Agent Ready".to_owned(),
+                reason: "no agent is free".to_owned(),
+                remedy: "wait".to_owned(),
+                next_allowed: None,
+            };
+            Ok(match (ours, refused) {
+                (false, _) => Err(NotMade::UnknownNumber),
+                (true, true) => Err(NotMade::Refused(vec![rule])),
+                (true, false) => Ok("CALL0".to_owned()),
+            })
+        })
+    }
+
+    fn calls(&self, filter: CallFilter) -> Pending<Vec<LiveCall>> {
+        // Ids of the form that pages have.
+        let after = filter.after.map_or(0, |after| after.trim_start_matches('0').parse().unwrap());
+        let calls = (after + 1..=5).map(live).take(filter.limit.unwrap() as usize).collect();
+        Box::pin(async move { Ok(calls) })
+    }
+
+    fn call(&self, call: String) -> Pending<Option<LiveCall>> {
+        Box::pin(async move { Ok((call == "CALL0").then(|| live(0))) })
+    }
+
+    fn hang_up(&self, call: String) -> Pending<bool> {
+        Box::pin(async move { Ok(call == "CALL0") })
+    }
+}
+
+fn live(n: usize) -> LiveCall {
+    LiveCall {
+        call: format!("{n:026}"),
+        direction: "business_initiated".to_owned(),
+        ingress: "sip".to_owned(),
+        stage: "ringing".to_owned(),
+        began: "2026-11-25T09:00:00.000Z".to_owned(),
+        answered: None,
+        agent: None,
+        facts: json!({"customer": "+919876543210"}),
     }
 }
 
@@ -159,8 +209,8 @@ impl Listener {
     }
 }
 
-/// Every operation of the document: method, path and scope.
-fn operations() -> Vec<(String, String, String)> {
+/// Every operation of the document: method, path, scope, and the status of success.
+fn operations() -> Vec<(String, String, String, u16)> {
     let document = serde_json::to_value(openapi()).unwrap();
     let mut operations = Vec::new();
     for (path, item) in document["paths"].as_object().unwrap() {
@@ -168,11 +218,14 @@ fn operations() -> Vec<(String, String, String)> {
             let security = operation["security"].as_array().unwrap();
             let scopes = security[0]["bearer"].as_array().unwrap();
             assert_eq!((security.len(), scopes.len()), (1, 1), "{path} has one way in, and one scope");
-            for status in ["200", "401", "403"] {
-                assert!(operation["responses"][status].is_object(), "{path} does not document {status}");
+            let responses = operation["responses"].as_object().unwrap();
+            for status in ["401", "403"] {
+                assert!(responses.contains_key(status), "{path} does not document {status}");
             }
+            let done = responses.keys().filter(|status| status.starts_with('2')).collect::<Vec<_>>();
+            assert_eq!(done.len(), 1, "{path} succeeds in one way");
             let scope = scopes[0].as_str().unwrap().to_owned();
-            operations.push((method.to_uppercase(), path.clone(), scope));
+            operations.push((method.to_uppercase(), path.clone(), scope, done[0].parse().unwrap()));
         }
     }
     operations
@@ -189,8 +242,8 @@ const QUESTION: &str = r#"{"number":"+911234567890","customer":"+919876543210"}"
 async fn every_operation_refuses_without_its_scope_and_works_with_it() {
     let listener = start(Fake { records: 1, ..Fake::default() }).await;
     let operations = operations();
-    assert_eq!(operations.len(), 7);
-    for (method, path, scope) in operations {
+    assert_eq!(operations.len(), 11);
+    for (method, path, scope, done) in operations {
         let path = filled(&path);
         let body = if method == "POST" { QUESTION } else { "" };
         for (token, expected) in [
@@ -198,18 +251,18 @@ async fn every_operation_refuses_without_its_scope_and_works_with_it() {
             (Some("a-stranger"), 401),
             (Some("nobody"), 403),
             (Some(&*format!("not-{scope}")), 403),
-            (Some(&*scope), 200),
+            (Some(&*scope), done),
         ] {
             let (status, answer) = listener.ask(&method, &path, token, body).await;
             assert_eq!(status, expected, "{method} {path} with {token:?}: {answer}");
-            if expected != 200 {
+            if expected != done {
                 let answer: Value = serde_json::from_str(&answer).unwrap();
                 assert!(answer["error"]["code"].is_string() && answer["error"]["message"].is_string());
             }
         }
     }
     let text = listener.metrics.encode().unwrap();
-    assert!(text.contains("setu_api_answers_total{code=\"401\"} 14"), "{text}");
+    assert!(text.contains("setu_api_answers_total{code=\"401\"} 22"), "{text}");
 }
 
 #[tokio::test]
@@ -284,6 +337,60 @@ async fn records_come_page_by_page() {
     }
     assert_eq!(seen, ["CALL0", "CALL1", "CALL2", "CALL3", "CALL4"]);
     assert_eq!(listener.get("/v1/cdrs/CALL3").await.1["record"]["call"], "CALL3");
+}
+
+#[tokio::test]
+async fn an_order_says_what_is_wrong_with_it_and_a_refusal_which_rules_forbid_it() {
+    let listener = start(Fake::default()).await;
+    let order = |change: Value| {
+        let mut order: Value = serde_json::from_str(QUESTION).unwrap();
+        order.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+        order.to_string()
+    };
+    for wrong in [
+        json!({"customer": "919876543210"}),
+        json!({"customer": "+0123456789"}),
+        json!({"number": 7}),
+        json!({"ring": "both"}),
+        json!({"agents": vec!["a"; 65]}),
+        json!({"payload": "x".repeat(513)}),
+        json!({"key": "k"}),
+    ] {
+        let (status, answer) = listener.ask("POST", "/v1/calls", Some("everybody"), &order(wrong)).await;
+        assert_eq!(status, 400, "{answer}");
+    }
+    assert!(listener.fake.orders.lock().unwrap().is_empty());
+
+    let (status, answer) =
+        listener.ask("POST", "/v1/calls", Some("everybody"), &order(json!({"ring": "customer_first"}))).await;
+    assert_eq!((status, answer.as_str()), (202, r#"{"call":"CALL0"}"#));
+    assert_eq!(listener.fake.orders.lock().unwrap().pop().unwrap().ring, Some(Ring::CustomerFirst));
+    let refused = order(json!({"use_case": "nothing"}));
+    let (status, answer) = listener.ask("POST", "/v1/calls", Some("everybody"), &refused).await;
+    let answer: Value = serde_json::from_str(&answer).unwrap();
+    assert_eq!((status, &answer["error"]["code"]), (409, &json!("refused")));
+    assert_eq!(answer["error"]["rules"][0]["remedy"], "wait");
+    let unknown = order(json!({"number": "+15550009999"}));
+    let (status, answer) = listener.ask("POST", "/v1/calls", Some("everybody"), &unknown).await;
+    assert!(status == 404 && answer.contains("unknown_number"), "{answer}");
+}
+
+#[tokio::test]
+async fn live_calls_come_page_by_page() {
+    let listener = start(Fake::default()).await;
+    let (mut seen, mut after) = (0, String::new());
+    loop {
+        let (status, page) = listener.get(&format!("/v1/calls?limit=2{after}")).await;
+        assert_eq!(status, 200, "{page}");
+        seen += page["calls"].as_array().unwrap().len();
+        let Some(next) = page["next"].as_str() else { break };
+        after = format!("&after={next}");
+    }
+    assert_eq!(seen, 5);
+    for query in ["limit=0", "limit=501", "after=x", "stage=ringing"] {
+        assert_eq!(listener.get(&format!("/v1/calls?{query}")).await.0, 400, "{query}");
+    }
+    assert_eq!(listener.get("/v1/calls/CALL1").await.0, 404);
 }
 
 /// The body of a chunked answer.

@@ -64,6 +64,9 @@ pub struct CallFacts {
     pub cta_payload: Option<String>,
     /// Payload of the deep link the customer followed (`x-wa-meta-deeplink-payload`).
     pub deeplink_payload: Option<String>,
+    /// What lets the business talk to the customer, as the webhook that told of the call said.
+    #[serde(default)]
+    pub permission_source: Option<String>,
     /// What the call is for, as whoever placed it said.
     #[serde(default)]
     pub use_case: Option<String>,

@@ -5,11 +5,14 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
+use serde_json::Value;
+use setu_call::Live;
 use setu_control::{
-    ApiTokens, Backend, CdrEntry, CdrFilter, CdrRevisionEntry, Control, DeadEvent, Grant, HttpLimits,
-    Inquiry, Metrics, Pending, Rule, Standing, StartError, Unavailable, serve_api,
+    ApiTokens, Backend, CallFilter, CallOrder, CdrEntry, CdrFilter, CdrRevisionEntry, Control, DeadEvent,
+    Grant, HttpLimits, Inquiry, LiveCall, Metrics, NotMade, Pending, Ring, Rule, Standing, StartError,
+    Unavailable, serve_api,
 };
-use setu_model::Wall;
+use setu_model::{AnsweredBy, Pii, RuleRefusal, Wall};
 use setu_store::{CdrQuery, CdrRevision, DeadRow, Store, StoreFault};
 use setu_whatsapp::gate::Decision;
 use setu_whatsapp::permission::{Answer, Considered, Customer};
@@ -59,13 +62,48 @@ impl Api {
 
 type Found = Result<Option<Box<driver::Finding>>, String>;
 
+/// Whoever waits for an answer of the driver, by token.
+#[derive(Debug)]
+struct Waiting<T>(Mutex<BTreeMap<u64, oneshot::Sender<T>>>);
+
+impl<T> Default for Waiting<T> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<T> Waiting<T> {
+    /// Notes that somebody waits; none if too many do.
+    fn wait(&self, next: &AtomicU64) -> Option<(u64, oneshot::Receiver<T>)> {
+        let mut waiting = self.0.lock().ok()?;
+        // Those who went away make room.
+        waiting.retain(|_, waiting| !waiting.is_closed());
+        if waiting.len() >= MOST_WAITING {
+            return None;
+        }
+        let token = next.fetch_add(1, Ordering::Relaxed);
+        let (found, answer) = oneshot::channel();
+        waiting.insert(token, found);
+        Some((token, answer))
+    }
+
+    fn tell(&self, token: u64, found: T) {
+        let waiting = self.0.lock().ok().and_then(|mut waiting| waiting.remove(&token));
+        if let Some(waiting) = waiting {
+            // Whoever asked may have gone.
+            let _ = waiting.send(found);
+        }
+    }
+}
+
 /// Who answers: the store, and the driver by way of a token.
 #[derive(Debug)]
 pub(crate) struct Answers {
     store: watch::Sender<Option<Arc<Store>>>,
     inputs: mpsc::WeakSender<Input>,
     next: AtomicU64,
-    waiting: Mutex<BTreeMap<u64, oneshot::Sender<Found>>>,
+    inquiries: Waiting<Found>,
+    requests: Waiting<driver::Answer>,
 }
 
 impl Answers {
@@ -75,7 +113,8 @@ impl Answers {
             store: watch::Sender::new(None),
             inputs: inputs.downgrade(),
             next: AtomicU64::new(1),
-            waiting: Mutex::default(),
+            inquiries: Waiting::default(),
+            requests: Waiting::default(),
         })
     }
 
@@ -86,11 +125,7 @@ impl Answers {
 
     /// The driver has found what was asked.
     pub(crate) fn found(&self, token: u64, found: Found) {
-        let waiting = self.waiting.lock().ok().and_then(|mut waiting| waiting.remove(&token));
-        if let Some(waiting) = waiting {
-            // Whoever asked may have gone.
-            let _ = waiting.send(found);
-        }
+        self.inquiries.tell(token, found);
     }
 
     /// Asks the store, once it is open.
@@ -113,37 +148,61 @@ impl Answers {
         })
     }
 
-    /// Notes that somebody waits; none if too many do.
-    fn wait(&self) -> Option<(u64, oneshot::Receiver<Found>)> {
-        let mut waiting = self.waiting.lock().ok()?;
-        // Those who went away make room.
-        waiting.retain(|_, waiting| !waiting.is_closed());
-        if waiting.len() >= MOST_WAITING {
-            return None;
-        }
-        let token = self.next.fetch_add(1, Ordering::Relaxed);
-        let (found, answer) = oneshot::channel();
-        waiting.insert(token, found);
-        Some((token, answer))
+    /// The driver has done what was asked for.
+    pub(crate) fn answered(&self, token: u64, answer: driver::Answer) {
+        self.requests.tell(token, answer);
     }
+
+    /// Asks the driver of calls that live.
+    fn lives(&self, request: driver::Request) -> Pending<Vec<LiveCall>> {
+        let asked = self.request(request);
+        Box::pin(async move {
+            Ok(match asked.await? {
+                driver::Answer::Lives(lives) => lives.into_iter().map(live_call).collect(),
+                driver::Answer::Placed(_) => Vec::new(),
+            })
+        })
+    }
+
+    /// Asks the driver.
+    fn request(&self, request: driver::Request) -> Pending<driver::Answer> {
+        let (waits, inputs) = (self.requests.wait(&self.next), self.inputs.upgrade());
+        Box::pin(async move {
+            let ((token, answer), inputs) = waits.zip(inputs).ok_or_else(too_many)?;
+            asked(inputs, Input::Request(token, Box::new(request)), answer).await
+        })
+    }
+}
+
+fn too_many() -> Unavailable {
+    Unavailable("too many questions at once".to_owned())
+}
+
+/// Tells the driver, and waits for what it answers.
+async fn asked<T>(
+    inputs: mpsc::Sender<Input>,
+    input: Input,
+    answer: oneshot::Receiver<T>,
+) -> Result<T, Unavailable> {
+    let gone = || Unavailable("the bridge is stopping".to_owned());
+    inputs.send(input).await.map_err(|_| gone())?;
+    // Held any longer it would keep the driver from its end.
+    drop(inputs);
+    let answer = tokio::time::timeout(PATIENCE, answer).await;
+    let answer = answer.map_err(|_| Unavailable("the database does not answer".to_owned()))?;
+    answer.map_err(|_| gone())
 }
 
 impl Backend for Answers {
     fn inquire(&self, inquiry: Inquiry) -> Pending<Option<setu_control::Finding>> {
         let Inquiry { number, customer, by_hand, use_case, campaign } = inquiry;
         let customer = Customer::of_fields(&customer, None);
-        let (waits, inputs) = (self.wait(), self.inputs.upgrade());
+        let (waits, inputs) = (self.inquiries.wait(&self.next), self.inputs.upgrade());
         Box::pin(async move {
-            let ((token, answer), inputs) =
-                waits.zip(inputs).ok_or_else(|| Unavailable("too many questions at once".to_owned()))?;
+            let ((token, answer), inputs) = waits.zip(inputs).ok_or_else(too_many)?;
             let inquiry = driver::Inquiry { token, number, customer, by_hand, use_case, campaign };
-            let gone = || Unavailable("the bridge is stopping".to_owned());
-            inputs.send(Input::Inquire(Box::new(inquiry))).await.map_err(|_| gone())?;
-            // Held any longer it would keep the driver from its end.
-            drop(inputs);
-            let found = tokio::time::timeout(PATIENCE, answer).await;
-            let found = found.map_err(|_| Unavailable("the database does not answer".to_owned()))?;
-            found.map_err(|_| gone())?.map_err(Unavailable).map(|found| found.map(|found| finding(*found)))
+            let found = asked(inputs, Input::Inquire(Box::new(inquiry)), answer).await?;
+            found.map_err(Unavailable).map(|found| found.map(|found| finding(*found)))
         })
     }
 
@@ -165,6 +224,38 @@ impl Backend for Answers {
             }
         })
     }
+
+    fn place(&self, order: CallOrder) -> Pending<Result<String, NotMade>> {
+        let asked = self.request(driver::Request::Place(Box::new(placing(order))));
+        Box::pin(async move {
+            Ok(match asked.await? {
+                driver::Answer::Placed(placed) => placed.map(|call| call.to_string()).map_err(not_made),
+                driver::Answer::Lives(_) => {
+                    Err(NotMade::Unable("the bridge is at odds with itself".to_owned()))
+                }
+            })
+        })
+    }
+
+    fn calls(&self, filter: CallFilter) -> Pending<Vec<LiveCall>> {
+        let CallFilter { number, after, limit } = filter;
+        // What cannot be read was refused at the door.
+        let after = after.and_then(|after| after.parse().ok());
+        let most = limit.map_or(100, |limit| limit as usize);
+        self.lives(driver::Request::Lives { after, number, most })
+    }
+
+    fn call(&self, call: String) -> Pending<Option<LiveCall>> {
+        let Ok(call) = call.parse() else { return Box::pin(async { Ok(None) }) };
+        let lives = self.lives(driver::Request::Live(call));
+        Box::pin(async move { Ok(lives.await?.pop()) })
+    }
+
+    fn hang_up(&self, call: String) -> Pending<bool> {
+        let Ok(call) = call.parse() else { return Box::pin(async { Ok(false) }) };
+        let lives = self.lives(driver::Request::HangUp(call));
+        Box::pin(async move { Ok(!lives.await?.is_empty()) })
+    }
 }
 
 fn dead_event(row: DeadRow) -> DeadEvent {
@@ -177,6 +268,50 @@ fn dead_event(row: DeadRow) -> DeadEvent {
         why: row.why,
         event: serde_json::from_str(&row.payload).unwrap_or_default(),
         cursor: row.place,
+    }
+}
+
+fn placing(order: CallOrder) -> driver::Order {
+    let CallOrder { number, customer, agents, ring, by_hand, use_case, payload, queue, reference, key } =
+        order;
+    let ring = ring.map(|ring| match ring {
+        Ring::AgentFirst => setu_call::RingOrder::AgentFirst,
+        Ring::CustomerFirst => setu_call::RingOrder::CustomerFirst,
+    });
+    let customer = Pii::new(customer);
+    driver::Order { number, customer, agents, ring, by_hand, use_case, payload, queue, reference, key }
+}
+
+fn not_made(why: driver::NotPlaced) -> NotMade {
+    match why {
+        driver::NotPlaced::UnknownNumber => NotMade::UnknownNumber,
+        driver::NotPlaced::UnknownAgent(name) => NotMade::UnknownAgent(name),
+        driver::NotPlaced::NoCustomer => NotMade::NoCustomer,
+        driver::NotPlaced::KeyTaken => NotMade::KeyTaken,
+        driver::NotPlaced::Refused(rules) => NotMade::Refused(rules.into_iter().map(rule).collect()),
+        driver::NotPlaced::Unable(why) => NotMade::Unable(why),
+    }
+}
+
+fn rule(rule: RuleRefusal) -> Rule {
+    let RuleRefusal { code, title, reason, remedy, next_allowed } = rule;
+    Rule { code, title, reason, remedy, next_allowed: next_allowed.map(|at| at.to_string()) }
+}
+
+fn live_call(live: Live) -> LiveCall {
+    let Live { call, direction, ingress, facts, began, answered, agent, stage } = live;
+    let word = |value: serde_json::Result<Value>| value.ok().and_then(|v| v.as_str().map(str::to_owned));
+    LiveCall {
+        call: call.to_string(),
+        direction: word(serde_json::to_value(direction)).unwrap_or_default(),
+        ingress: word(serde_json::to_value(ingress)).unwrap_or_default(),
+        stage: stage.word().to_owned(),
+        began: began.to_string(),
+        answered: answered.map(|at| at.to_string()),
+        agent: agent.map(|by| match by {
+            AnsweredBy::Agent(name) | AnsweredBy::Trunk(name) => name,
+        }),
+        facts: serde_json::to_value(facts).unwrap_or_default(),
     }
 }
 

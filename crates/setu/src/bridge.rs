@@ -459,6 +459,7 @@ impl Driver {
                 Output::Progress(progress) => self.keeper.keep(Keep::Progress(progress)),
                 Output::Cdr(cdr) => self.ended(cdr),
                 Output::Found(token, found) => self.answers.found(token, found),
+                Output::Answered(token, answer) => self.answers.answered(token, *answer),
                 Output::Load(load) => self.keeper.keep(Keep::Load(load)),
                 Output::Acted(event) => self.keeper.keep(Keep::Acted(event)),
                 Output::Stranger(side, _) => self.metrics.stranger_refused(side),

@@ -179,6 +179,7 @@ pub(crate) fn sounds(config: &Config) -> Result<Sounds, SettingsError> {
     Ok(Sounds {
         hold: sound("media.music_on_hold", &config.media.music_on_hold, Cadence::HOLD)?,
         waiting: sound("media.waiting", &config.media.waiting, Cadence::RINGBACK)?,
+        ringback: Some(Arc::new(Clip::tone(Cadence::RINGBACK))),
         announcements: config.numbers.iter().filter_map(announcement).collect::<Result<_, _>>()?,
     })
 }
@@ -392,6 +393,7 @@ fn calls(config: &Config) -> CallConfig {
                 answers,
                 announces: n.announcement.is_some(),
                 gated: is_gated(n, config),
+                ring: n.ring.into(),
                 signalled: match n.signalling {
                     Signalling::Sip => Ingress::Sip,
                     Signalling::Graph => Ingress::Graph,

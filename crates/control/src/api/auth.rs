@@ -39,12 +39,23 @@ pub enum Scope {
     EventsRead,
     /// Have events that were given up tried again.
     EventsWrite,
+    /// See the calls that live.
+    CallsRead,
+    /// Place calls and end them.
+    CallsWrite,
 }
 
 impl Scope {
     /// Every scope.
-    pub const ALL: [Self; 5] =
-        [Self::CdrsRead, Self::PermissionsRead, Self::GateAsk, Self::EventsRead, Self::EventsWrite];
+    pub const ALL: [Self; 7] = [
+        Self::CdrsRead,
+        Self::PermissionsRead,
+        Self::GateAsk,
+        Self::EventsRead,
+        Self::EventsWrite,
+        Self::CallsRead,
+        Self::CallsWrite,
+    ];
 
     /// The word for it in the configuration and in the OpenAPI document.
     pub const fn word(self) -> &'static str {
@@ -54,6 +65,8 @@ impl Scope {
             Self::GateAsk => "gate:ask",
             Self::EventsRead => "events:read",
             Self::EventsWrite => "events:write",
+            Self::CallsRead => "calls:read",
+            Self::CallsWrite => "calls:write",
         }
     }
 
@@ -124,6 +137,10 @@ pub(super) struct AskGate;
 pub(super) struct ReadEvents;
 /// Needs [`Scope::EventsWrite`].
 pub(super) struct WriteEvents;
+/// Needs [`Scope::CallsRead`].
+pub(super) struct ReadCalls;
+/// Needs [`Scope::CallsWrite`].
+pub(super) struct WriteCalls;
 
 impl Need for ReadCdrs {
     const SCOPE: Scope = Scope::CdrsRead;
@@ -143,6 +160,14 @@ impl Need for ReadEvents {
 
 impl Need for WriteEvents {
     const SCOPE: Scope = Scope::EventsWrite;
+}
+
+impl Need for ReadCalls {
+    const SCOPE: Scope = Scope::CallsRead;
+}
+
+impl Need for WriteCalls {
+    const SCOPE: Scope = Scope::CallsWrite;
 }
 
 impl<N: Need> FromRequestParts<Api> for May<N> {

@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 
+use super::calls::{CallFilter, CallOrder, LiveCall, NotMade};
+
 /// An answer that takes a while.
 pub type Pending<T> = Pin<Box<dyn Future<Output = Result<T, Unavailable>> + Send>>;
 
@@ -23,6 +25,18 @@ pub trait Backend: Send + Sync + 'static {
 
     /// Has an event that was given up tried again; none if there is no such event.
     fn retry_event(&self, id: String) -> Pending<Option<()>>;
+
+    /// Places a call; returns its id.
+    fn place(&self, order: CallOrder) -> Pending<Result<String, NotMade>>;
+
+    /// Calls that live, in the order in which they began.
+    fn calls(&self, filter: CallFilter) -> Pending<Vec<LiveCall>>;
+
+    /// One call that lives, by its id.
+    fn call(&self, call: String) -> Pending<Option<LiveCall>>;
+
+    /// Ends a call; returns whether there was one.
+    fn hang_up(&self, call: String) -> Pending<bool>;
 }
 
 /// It cannot be said now; why, for people.

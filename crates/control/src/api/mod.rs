@@ -2,6 +2,7 @@
 
 mod auth;
 mod backend;
+mod calls;
 mod cdrs;
 mod events;
 mod export;
@@ -27,6 +28,7 @@ pub use backend::{
     Backend, CdrEntry, CdrFilter, CdrRevisionEntry, DeadEvent, Finding, Grant, Inquiry, Pending, Rule,
     Standing, Unavailable,
 };
+pub use calls::{CallFilter, CallOrder, LiveCall, NotMade, Ring};
 
 use crate::metrics::Metrics;
 use crate::refusal::refusal;
@@ -72,6 +74,8 @@ fn documented() -> OpenApiRouter<Api> {
     OpenApiRouter::with_openapi(document)
         .routes(routes!(rules::permission))
         .routes(routes!(rules::gate))
+        .routes(routes!(calls::place, calls::list))
+        .routes(routes!(calls::one, calls::hang_up))
         .routes(routes!(cdrs::list))
         .routes(routes!(cdrs::export))
         .routes(routes!(cdrs::one))
@@ -107,6 +111,16 @@ fn unavailable(why: &Unavailable) -> Response {
 /// What a request says wrong.
 fn invalid(why: impl std::fmt::Display) -> Response {
     refusal(StatusCode::BAD_REQUEST, "invalid", &why.to_string())
+}
+
+/// What rules forbid.
+fn refused(rules: Vec<Rule>) -> Response {
+    let message = rules.first().map_or_else(
+        || "it is not allowed".to_owned(),
+        |rule| format!("{} {}: {}", rule.code, rule.title, rule.reason),
+    );
+    let error = serde_json::json!({ "code": "refused", "message": message, "rules": rules });
+    (StatusCode::CONFLICT, Json(serde_json::json!({ "error": error }))).into_response()
 }
 
 fn unknown(what: &str) -> Response {

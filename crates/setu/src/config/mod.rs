@@ -4,6 +4,7 @@ mod events;
 mod fixed;
 mod gate;
 mod graph;
+mod ringing;
 mod secret;
 mod validate;
 
@@ -17,6 +18,7 @@ use serde::Deserialize;
 pub use events::{EventEndpoint, EventKind, Events};
 pub use gate::{Dialect, DialledBy, GateUse, Hours, Weekday, Zone};
 pub use graph::{Graph, Signalling};
+pub use ringing::{Ring, Ringing};
 pub use secret::PasswordSource;
 
 /// The whole configuration, as read from one TOML file. `setu example-config` prints a commented one.
@@ -274,6 +276,9 @@ pub struct Number {
     /// Whether users' calls are answered at once; they hear `media.waiting` until an agent answers.
     #[serde(default)]
     pub answer_at_once: bool,
+    /// Who rings first in calls that the REST interface asks for.
+    #[serde(default)]
+    pub ring: Ring,
     /// What every customer hears before talking to the agent: an Ogg Opus file as `media.music_on_hold`, at most 60 s.
     pub announcement: Option<PathBuf>,
     /// How keys are exchanged in calls to customers, as configured with Meta for the number. Calls from customers come
@@ -430,24 +435,6 @@ pub struct Trunk {
     /// Seconds between OPTIONS probes; 0 for none.
     #[serde(default = "default_probe_s")]
     pub probe_s: u64,
-}
-
-/// How long things ring, in seconds.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Ringing {
-    /// From a user's call until an agent must have answered, over all agents tried. Meta gives up after 30 to 60 s.
-    pub total_s: u64,
-    /// How long one agent rings before the next one is tried.
-    pub agent_s: u64,
-    /// How long a customer may ring.
-    pub customer_s: u64,
-}
-
-impl Default for Ringing {
-    fn default() -> Self {
-        Self { total_s: 45, agent_s: 20, customer_s: 90 }
-    }
 }
 
 /// How numbers that agents and PBXs dial become E.164.

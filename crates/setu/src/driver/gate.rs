@@ -129,9 +129,9 @@ impl Gate {
 impl Shard {
     /// A call wants to know whether it may be made.
     pub(super) fn asked(&mut self, question: setu_call::Question, now: Now) {
-        let setu_call::Question { call, number, customer, by_hand } = question;
+        let setu_call::Question { call, number, customer, by_hand, use_case } = question;
         let customer = Customer::of_fields(customer.reveal(), None);
-        let inquiry = Inquiry { token: 0, number, customer, by_hand, use_case: None, campaign: None };
+        let inquiry = Inquiry { token: 0, number, customer, by_hand, use_case, campaign: None };
         self.look_up(Asker::Call(call), inquiry, now);
     }
 

@@ -228,6 +228,10 @@ impl Shard {
             Event::Accepted => LegEvent::Acked { leg, sdp: None },
             Event::Described(sdp) => LegEvent::Described { leg, sdp: Bytes::from(sdp) },
             Event::Ringing => LegEvent::Ringing { leg, early: None },
+            // Who is reached with our offer answers it.
+            Event::Answered(sdp) if leg == LegId::originator(leg.call) => {
+                LegEvent::Acked { leg, sdp: Some(Bytes::from(sdp)) }
+            }
             Event::Answered(sdp) => {
                 let learnt = Some(Box::new(CallFacts { wacid, ..CallFacts::default() }));
                 LegEvent::Answered { leg, sdp: Some(Bytes::from(sdp)), learnt }

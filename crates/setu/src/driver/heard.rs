@@ -5,7 +5,7 @@ use setu_model::{CallId, Cause, Direction, Ingress, LegId, Now, Wall};
 use setu_whatsapp::webhook::{Connect, Event, Heard, Terminate};
 
 use super::graph::Told;
-use super::reach::Reach;
+use super::reach::{Reach, Waiting};
 use super::told::Beginning;
 use super::{Output, Shard};
 
@@ -109,7 +109,7 @@ impl Shard {
             Beginning::Late(end) => Some(end),
             Beginning::Again => return,
         };
-        let reach = Reach::new(uri, &self.settings.sip_hosts, number, &connect.wacid);
+        let reach = Waiting::new(uri, &self.settings.sip_hosts, number, &connect.wacid);
         let leg = LegId::originator(call);
         let offered = Offered {
             call,
@@ -123,7 +123,7 @@ impl Shard {
         };
         let refused = match reach {
             Ok(reach) => {
-                self.reaches.insert(leg, reach);
+                self.reaches.insert(leg, Reach::At(reach));
                 None
             }
             Err(why) => Some(why),

@@ -66,14 +66,16 @@ impl Shard {
                 tracing::warn!(%call, remote = %arrival.remote, status, why, "INVITE refused");
                 self.calls.handle(setu_call::Input::TurnedAway { offered, status, why }, now);
             }
-            Event::Progress { session, body, .. } if !self.is_originator(session) => {
+            Event::Progress { session, body, .. } => {
                 self.tell(session, now, |leg| LegEvent::Ringing { leg, early: body });
             }
-            Event::Progress { .. } => {}
             Event::Answered { session, message, .. } => {
                 let sdp = message.session_description().ok().flatten();
                 if self.is_originator(session) {
                     // It was reached with our offer.
+                    if let Some(wacid) = facts(&message).wacid {
+                        self.tell(session, now, |leg| LegEvent::Named { leg, wacid });
+                    }
                     return self.tell(session, now, |leg| LegEvent::Acked { leg, sdp });
                 }
                 let learnt = Some(Box::new(facts(&message)));
@@ -245,7 +247,7 @@ impl Shard {
         self.calls.handle(setu_call::Input::Desk(desk), now);
     }
 
-    fn dial(&mut self, dial: Dial, now: Now) {
+    pub(super) fn dial(&mut self, dial: Dial, now: Now) {
         let leg = dial.leg;
         if let DialTarget::Customer { number, customer } = &dial.target
             && self.settings.graph.contains_key(number)

@@ -36,6 +36,7 @@ pub(super) fn command(command: MediaCommand, settings: &ShardSettings) -> Result
             let (clip, how) = match sound {
                 Sound::Hold => (sounds.hold.as_ref(), Play::Behind),
                 Sound::Waiting => (sounds.waiting.as_ref(), Play::Behind),
+                Sound::Ringback => (sounds.ringback.as_ref(), Play::Behind),
                 Sound::Announcement(number) => (sounds.announcements.get(&number), Play::Once),
             };
             match (clip, how) {

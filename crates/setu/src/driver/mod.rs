@@ -8,6 +8,7 @@ mod graph;
 mod heard;
 mod legs;
 mod media;
+mod place;
 mod reach;
 mod told;
 
@@ -20,6 +21,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 pub use graph::{GraphAsk, GraphNumber, GraphToken};
+pub use place::{Answer, NotPlaced, Order, Request};
 use setu_call::{CallConfig, ContactId, RecordCommand, RecordEvent, Switchboard};
 use setu_media::Clip;
 use setu_model::{Cdr, Entropy, Now, Secret, Side};
@@ -54,6 +56,8 @@ pub enum Input {
     Heard(Box<Heard>),
     /// What would the gate say? Answered by [`Output::Found`].
     Inquire(Box<Inquiry>),
+    /// The REST interface asks for something. Answered by [`Output::Answered`] of the same token.
+    Request(u64, Box<Request>),
     /// What is known of a pair, as [`Output::Load`] asked.
     Loaded(Box<Loaded>),
     /// The reply to a Graph request.
@@ -88,6 +92,8 @@ pub enum Output {
     /// The answer to the [`Input::Inquire`] of this token: none if the number is none of ours; or why there is none, for
     /// people.
     Found(u64, Result<Option<Box<Finding>>, String>),
+    /// The answer to the [`Input::Request`] of this token.
+    Answered(u64, Box<Answer>),
     /// Find out what is known of a pair; answered by [`Input::Loaded`].
     Load(Box<Load>),
     /// What the webhook's event of this key asked for is done or under way: it need not be told again after a restart.
@@ -132,6 +138,8 @@ pub struct Sounds {
     pub hold: Option<Arc<Clip>>,
     /// Before an agent answers.
     pub waiting: Option<Arc<Clip>>,
+    /// An agent, while the customer rings.
+    pub ringback: Option<Arc<Clip>>,
     /// Before talking to the agent, by business number (E.164 with `+`).
     pub announcements: BTreeMap<String, Arc<Clip>>,
 }
@@ -166,6 +174,7 @@ pub struct Shard {
     reaches: reach::Reaches,
     graph: graph::GraphLegs,
     told: told::ToldCalls,
+    placing: place::Placing,
     contacts: BTreeMap<ContactId, Binding>,
     gate: gate::Gate,
     outputs: VecDeque<Output>,
@@ -184,6 +193,7 @@ impl Shard {
             reaches: reach::Reaches::new(),
             graph: graph::GraphLegs::default(),
             told: told::ToldCalls::default(),
+            placing: place::Placing::default(),
             contacts: BTreeMap::new(),
             gate: gate::Gate::default(),
             outputs: VecDeque::new(),
@@ -207,6 +217,7 @@ impl Shard {
             Input::Record(event) => self.calls.handle(setu_call::Input::Record(event), now),
             Input::Heard(heard) => self.heard(*heard, now),
             Input::Inquire(inquiry) => self.inquired(*inquiry, now),
+            Input::Request(token, request) => self.requested(token, *request, now),
             Input::Loaded(loaded) => self.loaded(*loaded, now),
             Input::GraphReplied(token, reply) => self.graph_replied(token, reply, now),
             Input::Drain => self.calls.handle(setu_call::Input::Drain, now),
@@ -280,9 +291,10 @@ impl Shard {
             } else if let Some(output) = self.calls.poll_output() {
                 self.on_calls(output, now);
             } else {
-                return;
+                break;
             }
         }
+        self.tell_placed();
     }
 
     fn on_endpoint(&mut self, output: setu_sip::Output, now: Now) {
@@ -309,6 +321,7 @@ impl Shard {
             Call::Progress(progress) => self.outputs.push_back(Output::Progress(progress)),
             Call::Cdr(mut cdr) => {
                 gate::explain(&mut cdr);
+                self.tell_not_placed(&cdr);
                 self.outputs.push_back(Output::Cdr(cdr));
             }
             Call::Drained => self.outputs.push_back(Output::Drained),

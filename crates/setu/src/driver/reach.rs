@@ -1,10 +1,11 @@
-//! Customers who wait at a SIP URI that a provider's webhook named: whether it may be dialled, and the INVITE there.
+//! Customers who are reached with our offer: at a SIP URI that a provider's webhook named, if it may be dialled, or by the
+//! way of the number that a call is placed from.
 
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use setu_call::{EndHow, LegCommand, LegEvent};
-use setu_model::{Cause, LegId, Now, Side};
+use setu_call::{Dial, DialTarget, EndHow, LegCommand, LegEvent};
+use setu_model::{CallFacts, Cause, LegId, Now, Side};
 use setu_sip::{Hop, Host, InviteRequest, Party, Scheme, Target, Transport, Uri};
 
 use super::Shard;
@@ -12,9 +13,23 @@ use super::Shard;
 /// Originators that wait to be reached.
 pub(super) type Reaches = BTreeMap<LegId, Reach>;
 
+/// How an originator is reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Reach {
+    /// At a URI.
+    At(Waiting),
+    /// By the way of the number, as when an agent dials.
+    ByNumber {
+        /// The business number that calls, E.164 with `+`.
+        number: String,
+        /// Whom, E.164 with `+`.
+        customer: String,
+    },
+}
+
 /// Where an originator waits.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Reach {
+pub(super) struct Waiting {
     hop: Hop,
     uri: String,
     /// The business number that calls, E.164 with `+`.
@@ -23,7 +38,7 @@ pub(super) struct Reach {
     wacid: String,
 }
 
-impl Reach {
+impl Waiting {
     /// Takes a URI that a webhook named, if it leads by TLS to a host that `hosts` covers. To which addresses that host
     /// leads is looked at when it is dialled.
     pub(super) fn new(uri: &str, hosts: &[String], number: &str, wacid: &str) -> Result<Self, String> {
@@ -80,8 +95,16 @@ impl Shard {
         let Some(reach) = self.reaches.get(&leg) else { return Err(command) };
         match command {
             LegCommand::Answer { sdp, .. } => {
-                let request = reach.clone().invite(sdp, &self.settings.meta.hostname);
+                let reach = reach.clone();
                 self.reaches.remove(&leg);
+                let request = match reach {
+                    Reach::At(uri) => uri.invite(sdp, &self.settings.meta.hostname),
+                    Reach::ByNumber { number, customer } => {
+                        let target = DialTarget::Customer { number, customer };
+                        self.dial(Dial { leg, target, offer: sdp, facts: CallFacts::default() }, now);
+                        return Ok(());
+                    }
+                };
                 match self.endpoint.invite(request, now) {
                     Ok(session) => self.legs.join(session, leg, Side::Meta),
                     Err(error) => self.unreached(leg, 503, Cause::Unreachable, error.to_string(), now),
@@ -139,9 +162,9 @@ const MOST_URI_BYTES: usize = 512;
 mod tests {
     use super::*;
 
-    fn reach(uri: &str) -> Result<Reach, String> {
+    fn reach(uri: &str) -> Result<Waiting, String> {
         let hosts = ["agent-bridge.example.in", "*.edge.example.in", "192.0.2.7"].map(str::to_owned);
-        Reach::new(uri, &hosts, "+911234567890", "wacid.A")
+        Waiting::new(uri, &hosts, "+911234567890", "wacid.A")
     }
 
     #[test]
@@ -191,7 +214,7 @@ mod tests {
         }
         assert!(reach(&format!("sip:{}@agent-bridge.example.in;transport=tls", "a".repeat(600))).is_err());
         assert!(
-            Reach::new("sip:a.example;transport=tls", &[], "+1", "w").is_err(),
+            Waiting::new("sip:a.example;transport=tls", &[], "+1", "w").is_err(),
             "nothing listed is nothing allowed"
         );
         assert!(!covers("*", "a.example") && !covers("*.", "a.example"));

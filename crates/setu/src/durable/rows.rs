@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use setu_control::Delivery;
-use setu_model::{Cause, Cdr, Direction, EndedBy, Ingress, Wall};
+use setu_model::{Cause, Cdr, Direction, EndedBy, Ingress, Milestone, Side, Wall};
 use setu_store::{CdrRow, DeliveryRow, EndRow, EventRow, FactRow, digest};
 use setu_whatsapp::permission::{Customer, EARLY_S, Fact, FactId, Outcome, Verdict};
 use setu_whatsapp::webhook::{Event, Facts, Heard};
@@ -161,8 +161,15 @@ fn told_by(cdr: &Cdr) -> Vec<(String, Fact)> {
 
 /// What became of a business-initiated call; none if Meta never heard of it.
 fn outcome(cdr: &Cdr) -> Option<Outcome> {
+    // A call that the bridge placed has the customer at its first leg.
+    let first = cdr.legs.first().is_some_and(|leg| leg.side == Side::Meta);
+    let customer = |what: Milestone| {
+        cdr.timeline.entries().iter().any(|entry| entry.leg == Some(0) && entry.what == what)
+    };
     match cdr.termination.cause {
         _ if cdr.answered.is_some() => Some(Outcome::Connected),
+        _ if first && customer(Milestone::Answered) => Some(Outcome::Connected),
+        _ if first && !customer(Milestone::Dialled) => None,
         Cause::Busy | Cause::Declined | Cause::NoAnswer | Cause::Cancelled => Some(Outcome::Missed),
         Cause::RefusedByMeta => Some(Outcome::Failed),
         Cause::Success
@@ -185,7 +192,7 @@ fn word(value: &impl serde::Serialize) -> Result<String, serde_json::Error> {
 
 #[cfg(test)]
 mod tests {
-    use setu_model::Termination;
+    use setu_model::{LegRecord, Termination};
     use setu_whatsapp::webhook::read;
 
     use super::*;
@@ -271,6 +278,19 @@ mod tests {
         assert_eq!(told(ended(Cause::Refused, EndedBy::Bridge)), []);
         assert!(told(ended(Cause::RefusedByMeta, EndedBy::Customer))[0].1.contains("failed"));
         assert!(told(ended(Cause::NoPermission, EndedBy::Customer))[0].1.contains("observed"));
+
+        // The customer's leg of a placed call comes first, and may never have been called.
+        let placed = |what: &[Milestone]| {
+            let what = what.to_vec();
+            told(move |call| {
+                let leg = LegRecord { index: 0, side: Side::Meta, codec: None, srtp: None, media: None };
+                call.legs = vec![leg];
+                what.iter().for_each(|what| call.timeline.push(0, Some(0), *what));
+            })
+        };
+        assert_eq!(placed(&[Milestone::Offered]), []);
+        assert!(placed(&[Milestone::Dialled])[0].1.contains("missed"));
+        assert!(placed(&[Milestone::Dialled, Milestone::Answered])[0].1.contains("connected"));
 
         let early = told(|call| {
             (call.answered, call.duration_ms) = (Some(Wall::from_unix_ms(0)), 5_000);

@@ -23,6 +23,7 @@ pub(crate) const CUSTOMER_HZ: u32 = 440;
 pub(crate) const AGENT_HZ: u32 = 880;
 pub(crate) const HOSTNAME: &str = "sip.bridge.example";
 pub(crate) const PROVIDER: &str = "agent-bridge.example.in";
+pub(crate) const API_TOKEN: &str = "a-token-that-nobody-guesses";
 pub(crate) const SECRET: &str = "an-app-secret";
 pub(crate) const NUMBER: &str = "+911234567890";
 pub(crate) const CUSTOMER: &str = "+919876543210";
@@ -408,6 +409,12 @@ sip_hosts = ["{PROVIDER}", "*.example.in"]
 allow = ["127.0.0.0/8"]
 [http]
 bind = "127.0.0.1:0"
+[api]
+bind = "127.0.0.1:0"
+[[api.tokens]]
+name = "crm"
+token = "{API_TOKEN}"
+scopes = ["calls:read", "calls:write"]
 {rest}
 "#,
         media + 79,

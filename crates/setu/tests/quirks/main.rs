@@ -12,6 +12,7 @@ mod first_word;
 mod graph;
 mod lab;
 mod media;
+mod placed;
 #[path = "../shared/ports.rs"]
 mod ports;
 mod provider;

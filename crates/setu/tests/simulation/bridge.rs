@@ -100,6 +100,7 @@ impl Bridge {
             | Wanted::Acted(_)
             | Wanted::Stranger(..)
             | Wanted::Progress(_)
+            | Wanted::Answered(..)
             | Wanted::Registrations(_) => {}
         }
     }

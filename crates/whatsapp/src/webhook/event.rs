@@ -264,6 +264,8 @@ impl Connect {
             country: None,
             cta_payload: self.cta_payload.clone(),
             deeplink_payload: self.deeplink_payload.clone(),
+            permission_source: self.permission_source.clone(),
+            ..CallFacts::default()
         }
     }
 }

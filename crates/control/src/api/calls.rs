@@ -1,0 +1,342 @@
+//! Calls: placed, seen while they live, and ended.
+
+use axum::Json;
+use axum::extract::rejection::{JsonRejection, QueryRejection};
+use axum::extract::{Path, Query, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::{IntoParams, ToSchema};
+
+use super::auth::{May, ReadCalls, WriteCalls};
+use super::backend::Rule;
+use super::{Api, answered, invalid, refused, unavailable, unknown};
+use crate::refusal::refusal;
+
+/// A call to place.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CallOrder {
+    /// The business number to call from, E.164 with `+`.
+    #[schema(example = "+911234567890", pattern = r"^\+[1-9][0-9]{6,14}$")]
+    pub number: String,
+    /// The customer to call, E.164 with `+`.
+    #[schema(example = "+919876543210", pattern = r"^\+[1-9][0-9]{6,14}$")]
+    pub customer: String,
+    /// Who is to take it: the first of these agents who is free. Empty leaves it to the number's route.
+    #[serde(default)]
+    #[schema(max_items = 64)]
+    pub agents: Vec<String>,
+    /// Who rings first; the number's own setting if it is missing.
+    #[serde(default)]
+    pub ring: Option<Ring>,
+    /// Whether a person asks for this very call, rather than a dialler.
+    #[serde(default)]
+    pub by_hand: bool,
+    /// What the call is for: told to the gate and to the agent.
+    #[serde(default)]
+    #[schema(max_length = 512)]
+    pub use_case: Option<String>,
+    /// What the agent is told besides.
+    #[serde(default)]
+    #[schema(max_length = 512)]
+    pub payload: Option<String>,
+    /// The queue it is for, by whatever name the agents' side knows: told to the agent.
+    #[serde(default)]
+    #[schema(max_length = 512)]
+    pub queue: Option<String>,
+    /// What it belongs to elsewhere, such as a ticket: told to the agent.
+    #[serde(default)]
+    #[schema(max_length = 512)]
+    pub reference: Option<String>,
+    /// Orders of one key are one order.
+    #[serde(skip)]
+    #[schema(ignore)]
+    pub key: Option<String>,
+}
+
+/// Who rings first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Ring {
+    /// The agent; the customer is called once he has answered.
+    AgentFirst,
+    /// The customer; the agent, who is reserved, rings once he has answered.
+    CustomerFirst,
+}
+
+/// Why a call or a reservation is not made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NotMade {
+    /// The number is none of ours.
+    UnknownNumber,
+    /// So is this agent.
+    UnknownAgent(String),
+    /// The customer is no number that can be called.
+    NoCustomer,
+    /// Another order had the same key.
+    KeyTaken,
+    /// Rules forbid it, the one that is hardest to change first.
+    Refused(Vec<Rule>),
+    /// It cannot be made now; why, for people.
+    Unable(String),
+}
+
+impl NotMade {
+    pub(super) fn response(self) -> Response {
+        let not_found = |code, why: &str| refusal(StatusCode::NOT_FOUND, code, why);
+        match self {
+            Self::UnknownNumber => not_found("unknown_number", "the number is none of ours"),
+            Self::UnknownAgent(name) => {
+                not_found("unknown_agent", &format!("there is no agent named {name:?}: name an account"))
+            }
+            Self::NoCustomer => invalid("the customer is no number that can be called"),
+            Self::KeyTaken => refusal(
+                StatusCode::CONFLICT,
+                "key_taken",
+                "another order had this Idempotency-Key: take a new key for a new order",
+            ),
+            Self::Refused(rules) => refused(rules),
+            Self::Unable(why) => refusal(StatusCode::SERVICE_UNAVAILABLE, "unavailable", &why),
+        }
+    }
+}
+
+/// Which calls.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct CallFilter {
+    /// Of one business number, E.164 with `+` (write `%2B`).
+    pub number: Option<String>,
+    /// The `next` of the page before.
+    #[param(pattern = r"^[0-7][0-9A-HJKMNP-TV-Z]{25}$")]
+    pub after: Option<String>,
+    /// At most so many calls.
+    #[param(minimum = 1, maximum = 500, default = 100)]
+    pub limit: Option<u32>,
+}
+
+/// A call that lives.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct LiveCall {
+    /// Its id.
+    pub call: String,
+    /// `user_initiated` or `business_initiated`.
+    pub direction: String,
+    /// How Meta's leg comes about: `sip`, `provider_uri` or `graph`.
+    pub ingress: String,
+    /// Where it stands: `asking` (not decided), `opening`, `ringing`, `reaching` (the customer is called or waited for),
+    /// `connected` or `ending`.
+    pub stage: String,
+    /// When the bridge first saw it (RFC 3339).
+    pub began: String,
+    /// When both sides were connected (RFC 3339).
+    pub answered: Option<String>,
+    /// Who took or made it on the business's side.
+    pub agent: Option<String>,
+    /// Number, customer and context, as in the call's record.
+    #[schema(value_type = Object)]
+    pub facts: Value,
+}
+
+/// A page of calls.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct CallPage {
+    /// In the order in which they began.
+    calls: Vec<LiveCall>,
+    /// Asks for the next page as `after`; null on the last one.
+    next: Option<String>,
+}
+
+/// A call that is being made.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct PlacedCall {
+    /// Its id, which its record will have too.
+    call: String,
+}
+
+/// Places a call: an agent is set aside, the gate is asked, and then both sides are called. How it ends is told by its record.
+#[utoipa::path(
+    post,
+    path = "/v1/calls",
+    tag = "calls",
+    request_body = CallOrder,
+    params(("Idempotency-Key" = Option<String>, Header, description = "Orders of one key are one order: the second is \
+        answered as the first", pattern = r"^[!-~]{1,128}$")),
+    responses(
+        (status = 202, body = PlacedCall),
+        (status = 400, description = "The order cannot be read"),
+        (status = 401, description = "No token that is known"),
+        (status = 403, description = "The token has not the scope"),
+        (status = 404, description = "Number or agent are none of ours: `unknown_number`, `unknown_agent`"),
+        (status = 409, description = "Rules forbid it (`refused`, with `rules`), or the key was another order's (`key_taken`)"),
+        (status = 503, description = "It cannot be placed now"),
+    ),
+    security(("bearer" = ["calls:write"])),
+)]
+pub(super) async fn place(
+    _may: May<WriteCalls>,
+    State(api): State<Api>,
+    headers: HeaderMap,
+    order: Result<Json<CallOrder>, JsonRejection>,
+) -> Response {
+    let order = order.map_err(|why| why.body_text()).and_then(|Json(order)| checked(order));
+    let (order, key) = match order.and_then(|order| Ok((order, idempotency_key(&headers)?))) {
+        Ok(both) => both,
+        Err(why) => return invalid(why),
+    };
+    match api.backend.place(CallOrder { key, ..order }).await {
+        Ok(Ok(call)) => {
+            let at = [(header::LOCATION, format!("/v1/calls/{call}"))];
+            (StatusCode::ACCEPTED, at, Json(PlacedCall { call })).into_response()
+        }
+        Ok(Err(why)) => why.response(),
+        Err(why) => unavailable(&why),
+    }
+}
+
+/// The calls that live, page by page.
+#[utoipa::path(
+    get,
+    path = "/v1/calls",
+    tag = "calls",
+    params(CallFilter),
+    responses(
+        (status = 200, body = CallPage),
+        (status = 400, description = "A filter cannot be read"),
+        (status = 401, description = "No token that is known"),
+        (status = 403, description = "The token has not the scope"),
+        (status = 503, description = "It cannot be said now"),
+    ),
+    security(("bearer" = ["calls:read"])),
+)]
+pub(super) async fn list(
+    _may: May<ReadCalls>,
+    State(api): State<Api>,
+    filter: Result<Query<CallFilter>, QueryRejection>,
+) -> Response {
+    let filter = filter.map_err(|why| why.body_text()).and_then(|Query(filter)| match filter {
+        CallFilter { limit: Some(limit), .. } if !(1..=MOST).contains(&limit) => {
+            Err(format!("limit is not from 1 to {MOST}"))
+        }
+        CallFilter { after: Some(after), .. } if after.parse::<setu_model::CallId>().is_err() => {
+            Err("after is not the `next` of a page".to_owned())
+        }
+        filter => Ok(filter),
+    });
+    let filter = match filter {
+        Ok(filter) => filter,
+        Err(why) => return invalid(why),
+    };
+    // One more than asked for tells whether there is a next page.
+    let limit = filter.limit.unwrap_or(PAGE);
+    match api.backend.calls(CallFilter { limit: Some(limit + 1), ..filter }).await {
+        Ok(mut calls) => {
+            let limit = limit as usize;
+            let more = calls.len() > limit;
+            calls.truncate(limit);
+            let next = calls.last().filter(|_| more).map(|last| last.call.clone());
+            Json(CallPage { calls, next }).into_response()
+        }
+        Err(why) => unavailable(&why),
+    }
+}
+
+/// A call that lives. What is over is among the records.
+#[utoipa::path(
+    get,
+    path = "/v1/calls/{call}",
+    tag = "calls",
+    params(("call" = String, Path, description = "The call's id")),
+    responses(
+        (status = 200, body = LiveCall),
+        (status = 401, description = "No token that is known"),
+        (status = 403, description = "The token has not the scope"),
+        (status = 404, description = "No such call lives"),
+        (status = 503, description = "It cannot be said now"),
+    ),
+    security(("bearer" = ["calls:read"])),
+)]
+pub(super) async fn one(_may: May<ReadCalls>, State(api): State<Api>, Path(call): Path<String>) -> Response {
+    answered(api.backend.call(call).await, NOT_ALIVE)
+}
+
+/// Ends a call, whatever its stage.
+#[utoipa::path(
+    delete,
+    path = "/v1/calls/{call}",
+    tag = "calls",
+    params(("call" = String, Path, description = "The call's id")),
+    responses(
+        (status = 204, description = "The call is being ended"),
+        (status = 401, description = "No token that is known"),
+        (status = 403, description = "The token has not the scope"),
+        (status = 404, description = "No such call lives"),
+        (status = 503, description = "It cannot be done now"),
+    ),
+    security(("bearer" = ["calls:write"])),
+)]
+pub(super) async fn hang_up(
+    _may: May<WriteCalls>,
+    State(api): State<Api>,
+    Path(call): Path<String>,
+) -> Response {
+    match api.backend.hang_up(call).await {
+        Ok(true) => StatusCode::NO_CONTENT.into_response(),
+        Ok(false) => unknown(NOT_ALIVE),
+        Err(why) => unavailable(&why),
+    }
+}
+
+/// Refuses what no order can be, as the OpenAPI document says.
+fn checked(order: CallOrder) -> Result<CallOrder, String> {
+    for (name, number) in [("number", &order.number), ("customer", &order.customer)] {
+        if !is_e164(number) {
+            return Err(format!("{name} is no number: write it as +919876543210"));
+        }
+    }
+    if order.agents.len() > MOST_AGENTS {
+        return Err(format!("agents are more than {MOST_AGENTS}"));
+    }
+    let told = [&order.use_case, &order.payload, &order.queue, &order.reference];
+    for (name, told) in ["use_case", "payload", "queue", "reference"].into_iter().zip(told) {
+        if told.as_ref().is_some_and(|told| told.chars().count() > MOST_TOLD) {
+            return Err(format!("{name} is longer than {MOST_TOLD} characters"));
+        }
+    }
+    Ok(order)
+}
+
+/// The strict form: what a program knows of a customer needs no guessing.
+pub(super) fn is_e164(text: &str) -> bool {
+    text.strip_prefix('+').is_some_and(|digits| {
+        (7..=15).contains(&digits.len())
+            && digits.bytes().all(|byte| byte.is_ascii_digit())
+            && !digits.starts_with('0')
+    })
+}
+
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, String> {
+    let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
+    let key = value
+        .to_str()
+        .ok()
+        .filter(|key| (1..=MOST_KEY).contains(&key.len()) && key.bytes().all(|byte| byte.is_ascii_graphic()));
+    key.map(|key| Some(key.to_owned()))
+        .ok_or_else(|| format!("Idempotency-Key is not 1 to {MOST_KEY} visible characters"))
+}
+
+const NOT_ALIVE: &str = "no such call lives: what is over is among the records";
+
+const PAGE: u32 = 100;
+
+const MOST: u32 = 500;
+
+const MOST_AGENTS: usize = 64;
+
+/// As long as the payload of a button.
+const MOST_TOLD: usize = 512;
+
+const MOST_KEY: usize = 128;

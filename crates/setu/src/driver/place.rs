@@ -1,0 +1,235 @@
+//! What the REST interface asks of calls: to place one, to see those that live, to end one.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use setu_call::{AnswerIn, Live, Offered, Origin, Placed, RingOrder, Stage, normalise};
+use setu_model::{CallFacts, CallId, Cdr, Direction, Ingress, LegId, Now, Pii, RuleRefusal};
+
+use super::reach::Reach;
+use super::{Output, Shard};
+
+/// What the REST interface asks for.
+#[derive(Debug, Clone)]
+pub enum Request {
+    /// To place a call.
+    Place(Box<Order>),
+    /// The calls that live, from the one after `after` on.
+    Lives {
+        /// The last one that was seen.
+        after: Option<CallId>,
+        /// Of one business number.
+        number: Option<String>,
+        /// At most so many.
+        most: usize,
+    },
+    /// One call.
+    Live(CallId),
+    /// To end a call.
+    HangUp(CallId),
+}
+
+/// The answer to a [`Request`].
+#[derive(Debug, Clone)]
+pub enum Answer {
+    /// To [`Request::Place`].
+    Placed(Result<CallId, NotPlaced>),
+    /// To the others: what can be seen, which is nothing of a call that does not live.
+    Lives(Vec<Live>),
+}
+
+/// A call to place.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Order {
+    /// The business number to call from, E.164 with `+`.
+    pub number: String,
+    /// Whom to call.
+    pub customer: Pii<String>,
+    /// Who is to take it, by account name; empty leaves it to the number's route.
+    pub agents: Vec<String>,
+    /// Who rings first; none leaves it to the number.
+    pub ring: Option<RingOrder>,
+    /// Whether a person asks for this very call.
+    pub by_hand: bool,
+    /// What it is for.
+    pub use_case: Option<String>,
+    /// What the agent is told.
+    pub payload: Option<String>,
+    /// The queue it is for.
+    pub queue: Option<String>,
+    /// What it belongs to elsewhere.
+    pub reference: Option<String>,
+    /// Orders of one key are one order.
+    pub key: Option<String>,
+}
+
+/// Why a call is not placed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NotPlaced {
+    /// The number is none of ours.
+    UnknownNumber,
+    /// So is this agent.
+    UnknownAgent(String),
+    /// Whom to call is no number.
+    NoCustomer,
+    /// Another order had the same key.
+    KeyTaken,
+    /// Rules forbid it.
+    Refused(Vec<RuleRefusal>),
+    /// It cannot be placed now; why, for people.
+    Unable(String),
+}
+
+/// Orders under way, and those of the last time that have keys.
+#[derive(Debug, Default)]
+pub(super) struct Placing {
+    /// Who waits to hear whether the call is placed, by token.
+    waiting: BTreeMap<CallId, Vec<u64>>,
+    keys: BTreeMap<String, (Order, CallId)>,
+    /// The keys, the oldest first.
+    oldest: VecDeque<String>,
+}
+
+impl Placing {
+    fn remember(&mut self, order: Order, call: CallId) {
+        let Some(key) = order.key.clone() else { return };
+        if self.keys.len() >= MOST_KEYS
+            && let Some(oldest) = self.oldest.pop_front()
+        {
+            self.keys.remove(&oldest);
+        }
+        self.oldest.push_back(key.clone());
+        self.keys.insert(key, (order, call));
+    }
+
+    /// The call came to nothing: its key may be used again.
+    fn forget(&mut self, call: CallId) {
+        if let Some((key, _)) = self.keys.iter().find(|(_, (_, of))| *of == call) {
+            let key = key.clone();
+            self.keys.remove(&key);
+            self.oldest.retain(|known| *known != key);
+        }
+    }
+}
+
+impl Shard {
+    /// Takes what the REST interface asks for.
+    pub(super) fn requested(&mut self, token: u64, request: Request, now: Now) {
+        let lives = match request {
+            Request::Place(order) => return self.place(token, *order, now),
+            Request::Lives { after, number, most } => {
+                let of = |live: &Live| number.as_ref().is_none_or(|number| live.facts.number == *number);
+                self.calls.lives(after).filter(of).take(most).collect()
+            }
+            Request::Live(call) => self.calls.live(call).into_iter().collect(),
+            Request::HangUp(call) => {
+                // One that is ending already is none any more.
+                let live = self.calls.live(call).filter(|live| live.stage != Stage::Ending);
+                if live.is_some() {
+                    self.calls.handle(setu_call::Input::HangUp { call }, now);
+                }
+                live.into_iter().collect()
+            }
+        };
+        self.answer(token, Answer::Lives(lives));
+    }
+
+    fn place(&mut self, token: u64, order: Order, now: Now) {
+        if let Some((known, call)) = order.key.as_ref().and_then(|key| self.placing.keys.get(key)) {
+            let call = *call;
+            if *known != order {
+                self.answer(token, Answer::Placed(Err(NotPlaced::KeyTaken)));
+            } else if let Some(waiting) = self.placing.waiting.get_mut(&call) {
+                waiting.push(token);
+            } else {
+                self.answer(token, Answer::Placed(Ok(call)));
+            }
+            return;
+        }
+        let customer = match self.may_place(&order) {
+            Ok(customer) => customer,
+            Err(why) => return self.answer(token, Answer::Placed(Err(why))),
+        };
+        let call = CallId::new(now.wall, &mut *self.entropy);
+        let by_graph = self.settings.graph.contains_key(&order.number);
+        let reach = Reach::ByNumber { number: order.number.clone(), customer: customer.clone() };
+        self.reaches.insert(LegId::originator(call), reach);
+        self.placing.waiting.insert(call, vec![token]);
+        let offered = offered(call, &order, customer, by_graph);
+        self.placing.remember(order, call);
+        self.calls.handle(setu_call::Input::Offered(Box::new(offered)), now);
+    }
+
+    /// Whom an order is to call, if it can be placed at all.
+    fn may_place(&self, order: &Order) -> Result<String, NotPlaced> {
+        let config = &self.settings.calls;
+        if !config.numbers.contains_key(&order.number) {
+            return Err(NotPlaced::UnknownNumber);
+        }
+        if let Some(stranger) = order.agents.iter().find(|name| !config.agents.contains_key(*name)) {
+            return Err(NotPlaced::UnknownAgent(stranger.clone()));
+        }
+        normalise(order.customer.reveal(), &config.dial_plan).ok_or(NotPlaced::NoCustomer)
+    }
+
+    /// Tells of the calls of which is decided that they are made.
+    pub(super) fn tell_placed(&mut self) {
+        let waiting = &self.placing.waiting;
+        let decided = |call: &&CallId| {
+            let stage = self.calls.live(**call).map(|live| live.stage);
+            stage.is_some_and(|stage| !matches!(stage, Stage::Asking | Stage::Ending))
+        };
+        let decided: Vec<CallId> = waiting.keys().filter(decided).copied().collect();
+        for call in decided {
+            for token in self.placing.waiting.remove(&call).unwrap_or_default() {
+                self.answer(token, Answer::Placed(Ok(call)));
+            }
+        }
+    }
+
+    /// Tells of a call that is over before that was decided.
+    pub(super) fn tell_not_placed(&mut self, cdr: &Cdr) {
+        let Some(tokens) = self.placing.waiting.remove(&cdr.call) else { return };
+        self.placing.forget(cdr.call);
+        let why = if cdr.refused.is_empty() {
+            NotPlaced::Unable(cdr.termination.to_string())
+        } else {
+            NotPlaced::Refused(cdr.refused.clone())
+        };
+        for token in tokens {
+            self.answer(token, Answer::Placed(Err(why.clone())));
+        }
+    }
+
+    fn answer(&mut self, token: u64, answer: Answer) {
+        self.outputs.push_back(Output::Answered(token, Box::new(answer)));
+    }
+}
+
+fn offered(call: CallId, order: &Order, customer: String, by_graph: bool) -> Offered {
+    Offered {
+        call,
+        ingress: if by_graph { Ingress::Graph } else { Ingress::Sip },
+        direction: Direction::BusinessInitiated,
+        origin: Origin::Placed(Placed {
+            number: order.number.clone(),
+            agents: order.agents.clone(),
+            ring: order.ring,
+            by_hand: order.by_hand,
+        }),
+        dialled: String::new(),
+        facts: CallFacts {
+            number: order.number.clone(),
+            customer: Pii::new(customer),
+            use_case: order.use_case.clone(),
+            payload: order.payload.clone(),
+            queue: order.queue.clone(),
+            reference: order.reference.clone(),
+            ..CallFacts::default()
+        },
+        offer: None,
+        answer_in: AnswerIn::OneStep,
+    }
+}
+
+/// The most keys that are remembered: more orders than a busy house makes in the hours in which one may come again.
+const MOST_KEYS: usize = 16_384;
