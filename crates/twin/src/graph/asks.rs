@@ -22,6 +22,9 @@ pub(super) fn refused(status: u16, code: i64, text: &str) -> Refused {
     (status, code, text.to_owned())
 }
 
+/// What Meta says of 131044.
+pub(super) const UNPAID: &str = "Business eligibility payment issue";
+
 impl GraphEdge {
     /// Answers a request: status and body.
     pub(super) fn ask(&mut self, request: &Request, now: Now) -> (u16, String) {
@@ -40,7 +43,11 @@ impl GraphEdge {
             Ok(_) if habits.fails.as_ref() == Some(&action) => {
                 Err(refused(500, 2, "Service temporarily unavailable"))
             }
-            Ok(number) => match &habits.refuses {
+            // SIP is exclusive.
+            Ok((number, _)) if self.settings.get(&number.id).is_some_and(|settings| settings.sip) => {
+                Err(refused(400, 131_055, "SIP is enabled for this number"))
+            }
+            Ok((number, _)) => match &habits.refuses {
                 Some((word, code)) if *word == action => Err(refused(400, *code, "Refused as configured")),
                 Some(_) | None if action == "connect" => self.connect(&number, &body, now),
                 Some(_) | None => self.act(&action, &wacid, &body, now),
@@ -69,8 +76,8 @@ impl GraphEdge {
         }
     }
 
-    /// The number that a request is about, if it bears its token.
-    pub(super) fn authorised(&self, request: &Request) -> Result<GraphNumber, Refused> {
+    /// The number that a request is about and the app that asks, if it bears a token for it.
+    pub(super) fn authorised(&self, request: &Request) -> Result<(GraphNumber, String), Refused> {
         let mut words = request.words();
         let (version, id) = (words.next(), words.next());
         if !version.is_some_and(|v| v.starts_with('v')) {
@@ -78,10 +85,10 @@ impl GraphEdge {
         }
         let number = self.config.numbers.iter().find(|number| Some(number.id.as_str()) == id);
         let number = number.ok_or_else(|| refused(400, 100, "Unsupported post request: no such number"))?;
-        if request.header("authorization") != Some(&format!("Bearer {}", number.token)) {
-            return Err(refused(401, 190, "Invalid OAuth access token"));
-        }
-        Ok(number.clone())
+        let token = request.header("authorization").and_then(|shown| shown.strip_prefix("Bearer "));
+        let app = token.and_then(|token| self.app_of(number, token));
+        let app = app.ok_or_else(|| refused(401, 190, "Invalid OAuth access token"))?;
+        Ok((number.clone(), app))
     }
 
     fn act(&mut self, action: &str, wacid: &str, body: &Value, now: Now) -> Result<(String, Value), Refused> {
@@ -192,6 +199,15 @@ impl GraphEdge {
         let user = user.ok_or_else(|| refused(400, 100, "Invalid parameter: to"))?;
         if let Some(code) = self.config.habits.forbids {
             return Err(refused(400, code, "Forbidden as configured"));
+        }
+        if self.config.habits.unpaid {
+            return Err(refused(400, 131_044, UNPAID));
+        }
+        if !self.settings_of(&number.id).enabled {
+            return Err(refused(401, 138_000, "Calling is not enabled for this number"));
+        }
+        if self.is_restricted(&number.id, now) {
+            return Err(refused(400, 138_014, "Calling is temporarily disabled for low quality"));
         }
         let user = format!("+{}", user.trim_start_matches('+'));
         self.permissions_of(&number.number).may_call(&user, now.wall).map_err(|why| {

@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use super::permissions::PermissionRules;
@@ -17,6 +18,8 @@ pub struct GraphConfig {
     pub media_ports: Vec<u16>,
     /// The business numbers.
     pub numbers: Vec<GraphNumber>,
+    /// Tokens of more apps, which may ask about every number, and the apps' ids.
+    pub apps: BTreeMap<String, String>,
     /// The id of the business account.
     pub account: String,
     /// Where webhooks go, in clear: the proxy that does TLS is left out.
@@ -39,6 +42,7 @@ impl Default for GraphConfig {
             https_port: 443,
             media_ports: vec![3_478, 3_480, 3_482, 3_484, 40_012],
             numbers: Vec::new(),
+            apps: BTreeMap::new(),
             account: "102290129340398".to_owned(),
             webhooks: SocketAddr::from((Ipv4Addr::LOCALHOST, 9_061)),
             secret: String::new(),
@@ -65,6 +69,10 @@ pub struct GraphNumber {
 pub struct GraphHabits {
     /// How often each webhook is delivered.
     pub deliveries: u32,
+    /// After how long each webhook is delivered once more although it was acknowledged, in milliseconds.
+    pub stale_ms: Option<u64>,
+    /// Webhooks that wait at the same time go out as entries of one.
+    pub batches: bool,
     /// After how long a webhook is delivered again that was not acknowledged, in milliseconds.
     pub redeliver_ms: u64,
     /// The end of a user's call that is over at once is told before its beginning.
@@ -85,8 +93,22 @@ pub struct GraphHabits {
     pub replies: Option<(UserReply, u64)>,
     /// Meta's bounds.
     pub rules: PermissionRules,
-    /// A code with which each `connect` is refused: 138013 (country), 138014 (restricted), 131044 (no payment).
+    /// A code with which each `connect` is refused: such as 138013 (country).
     pub forbids: Option<i64>,
+    /// The business has no way to pay: users' calls are not told, an error is, and its own are refused (131044).
+    pub unpaid: bool,
+    /// Whether calling is enabled from the start.
+    pub calling: bool,
+    /// Writing `sip` sets the exchange of keys back to DTLS.
+    pub resets_srtp: bool,
+    /// How many customers the business may write to a day: calling needs 2,000 (138015).
+    pub messaging_limit: u32,
+    /// Whether the app is subscribed to `calls`: calling needs that or SIP (138018).
+    pub subscribed: bool,
+    /// `can_receive_call_sip`: `AVAILABLE`, `LIMITED` or `BLOCKED`.
+    pub sip_health: String,
+    /// `quality_rating`: `GREEN`, `YELLOW` or `RED`.
+    pub quality_rating: String,
     /// How long a user lets a call ring, or waits for the business, in milliseconds.
     pub ring_window_ms: u64,
     /// How long nothing may be heard after the answer, in milliseconds.
@@ -97,6 +119,8 @@ impl Default for GraphHabits {
     fn default() -> Self {
         Self {
             deliveries: 1,
+            stale_ms: None,
+            batches: false,
             redeliver_ms: 1_000,
             ends_first: false,
             legacy_connection: false,
@@ -108,6 +132,13 @@ impl Default for GraphHabits {
             replies: None,
             rules: PermissionRules::LIVE,
             forbids: None,
+            unpaid: false,
+            calling: true,
+            resets_srtp: false,
+            messaging_limit: 100_000,
+            subscribed: true,
+            sip_health: "AVAILABLE".to_owned(),
+            quality_rating: "GREEN".to_owned(),
             ring_window_ms: 45_000,
             start_timer_ms: 20_000,
         }

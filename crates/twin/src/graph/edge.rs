@@ -13,6 +13,7 @@ use super::http::{self, Request};
 use super::numbers::Replying;
 use super::permissions::{Consequence, Permissions, Permit};
 use super::report::{GraphEvent, GraphReport, GraphViolation};
+use super::settings::CallSettings;
 use crate::io::{Closed, ConnId, Output, Party, StreamFacts, Transport};
 use crate::media::{DtlsIdentity, Heard, PathReport};
 use crate::meta::describe::Relay;
@@ -29,6 +30,8 @@ pub struct GraphEdge {
     pub(super) identity: Option<DtlsIdentity>,
     /// By business number.
     pub(super) permissions: BTreeMap<String, Permissions>,
+    /// By Meta's id of the number.
+    pub(super) settings: BTreeMap<String, CallSettings>,
     /// Replies to permission requests that users have not given yet.
     pub(super) replying: Vec<Replying>,
     pub(super) outputs: VecDeque<Output>,
@@ -47,13 +50,28 @@ pub struct GraphEdge {
 /// A webhook that is not acknowledged yet.
 #[derive(Debug)]
 pub(super) struct Outgoing {
-    /// The call it is about; empty if it is about none.
-    pub(super) wacid: String,
+    /// The calls it is about.
+    pub(super) wacids: Vec<String>,
     pub(super) body: String,
     /// Not to be sent before; `None` at once.
     pub(super) not_before: Option<Instant>,
     /// How often it was sent in vain.
     pub(super) failed: u32,
+    /// It was acknowledged before.
+    pub(super) stale: bool,
+}
+
+impl Outgoing {
+    /// The entries of another one become entries of this one.
+    fn join(&mut self, other: Self) {
+        let read = |body: &str| serde_json::from_str::<serde_json::Value>(body).unwrap_or_default();
+        let (mut body, mut more) = (read(&self.body), read(&other.body));
+        if let (Some(entries), Some(more)) = (body["entry"].as_array_mut(), more["entry"].as_array_mut()) {
+            entries.append(more);
+        }
+        self.body = body.to_string();
+        self.wacids.extend(other.wacids);
+    }
 }
 
 /// A webhook under way.
@@ -81,6 +99,7 @@ impl GraphEdge {
             calls: BTreeMap::new(),
             identity: None,
             permissions: BTreeMap::new(),
+            settings: BTreeMap::new(),
             replying: Vec::new(),
             events: VecDeque::new(),
             inbox: BTreeMap::new(),
@@ -97,9 +116,19 @@ impl GraphEdge {
         self.config.webhooks = address;
     }
 
-    /// Lets a user call the business; returns WhatsApp's id of the call. The report comes as [`GraphEvent::Ended`].
+    /// Lets a user call the business; returns WhatsApp's id of the call. The report comes as [`GraphEvent::Ended`]. Nothing comes
+    /// of it where calling is disabled, outside the call hours, or if the business cannot pay.
     pub fn call(&mut self, spec: GraphCallSpec, now: Now) -> Option<String> {
         let number = self.config.numbers.iter().find(|number| number.number == spec.number)?.clone();
+        let settings = self.settings_of(&number.id);
+        if !settings.enabled || !settings.is_open(now.wall) {
+            return None;
+        }
+        if self.config.habits.unpaid {
+            self.tell_unpaid(&number, now);
+            self.flush(now);
+            return None;
+        }
         let mut call = self.begin(number, &spec.user, Direction::UserInitiated, now);
         call.stage = Stage::Waiting { ahead: None };
         call.person = spec.person;
@@ -235,8 +264,14 @@ impl GraphEdge {
         let ready = |webhook: &Outgoing| webhook.not_before.is_none_or(|at| at <= now.mono);
         if self.posting.is_none()
             && let Some(at) = self.outbox.iter().position(ready)
-            && let Some(webhook) = self.outbox.remove(at)
+            && let Some(mut webhook) = self.outbox.remove(at)
         {
+            while self.config.habits.batches
+                && let Some(at) = self.outbox.iter().position(ready)
+                && let Some(other) = self.outbox.remove(at)
+            {
+                webhook.join(other);
+            }
             let conn = ConnId::dialled(self.next_conn);
             self.next_conn += 1;
             let to = self.config.webhooks;
@@ -252,9 +287,10 @@ impl GraphEdge {
             let until = now.mono + PATIENCE;
             self.posting = Some(Posting { conn, webhook, bytes, answer: Vec::new(), until });
         }
-        let busy = self.posting.as_ref().map(|posting| posting.webhook.wacid.clone());
+        let busy = self.posting.as_ref().map(|posting| posting.webhook.wacids.clone()).unwrap_or_default();
         let waits = |wacid: &str, edge: &Self| {
-            busy.as_deref() == Some(wacid) || edge.outbox.iter().any(|webhook| webhook.wacid == wacid)
+            let about = |wacids: &[String]| wacids.iter().any(|about| about == wacid);
+            about(&busy) || edge.outbox.iter().any(|webhook| !webhook.stale && about(&webhook.wacids))
         };
         let over: Vec<String> = self
             .calls
@@ -278,11 +314,19 @@ impl GraphEdge {
     fn posted(&mut self, status: u16, now: Now) {
         let Some(Posting { conn, mut webhook, .. }) = self.posting.take() else { return };
         self.outputs.push_back(Output::CloseStream { conn });
-        if let Some(call) = self.calls.get_mut(&webhook.wacid) {
-            call.report.webhooks.push(status);
+        for wacid in &webhook.wacids {
+            if let Some(call) = self.calls.get_mut(wacid) {
+                call.report.webhooks.push(status);
+            }
         }
         webhook.failed += 1;
-        if status != 200 && webhook.failed <= MOST_REDELIVERIES {
+        if status == 200
+            && let Some(ms) = self.config.habits.stale_ms.filter(|_| !webhook.stale)
+        {
+            webhook.stale = true;
+            webhook.not_before = Some(now.mono + Duration::from_millis(ms));
+            self.outbox.push_back(webhook);
+        } else if status != 200 && webhook.failed <= MOST_REDELIVERIES {
             let after = Duration::from_millis(self.config.habits.redeliver_ms);
             webhook.not_before = Some(now.mono + after);
             self.outbox.push_back(webhook);

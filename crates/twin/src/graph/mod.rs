@@ -10,12 +10,14 @@ mod media;
 mod numbers;
 mod permissions;
 mod report;
+mod settings;
 mod tell;
 
 pub use config::{GraphCallSpec, GraphConfig, GraphHabits, GraphNumber, UserReply};
 pub use edge::GraphEdge;
 pub use permissions::{Consequence, Forbidden, PermissionRules, Permissions, Permit};
 pub use report::{Asked, GraphEvent, GraphReport, GraphViolation};
+pub use settings::{CallSettings, SipServer};
 
 #[cfg(test)]
 mod tests;

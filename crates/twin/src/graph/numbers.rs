@@ -31,8 +31,11 @@ impl GraphEdge {
 
     /// Answers a request that is about no call; `None` if it may be.
     pub(super) fn ask_number(&mut self, request: &Request, now: Now) -> Option<(u16, String)> {
-        let what = request.words().nth(2)?.to_owned();
+        let what = request.words().nth(2).unwrap_or_default().to_owned();
         let result = match (request.method.as_str(), what.as_str()) {
+            ("GET", "") => self.node(request),
+            ("GET", "settings") => self.read_settings(request),
+            ("POST", "settings") => self.write_settings(request, now),
             ("POST", "messages") => self.message(request, now),
             ("GET", "call_permissions") => self.call_permissions(request, now),
             _ => return None,
@@ -49,7 +52,7 @@ impl GraphEdge {
 
     /// A message to a user: a permission request reaches the user, who may reply.
     fn message(&mut self, request: &Request, now: Now) -> Result<Value, Refused> {
-        let number = self.authorised(request)?;
+        let (number, _) = self.authorised(request)?;
         let body: Value = serde_json::from_slice(&request.body).unwrap_or(Value::Null);
         let to = body
             .get("to")
@@ -74,7 +77,7 @@ impl GraphEdge {
     }
 
     fn call_permissions(&mut self, request: &Request, now: Now) -> Result<Value, Refused> {
-        let number = self.authorised(request)?;
+        let (number, _) = self.authorised(request)?;
         let user = request.parameter("user_wa_id").or_else(|| request.parameter("recipient"));
         let user = user.ok_or_else(|| refused(400, 100, "Invalid parameter: user_wa_id"))?;
         let user = format!("+{}", user.trim_start_matches("%2B").trim_start_matches('+'));

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 use setu_model::{Direction, Now};
 
+use super::asks::UNPAID;
 use super::call::Call;
 use super::config::GraphNumber;
 use super::edge::{GraphEdge, Outgoing};
@@ -93,7 +94,32 @@ impl GraphEdge {
         }
         let contacts = json!([{"profile": {"name": "Asha"}, "wa_id": digits(user)}]);
         let value = json!({"contacts": contacts, "messages": [message]});
-        self.send_of(number, "messages", "", value);
+        self.send_of(number, "messages", None, value);
+    }
+
+    /// A user's call did not come through: the business cannot pay.
+    pub(super) fn tell_unpaid(&mut self, number: &GraphNumber, now: Now) {
+        let errors =
+            json!([{"code": 131_044, "title": UNPAID, "message": UNPAID, "error_data": {"details": UNPAID}}]);
+        self.send_of(number, "calls", None, json!({ "errors": errors, "timestamp": seconds(now) }));
+    }
+
+    /// The settings of a number changed, by whomever.
+    pub(super) fn tell_settings(&mut self, number: &GraphNumber, mut settings: Value, now: Now) {
+        settings = json!({"phone_number_id": number.id, "calling": settings});
+        let value = json!({
+            "type": "phone_number_settings",
+            "timestamp": seconds(now),
+            "phone_number_settings": settings,
+        });
+        self.send_of(number, "account_settings_update", None, value);
+    }
+
+    /// Meta warns or restricts the account.
+    pub(super) fn tell_account(&mut self, event: &str, mut value: Value, now: Now) {
+        value["event"] = json!(event);
+        value["timestamp"] = json!(seconds(now));
+        self.post("account_update", None, &value);
     }
 
     fn call_object(&self, call: &Call, event: &str, now: Now) -> Value {
@@ -113,20 +139,24 @@ impl GraphEdge {
     }
 
     fn send(&mut self, call: &Call, value: Value) {
-        self.send_of(&call.number.clone(), "calls", &call.wacid.clone(), value);
+        self.send_of(&call.number.clone(), "calls", Some(&call.wacid.clone()), value);
     }
 
     /// Sends a change of a number; `wacid` names the call it is about, if it is about one.
-    fn send_of(&mut self, number: &GraphNumber, field: &str, wacid: &str, mut value: Value) {
+    fn send_of(&mut self, number: &GraphNumber, field: &str, wacid: Option<&str>, mut value: Value) {
         value["messaging_product"] = json!("whatsapp");
         value["metadata"] = json!({"display_phone_number": number.number, "phone_number_id": number.id});
+        self.post(field, wacid, &value);
+    }
+
+    fn post(&mut self, field: &str, wacid: Option<&str>, value: &Value) {
         let body = json!({
             "object": "whatsapp_business_account",
             "entry": [{"id": self.config.account, "changes": [{"field": field, "value": value}]}],
         });
         for _ in 0..self.config.habits.deliveries.max(1) {
-            let (wacid, body) = (wacid.to_owned(), body.to_string());
-            self.outbox.push_back(Outgoing { wacid, body, not_before: None, failed: 0 });
+            let (wacids, body) = (wacid.into_iter().map(str::to_owned).collect(), body.to_string());
+            self.outbox.push_back(Outgoing { wacids, body, not_before: None, failed: 0, stale: false });
         }
     }
 }
