@@ -1,4 +1,4 @@
-//! The client of Meta's Graph: makes the requests that a Graph leg asks for, within time limits, and again where that
+//! The client of Meta's Graph: makes the requests that a Graph leg and provisioning ask for, within time limits, and again where that
 //! does no harm.
 
 use std::time::Duration;
@@ -8,8 +8,9 @@ use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use serde_json::Value;
 use setu_model::Secret;
-use setu_whatsapp::graph::{Action, Failure, Reply, read_reply};
+use setu_whatsapp::graph::{Action, Failure, Reply, read_object, read_reply};
 use tokio::time::{sleep, timeout};
 
 use crate::outbound::{Connector, Outbound, OutboundError};
@@ -59,16 +60,52 @@ impl GraphClient {
         token: &Secret<String>,
         action: &Action,
     ) -> Result<Reply, Failure> {
+        let request = Wanted {
+            word: action.word(),
+            method: Method::POST,
+            path: format!("{number_id}/calls"),
+            body: action.body().to_string(),
+            repeatable: action.is_repeatable(),
+        };
+        self.insist(&request, token, read_reply).await
+    }
+
+    /// Asks Meta for the object at `path`, such as `106540352242922/settings`. Takes at most [`MOST_TIME`].
+    ///
+    /// # Errors
+    /// As [`ask`](Self::ask).
+    pub async fn read(&self, path: &str, token: &Secret<String>) -> Result<Value, Failure> {
+        let (method, path) = (Method::GET, path.to_owned());
+        let request = Wanted { word: "read", method, path, body: String::new(), repeatable: true };
+        self.insist(&request, token, read_object).await
+    }
+
+    /// Has Meta take settings, which twice does no harm. Takes at most [`MOST_TIME`].
+    ///
+    /// # Errors
+    /// As [`ask`](Self::ask).
+    pub async fn write(&self, path: &str, token: &Secret<String>, body: &Value) -> Result<Value, Failure> {
+        let (method, path, body) = (Method::POST, path.to_owned(), body.to_string());
+        let request = Wanted { word: "write", method, path, body, repeatable: true };
+        self.insist(&request, token, read_object).await
+    }
+
+    async fn insist<T>(
+        &self,
+        request: &Wanted,
+        token: &Secret<String>,
+        read: fn(u16, &[u8]) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
         let mut pauses = PAUSES.into_iter();
         loop {
-            let (failure, again) = match self.once(number_id, token, action).await {
+            let (failure, again) = match self.once(request, token, read).await {
                 Ok(reply) => return Ok(reply),
                 Err(Unanswered::Said(failure)) => return Err(failure),
                 Err(Unanswered::NotSent(text)) => (Failure::Unknown { text }, true),
-                Err(Unanswered::Lost(text)) => (Failure::Unknown { text }, action.is_repeatable()),
+                Err(Unanswered::Lost(text)) => (Failure::Unknown { text }, request.repeatable),
             };
             let pause = pauses.next().filter(|_| again);
-            tracing::warn!(action = action.word(), %failure, again = pause.is_some(), "Graph gave no answer");
+            tracing::warn!(action = request.word, %failure, again = pause.is_some(), "Graph gave no answer");
             match pause {
                 Some(pause) => sleep(pause).await,
                 None => return Err(failure),
@@ -76,19 +113,19 @@ impl GraphClient {
         }
     }
 
-    async fn once(
+    async fn once<T>(
         &self,
-        number_id: &str,
+        wanted: &Wanted,
         token: &Secret<String>,
-        action: &Action,
-    ) -> Result<Reply, Unanswered> {
+        read: fn(u16, &[u8]) -> Result<T, Failure>,
+    ) -> Result<T, Unanswered> {
         let unsent = |error: &dyn std::fmt::Display| Unanswered::NotSent(error.to_string());
         let request = Request::builder()
-            .method(Method::POST)
-            .uri(format!("https://{}/{}/{number_id}/calls", self.host, self.version))
+            .method(wanted.method.clone())
+            .uri(format!("https://{}/{}/{}", self.host, self.version, wanted.path))
             .header(header::AUTHORIZATION, format!("Bearer {}", token.reveal()))
             .header(header::CONTENT_TYPE, "application/json")
-            .body(Full::new(Bytes::from(action.body().to_string())))
+            .body(Full::new(Bytes::from(wanted.body.clone())))
             .map_err(|error| unsent(&error))?;
         let exchange = async {
             let answer = self.client.request(request).await.map_err(|error| {
@@ -101,7 +138,7 @@ impl GraphClient {
         let (status, body): (StatusCode, Bytes) = timeout(TIME, exchange)
             .await
             .unwrap_or_else(|_| Err(Unanswered::Lost("no answer in time".to_owned())))?;
-        match read_reply(status.as_u16(), &body) {
+        match read(status.as_u16(), &body) {
             Err(Failure::Unknown { text }) => Err(Unanswered::Lost(text)),
             Err(refused @ Failure::Refused { .. }) => Err(Unanswered::Said(refused)),
             Ok(reply) => Ok(reply),
@@ -113,6 +150,18 @@ impl std::fmt::Debug for GraphClient {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("GraphClient").field("host", &self.host).field("version", &self.version).finish()
     }
+}
+
+/// One request.
+struct Wanted {
+    /// For the log.
+    word: &'static str,
+    method: Method,
+    /// Behind the version.
+    path: String,
+    body: String,
+    /// Whether it does nothing twice.
+    repeatable: bool,
 }
 
 enum Unanswered {

@@ -18,8 +18,8 @@ mod webhook;
 
 pub use api::{
     ApiToken, ApiTokens, Backend, CallFilter, CallOrder, CdrEntry, CdrFilter, CdrRevisionEntry, DeadEvent,
-    Finding, Grant, Inquiry, LiveCall, NotMade, Pending, Ring, Rule, Scope, Standing, Unavailable, openapi,
-    serve_api,
+    Finding, Grant, Inquiry, LiveCall, NotMade, Pending, ProvisioningDrift, ProvisioningFact,
+    ProvisioningReport, Ring, Rule, Scope, Standing, Unavailable, openapi, serve_api,
 };
 pub use events::{EventAnswer, EventClient, EventEndpoint, EventSecret, EventUrl};
 pub use graph::{GraphClient, GraphConfig, MOST_TIME};

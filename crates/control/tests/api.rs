@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex};
 use serde_json::{Value, json};
 use setu_control::{
     ApiToken, ApiTokens, Backend, CallFilter, CallOrder, CdrEntry, CdrFilter, CdrRevisionEntry, Control,
-    DeadEvent, Finding, HttpLimits, Inquiry, LiveCall, Metrics, NotMade, Pending, Ring, Rule, Scope,
-    Standing, Unavailable, openapi, serve_api,
+    DeadEvent, Finding, HttpLimits, Inquiry, LiveCall, Metrics, NotMade, Pending, ProvisioningReport, Ring,
+    Rule, Scope, Standing, Unavailable, openapi, serve_api,
 };
 use setu_model::Secret;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -72,6 +72,11 @@ impl Backend for Fake {
         };
         let events = (first..3).map(event).take(most).collect();
         Box::pin(async move { Ok(events) })
+    }
+
+    fn provisioning(&self) -> Pending<Vec<ProvisioningReport>> {
+        let number = "+911234567890".to_owned();
+        Box::pin(async move { Ok(vec![ProvisioningReport { number, ..ProvisioningReport::default() }]) })
     }
 
     fn retry_event(&self, id: String) -> Pending<Option<()>> {
@@ -242,7 +247,7 @@ const QUESTION: &str = r#"{"number":"+911234567890","customer":"+919876543210"}"
 async fn every_operation_refuses_without_its_scope_and_works_with_it() {
     let listener = start(Fake { records: 1, ..Fake::default() }).await;
     let operations = operations();
-    assert_eq!(operations.len(), 11);
+    assert_eq!(operations.len(), 12);
     for (method, path, scope, done) in operations {
         let path = filled(&path);
         let body = if method == "POST" { QUESTION } else { "" };
@@ -262,7 +267,7 @@ async fn every_operation_refuses_without_its_scope_and_works_with_it() {
         }
     }
     let text = listener.metrics.encode().unwrap();
-    assert!(text.contains("setu_api_answers_total{code=\"401\"} 22"), "{text}");
+    assert!(text.contains("setu_api_answers_total{code=\"401\"} 24"), "{text}");
 }
 
 #[tokio::test]

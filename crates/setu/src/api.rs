@@ -9,8 +9,8 @@ use serde_json::Value;
 use setu_call::Live;
 use setu_control::{
     ApiTokens, Backend, CallFilter, CallOrder, CdrEntry, CdrFilter, CdrRevisionEntry, Control, DeadEvent,
-    Grant, HttpLimits, Inquiry, LiveCall, Metrics, NotMade, Pending, Ring, Rule, Standing, StartError,
-    Unavailable, serve_api,
+    Grant, HttpLimits, Inquiry, LiveCall, Metrics, NotMade, Pending, ProvisioningReport, Ring, Rule,
+    Standing, StartError, Unavailable, serve_api,
 };
 use setu_model::{AnsweredBy, Pii, RuleRefusal, Wall};
 use setu_store::{CdrQuery, CdrRevision, DeadRow, Store, StoreFault};
@@ -19,6 +19,7 @@ use setu_whatsapp::permission::{Answer, Considered, Customer};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::driver::{self, Input};
+use crate::provision::Provisioner;
 
 /// The listener, and what goes back to it.
 #[derive(Debug)]
@@ -100,6 +101,7 @@ impl<T> Waiting<T> {
 #[derive(Debug)]
 pub(crate) struct Answers {
     store: watch::Sender<Option<Arc<Store>>>,
+    provisioner: watch::Sender<Arc<Provisioner>>,
     inputs: mpsc::WeakSender<Input>,
     next: AtomicU64,
     inquiries: Waiting<Found>,
@@ -108,9 +110,10 @@ pub(crate) struct Answers {
 
 impl Answers {
     /// Questions wait until [`begin`](Self::begin).
-    pub(crate) fn new(inputs: &mpsc::Sender<Input>) -> Arc<Self> {
+    pub(crate) fn new(inputs: &mpsc::Sender<Input>, provisioner: Provisioner) -> Arc<Self> {
         Arc::new(Self {
             store: watch::Sender::new(None),
+            provisioner: watch::Sender::new(Arc::new(provisioner)),
             inputs: inputs.downgrade(),
             next: AtomicU64::new(1),
             inquiries: Waiting::default(),
@@ -121,6 +124,11 @@ impl Answers {
     /// The store is open.
     pub(crate) fn begin(&self, store: &Arc<Store>) {
         self.store.send_replace(Some(Arc::clone(store)));
+    }
+
+    /// Other numbers and tokens.
+    pub(crate) fn reload(&self, provisioner: Provisioner) {
+        self.provisioner.send_replace(Arc::new(provisioner));
     }
 
     /// The driver has found what was asked.
@@ -214,6 +222,11 @@ impl Backend for Answers {
         self.with_store(move |store| async move {
             Ok(store.dead(after, most).await?.into_iter().map(dead_event).collect())
         })
+    }
+
+    fn provisioning(&self) -> Pending<Vec<ProvisioningReport>> {
+        let provisioner = Arc::clone(&self.provisioner.borrow());
+        Box::pin(async move { Ok(provisioner.reports().await) })
     }
 
     fn retry_event(&self, id: String) -> Pending<Option<()>> {

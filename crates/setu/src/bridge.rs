@@ -26,6 +26,7 @@ use crate::config::Config;
 use crate::driver::{GraphAsk, Input, Output, Shard};
 use crate::durable::{Durable, Keep, Keeper, Numbers, WebhookInbox};
 use crate::inputs::{INPUT_QUEUE, forward, net_input};
+use crate::provision::Provisioner;
 use crate::{health, settings};
 
 /// A running bridge.
@@ -45,6 +46,7 @@ pub struct Bridge {
     webhooks: Option<WebhookInbox>,
     durable: Option<Durable>,
     api: Option<Api>,
+    answers: Arc<Answers>,
     driver: Option<JoinHandle<()>>,
     drained: Option<oneshot::Receiver<()>>,
 }
@@ -140,7 +142,7 @@ impl Bridge {
         })?);
         let control = health::serve(&config, &metrics, &net, &state).await?;
         let webhooks = listen_for_webhooks(&config, &metrics).await?;
-        let answers = Answers::new(&inputs);
+        let answers = Answers::new(&inputs, Provisioner::new(&config)?);
         let api = open_api(&config, &metrics, &answers).await?;
         let recorder = start_recorder(&config, &metrics, forward(inputs.clone(), &state, Input::Record))?;
         let tap = recorder.as_ref().map_or_else(|| crossbeam_channel::bounded(1).0, Recorder::frames);
@@ -161,7 +163,7 @@ impl Bridge {
             recorder,
             cdr_log,
             keeper: durable.keeper().clone(),
-            answers,
+            answers: Arc::clone(&answers),
             cdrs: cdrs.clone(),
             metrics,
             state: Arc::clone(&state),
@@ -182,6 +184,7 @@ impl Bridge {
             webhooks,
             durable: Some(durable),
             api,
+            answers,
             driver: Some(driver),
             drained: Some(drained),
         })
@@ -227,7 +230,7 @@ impl Bridge {
         settings.calls.dtls = Some(self.fingerprint);
         let trust = settings::webhook_trust(config)?;
         let tokens = settings::api_tokens(config)?;
-        let endpoints = settings::events(config)?;
+        let (endpoints, provisioner) = (settings::events(config)?, Provisioner::new(config)?);
         if let Some(net) = &self.net {
             let reloaded = net.reload_certificates(&settings::tls(config));
             reloaded.map_err(|source| broken_certificate(config, source))?;
@@ -245,6 +248,7 @@ impl Bridge {
         if let Some(durable) = &self.durable {
             durable.reload(endpoints);
         }
+        self.answers.reload(provisioner);
         if let Some(api) = &self.api {
             api.reload(tokens);
         }

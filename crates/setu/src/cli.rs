@@ -66,10 +66,36 @@ pub enum Command {
         #[arg(long, value_name = "FOLDER", default_value = "setu-demo")]
         folder: PathBuf,
     },
-    /// Run the stand-in for Meta's SIP edge alone, to try a bridge against it.
-    Twin(TwinArgs),
+    /// Say how the numbers' settings at Meta differ from the configuration, and make them so.
+    ///
+    /// Without more it only looks: what differs, and the requests that would mend it, in their order. Every request is read
+    /// back. Access tokens come from files or the environment that the configuration names. Exit code 0: all is as configured;
+    /// 1: it is not, or could not be asked; 2: the configuration cannot be read.
+    Provision(ProvisionArgs),
+    /// Run the stand-in for Meta's SIP edge and Graph alone, to try a bridge against it.
+    Twin(Box<TwinArgs>),
     /// Print a configuration file with every setting explained.
     ExampleConfig,
+}
+
+/// What `setu provision` may be told.
+#[derive(Debug, clap::Args)]
+pub struct ProvisionArgs {
+    /// The configuration file.
+    #[arg(short, long, value_name = "FILE")]
+    pub config: PathBuf,
+    /// Make the settings as configured, and write the SIP passwords to the files that the configuration names.
+    #[arg(long, conflicts_with_all = ["report", "json"])]
+    pub apply: bool,
+    /// Have Meta make a new SIP password for this number. Its calls are disabled for a moment.
+    #[arg(long, value_name = "NUMBER", conflicts_with_all = ["apply", "report", "json"])]
+    pub rotate_password: Option<String>,
+    /// Say as well what Meta looks at before a number may call, and what is missing.
+    #[arg(long)]
+    pub report: bool,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// What `setu twin` may be told.
@@ -103,6 +129,24 @@ pub struct TwinArgs {
     /// The customer's number.
     #[arg(long, default_value = "+919876543210")]
     pub customer: String,
+    /// Where the twin's Graph side listens (HTTPS), for a number with `signalling = "graph"` and for `setu provision`.
+    #[arg(long, value_name = "ADDRESS")]
+    pub graph: Option<SocketAddr>,
+    /// Meta's id of the number, for the Graph side.
+    #[arg(long, default_value = "106540352242922", value_name = "ID")]
+    pub number_id: String,
+    /// The access token of the Graph side is read from this environment variable.
+    #[arg(long, default_value = "SETU_TWIN_TOKEN", value_name = "NAME")]
+    pub token_env: String,
+    /// Where the Graph side sends webhooks, in clear.
+    #[arg(long, default_value = "127.0.0.1:9061", value_name = "ADDRESS")]
+    pub webhooks: SocketAddr,
+    /// The secret that signs them is read from this environment variable.
+    #[arg(long, default_value = "SETU_TWIN_APP_SECRET", value_name = "NAME")]
+    pub app_secret_env: String,
+    /// Let a WhatsApp user call the number by Graph.
+    #[arg(long, requires = "graph")]
+    pub graph_call: bool,
     /// How long a call that the twin makes lasts, in seconds.
     #[arg(long, default_value_t = 5)]
     pub seconds: u64,

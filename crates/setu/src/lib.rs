@@ -16,6 +16,7 @@ mod events;
 mod files;
 mod health;
 mod inputs;
+mod provision;
 pub mod settings;
 
 pub use bridge::{Bridge, Drainer, StartError};

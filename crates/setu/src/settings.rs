@@ -74,7 +74,7 @@ pub fn shard(config: &Config) -> Result<ShardSettings, SettingsError> {
 }
 
 /// Whether calls from a number ask the gate.
-fn is_gated(number: &Number, config: &Config) -> bool {
+pub(crate) fn is_gated(number: &Number, config: &Config) -> bool {
     match number.gate {
         GateUse::On => true,
         GateUse::Off => false,
@@ -105,7 +105,7 @@ fn gates(config: &Config) -> BTreeMap<String, GatePolicy> {
 }
 
 /// The country of a number, where its code is that of one of the countries without business-initiated calls and of no other.
-fn country(number: &str) -> Option<String> {
+pub(crate) fn country(number: &str) -> Option<String> {
     let known = [("+20", "EG"), ("+234", "NG"), ("+84", "VN")];
     let country = known.iter().find(|(code, _)| number.starts_with(code)).map(|(_, country)| *country);
     country.map(str::to_owned)
@@ -164,6 +164,9 @@ pub(crate) fn webhook_trust(config: &Config) -> Result<WebhookTrust, SettingsErr
             .app_secrets
             .iter()
             .map(|source| secret("webhooks.app_secrets", source))
+            .chain(config.businesses.iter().flat_map(|business| {
+                business.app_secrets.iter().map(|source| secret("businesses.app_secrets", source))
+            }))
             .collect::<Result<_, _>>()?,
         verify_token: secret("webhooks.verify_token", &webhooks.verify_token)?,
     })
@@ -217,9 +220,9 @@ pub struct SettingsError {
 fn graph_numbers(config: &Config) -> Result<BTreeMap<String, GraphNumber>, SettingsError> {
     let by_graph = config.numbers.iter().filter(|number| number.signalling == Signalling::Graph);
     by_graph
-        .filter_map(|number| Some((number, number.phone_number_id.clone()?, number.token.as_ref()?)))
+        .filter_map(|number| Some((number, number.phone_number_id.clone()?, config.token_of(number)?)))
         .map(|(number, id, token)| {
-            let owner = || format!("numbers.token of {}", number.number);
+            let owner = || format!("the access token of {}", number.number);
             let token = token.read().map_err(|problem| SettingsError { owner: owner(), problem })?;
             Ok((number.number.clone(), GraphNumber { id, token }))
         })
@@ -274,6 +277,10 @@ fn outbound(config: &Config, extra_roots: Option<PathBuf>) -> Outbound {
 }
 
 impl SettingsError {
+    pub(crate) fn new(owner: impl Into<String>, problem: impl Into<String>) -> Self {
+        Self { owner: owner.into(), problem: problem.into() }
+    }
+
     /// The setting at fault.
     pub(crate) fn owner(&self) -> &str {
         &self.owner

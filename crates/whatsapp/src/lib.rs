@@ -14,6 +14,7 @@ pub mod graph;
 pub mod hours;
 mod number;
 pub mod permission;
+pub mod provision;
 pub mod quality;
 mod refusal;
 pub mod webhook;

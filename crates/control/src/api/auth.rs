@@ -43,11 +43,13 @@ pub enum Scope {
     CallsRead,
     /// Place calls and end them.
     CallsWrite,
+    /// Read how the numbers' settings at Meta differ, and what Meta looks at.
+    ProvisioningRead,
 }
 
 impl Scope {
     /// Every scope.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::CdrsRead,
         Self::PermissionsRead,
         Self::GateAsk,
@@ -55,6 +57,7 @@ impl Scope {
         Self::EventsWrite,
         Self::CallsRead,
         Self::CallsWrite,
+        Self::ProvisioningRead,
     ];
 
     /// The word for it in the configuration and in the OpenAPI document.
@@ -67,6 +70,7 @@ impl Scope {
             Self::EventsWrite => "events:write",
             Self::CallsRead => "calls:read",
             Self::CallsWrite => "calls:write",
+            Self::ProvisioningRead => "provisioning:read",
         }
     }
 
@@ -141,6 +145,8 @@ pub(super) struct WriteEvents;
 pub(super) struct ReadCalls;
 /// Needs [`Scope::CallsWrite`].
 pub(super) struct WriteCalls;
+/// Needs [`Scope::ProvisioningRead`].
+pub(super) struct ReadProvisioning;
 
 impl Need for ReadCdrs {
     const SCOPE: Scope = Scope::CdrsRead;
@@ -156,6 +162,10 @@ impl Need for AskGate {
 
 impl Need for ReadEvents {
     const SCOPE: Scope = Scope::EventsRead;
+}
+
+impl Need for ReadProvisioning {
+    const SCOPE: Scope = Scope::ProvisioningRead;
 }
 
 impl Need for WriteEvents {

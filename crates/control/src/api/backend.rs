@@ -37,6 +37,9 @@ pub trait Backend: Send + Sync + 'static {
 
     /// Ends a call; returns whether there was one.
     fn hang_up(&self, call: String) -> Pending<bool>;
+
+    /// The numbers' settings at Meta, asked for now.
+    fn provisioning(&self) -> Pending<Vec<ProvisioningReport>>;
 }
 
 /// It cannot be said now; why, for people.
@@ -203,4 +206,47 @@ pub struct DeadEvent {
     #[serde(skip)]
     #[schema(ignore)]
     pub cursor: i64,
+}
+
+/// How a number's settings at Meta differ from the configuration, and what Meta looks at.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, ToSchema)]
+pub struct ProvisioningReport {
+    /// The business number.
+    pub number: String,
+    /// What could not be asked; null if all could.
+    pub error: Option<String>,
+    /// What differs.
+    pub drifts: Vec<ProvisioningDrift>,
+    /// The requests that `setu provision --apply` would make, in order.
+    pub plan: Vec<String>,
+    /// SIP servers of other apps, whose BYE would end calls.
+    pub strangers: Vec<String>,
+    /// What Meta looks at before the number may call.
+    pub facts: Vec<ProvisioningFact>,
+}
+
+/// A setting that differs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct ProvisioningDrift {
+    /// Meta's name of it, such as `sip.servers`.
+    pub setting: String,
+    /// What it should be.
+    pub wanted: String,
+    /// What it is.
+    pub found: String,
+}
+
+/// Something that Meta looks at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct ProvisioningFact {
+    /// What is wanted.
+    pub what: String,
+    /// `yes`, `no`, or `unknown` where nobody tells.
+    pub verdict: String,
+    /// What was seen.
+    pub seen: String,
+    /// Where it was seen.
+    pub source: String,
+    /// What is to be done; null where nothing is.
+    pub remedy: Option<String>,
 }

@@ -6,6 +6,7 @@ mod calls;
 mod cdrs;
 mod events;
 mod export;
+mod provisioning;
 mod rules;
 
 use std::net::SocketAddr;
@@ -25,8 +26,8 @@ use utoipa_axum::routes;
 
 pub use auth::{ApiToken, ApiTokens, Scope};
 pub use backend::{
-    Backend, CdrEntry, CdrFilter, CdrRevisionEntry, DeadEvent, Finding, Grant, Inquiry, Pending, Rule,
-    Standing, Unavailable,
+    Backend, CdrEntry, CdrFilter, CdrRevisionEntry, DeadEvent, Finding, Grant, Inquiry, Pending,
+    ProvisioningDrift, ProvisioningFact, ProvisioningReport, Rule, Standing, Unavailable,
 };
 pub use calls::{CallFilter, CallOrder, LiveCall, NotMade, Ring};
 
@@ -81,6 +82,7 @@ fn documented() -> OpenApiRouter<Api> {
         .routes(routes!(cdrs::one))
         .routes(routes!(events::dead))
         .routes(routes!(events::retry))
+        .routes(routes!(provisioning::report))
 }
 
 fn router(api: Api) -> Router {

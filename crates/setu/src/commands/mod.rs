@@ -2,6 +2,7 @@
 
 mod check;
 mod demo;
+mod provision;
 mod serve;
 mod twin;
 
@@ -19,6 +20,7 @@ pub fn run(cli: Cli) -> ExitCode {
             ExitCode::SUCCESS
         }
         Command::Demo { json, folder } => demo::run(&folder, json),
+        Command::Provision(args) => provision::run(&args),
         Command::Twin(args) => twin::run(&args),
         Command::Check { config, json } => check::run(&config, json),
     }

@@ -1,14 +1,18 @@
-//! `setu twin`: the stand-in for Meta's SIP edge as a process of its own.
+//! `setu twin`: the stand-in for Meta's SIP edge, and for its Graph, as a process of its own.
 
 use std::fs;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use setu_twin::Person;
+use setu_twin::graph::{GraphCallSpec, GraphConfig, GraphEvent, GraphNumber};
 use setu_twin::meta::{BusinessNumber, CallSpec, EdgeConfig, Event, Quirks};
-use setu_twin::shell::{EdgeOptions, Identity, META_CLIENT_NAME, TestAuthority, run_edge, spawn_edge};
+use setu_twin::shell::{
+    EdgeOptions, GraphHandle, GraphOptions, Identity, META_CLIENT_NAME, TestAuthority, run_edge, spawn_edge,
+    spawn_graph,
+};
 
 use super::{fail, print, start_log};
 use crate::cli::TwinArgs;
@@ -54,8 +58,84 @@ async fn twin(args: &TwinArgs) -> Result<()> {
         edge.config().domain,
         args.folder.join("ca.pem").display()
     ));
-    run_edge(edge, calls, stays, tell).await?;
+    let graph = match args.graph {
+        Some(listen) => Some(graph(args, listen).await?),
+        None => None,
+    };
+    let told = async {
+        match &graph {
+            Some(graph) => tell_graph(graph, args).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        ended = run_edge(edge, calls, stays || graph.is_some(), tell) => ended?,
+        () = told => {}
+    }
     Ok(())
+}
+
+/// The Graph side, with one number.
+async fn graph(args: &TwinArgs, listen: SocketAddr) -> Result<GraphHandle> {
+    let secret =
+        |name: &str, what: &str| std::env::var(name).with_context(|| format!("set {name} to {what}"));
+    let config = GraphConfig {
+        ip: listen.ip(),
+        https_port: listen.port(),
+        media_ports: vec![0; 4],
+        numbers: vec![GraphNumber {
+            number: args.number.clone(),
+            id: args.number_id.clone(),
+            token: secret(&args.token_env, "the access token")?,
+        }],
+        webhooks: args.webhooks,
+        secret: secret(&args.app_secret_env, "the app's secret")?,
+        ..GraphConfig::default()
+    };
+    let named = |name: &str| args.folder.join(name);
+    let read = |path: &Path| {
+        fs::read_to_string(path)
+            .with_context(|| format!("cannot read {}; name another --folder", path.display()))
+    };
+    let identity =
+        Identity { certificate_pem: read(&named("graph.pem"))?, key_pem: read(&named("graph.key"))? };
+    let host = config.host.clone();
+    let graph = spawn_graph(GraphOptions { config, identity }).await;
+    let graph = graph
+        .with_context(|| format!("the Graph side cannot run on {listen}; --graph names another address"))?;
+    print(&format!(
+        "Graph listens on {} as {host}; trust {} in the bridge's graph.extra_roots.\n",
+        SocketAddr::new(listen.ip(), graph.config().https_port),
+        named("ca.pem").display()
+    ));
+    Ok(graph)
+}
+
+/// One line for each thing that happens at the Graph side, until the call that was wanted is over; for ever without one.
+async fn tell_graph(graph: &GraphHandle, args: &TwinArgs) {
+    let mut events = graph.events();
+    let person = Person::saying(440).hanging_up_after(args.seconds.saturating_mul(1_000));
+    let spec = GraphCallSpec::new(&args.customer, &args.number).by(person);
+    let wanted = if args.graph_call {
+        graph.with(move |edge, now| edge.call(spec, now)).await.ok().flatten()
+    } else {
+        None
+    };
+    while let Ok(event) = events.recv().await {
+        let line = match &event {
+            GraphEvent::Asked(wacid, asked) => {
+                let code = asked.code.map(|code| format!(" ({code})")).unwrap_or_default();
+                format!("{wacid}: {} is answered {}{code}", asked.action, asked.status)
+            }
+            GraphEvent::Answered(wacid) => format!("{wacid}: answered"),
+            GraphEvent::FirstPacket(wacid) => format!("{wacid}: first packet from the business"),
+            GraphEvent::Ended(report) => format!("{report:#?}"),
+        };
+        print(&format!("{line}\n"));
+        if wanted.is_some() && event.ended().map(|report| &report.wacid) == wanted.as_ref() {
+            return;
+        }
+    }
 }
 
 fn set_up(args: &TwinArgs) -> Result<(EdgeOptions, Vec<CallSpec>)> {
@@ -108,7 +188,10 @@ fn identities(folder: &Path, domain: &str, hostname: &str) -> Result<Identities>
         fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
         let authority = TestAuthority::new()?;
         fs::write(named("ca.pem"), authority.pem())?;
-        for (name, host) in [("edge", domain), ("client", META_CLIENT_NAME), ("bridge", hostname)] {
+        let graph = &GraphConfig::default().host;
+        for (name, host) in
+            [("edge", domain), ("client", META_CLIENT_NAME), ("bridge", hostname), ("graph", graph)]
+        {
             let identity = authority.issue(&[host])?;
             fs::write(named(&format!("{name}.pem")), &identity.certificate_pem)?;
             fs::write(named(&format!("{name}.key")), &identity.key_pem)?;

@@ -1,9 +1,11 @@
 //! The configuration file: what it may say, its defaults, and what is refused with which remedy.
 
+mod error;
 mod events;
 mod fixed;
 mod gate;
 mod graph;
+mod provision;
 mod ringing;
 mod secret;
 mod validate;
@@ -15,9 +17,11 @@ use std::path::{Path, PathBuf};
 use ipnet::IpNet;
 use serde::Deserialize;
 
+pub use error::{ConfigError, Finding};
 pub use events::{EventEndpoint, EventKind, Events};
 pub use gate::{Dialect, DialledBy, GateUse, Hours, Weekday, Zone};
 pub use graph::{Graph, Signalling};
+pub use provision::{Business, OpeningHours, OpeningTime, Provisioning};
 pub use ringing::{Ring, Ringing};
 pub use secret::PasswordSource;
 
@@ -32,6 +36,9 @@ pub struct Config {
     /// What callers hear who are not with an agent.
     #[serde(default)]
     pub media: SoundSettings,
+    /// Business accounts with Meta, whose tokens and secrets their numbers share.
+    #[serde(default)]
+    pub businesses: Vec<Business>,
     /// The business numbers and where their calls go.
     #[serde(default)]
     pub numbers: Vec<Number>,
@@ -264,7 +271,12 @@ pub struct Number {
     pub signalling: Signalling,
     /// Where the SIP password that Meta issued for it is found. Needed with SIP.
     pub password: Option<PasswordSource>,
-    /// Where the access token of its Graph requests is found. Needed with Graph.
+    /// The business it belongs to, by name.
+    pub business: Option<String>,
+    /// What its settings at Meta should be, beside what follows from the other lines.
+    #[serde(default)]
+    pub provision: Provisioning,
+    /// Where the access token of its Graph requests is found, if not with its business. Needed with Graph.
     pub token: Option<PasswordSource>,
     /// Agents to ring at once, by account name. Either this or `trunk`.
     #[serde(default)]
@@ -561,6 +573,7 @@ pub struct Webhooks {
     #[serde(default = "default_webhooks_bind")]
     pub bind: SocketAddr,
     /// Where the secrets of the apps are found whose webhooks are taken; several while one is being rotated.
+    #[serde(default)]
     pub app_secrets: Vec<PasswordSource>,
     /// Where the word is found that Meta shows when the webhook is set up.
     pub verify_token: PasswordSource,
@@ -643,10 +656,24 @@ impl Config {
     /// # Errors
     /// Names the file, the line or the setting, and how to mend it.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        Self::load_but(path, |_| false)
+    }
+
+    /// The same for whoever is about to fetch the numbers' SIP passwords: they may be missing.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub(crate) fn load_without_passwords(path: &Path) -> Result<Self, ConfigError> {
+        Self::load_but(path, |finding| {
+            finding.setting.starts_with("numbers[") && finding.setting.ends_with("].password")
+        })
+    }
+
+    fn load_but(path: &Path, condones: fn(&Finding) -> bool) -> Result<Self, ConfigError> {
         let text = std::fs::read_to_string(path)
             .map_err(|error| ConfigError::Unreadable { path: path.to_owned(), error })?;
         let folder = path.parent().unwrap_or(Path::new("."));
-        Self::parse(&text, folder).map_err(|error| match error {
+        Self::parse_but(&text, folder, condones).map_err(|error| match error {
             ConfigError::Syntax { error, .. } => ConfigError::Syntax { path: path.to_owned(), error },
             other @ (ConfigError::Unreadable { .. } | ConfigError::Invalid(_)) => other,
         })
@@ -657,10 +684,15 @@ impl Config {
     /// # Errors
     /// As [`Config::load`].
     pub fn parse(text: &str, folder: &Path) -> Result<Self, ConfigError> {
+        Self::parse_but(text, folder, |_| false)
+    }
+
+    fn parse_but(text: &str, folder: &Path, condones: fn(&Finding) -> bool) -> Result<Self, ConfigError> {
         let mut config: Self = toml::from_str(text)
             .map_err(|error| ConfigError::Syntax { path: PathBuf::new(), error: Box::new(error) })?;
         config.anchor(folder);
-        let findings = validate::findings(&config);
+        let mut findings = validate::findings(&config);
+        findings.retain(|finding| !condones(finding));
         if findings.is_empty() { Ok(config) } else { Err(ConfigError::Invalid(findings)) }
     }
 
@@ -678,6 +710,7 @@ impl Config {
             .chain(self.media.music_on_hold.file_mut())
             .chain(self.media.waiting.file_mut())
             .chain(self.numbers.iter_mut().flat_map(|n| n.files_mut()))
+            .chain(self.businesses.iter_mut().flat_map(Business::files_mut))
             .chain(self.api.iter_mut().flat_map(|api| &mut api.tokens).filter_map(|t| t.token.file_mut()))
             .chain(self.accounts.iter_mut().filter_map(|a| a.password.file_mut()))
             .chain(
@@ -689,45 +722,6 @@ impl Config {
             }
         }
     }
-}
-
-/// Why a configuration is refused.
-#[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
-    /// The file cannot be read.
-    #[error("cannot read {path}: {error}; give the right file with -c, or print one with `setu example-config`", path = path.display())]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// The system's reason.
-        error: std::io::Error,
-    },
-    /// The file is no TOML, or has an unknown or missing key.
-    #[error("{path}: {error}`setu example-config` shows every setting as it is written", path = path.display())]
-    Syntax {
-        /// The file.
-        path: PathBuf,
-        /// Line, column and reason.
-        error: Box<toml::de::Error>,
-    },
-    /// The file is well-formed but says something impossible.
-    #[error("the configuration cannot work:{}", list(.0))]
-    Invalid(Vec<Finding>),
-}
-
-/// One thing that cannot work, with its remedy.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Finding {
-    /// The setting, such as `numbers[0].trunk`.
-    pub setting: String,
-    /// What is wrong.
-    pub problem: String,
-    /// How to mend it.
-    pub remedy: String,
-}
-
-fn list(findings: &[Finding]) -> String {
-    findings.iter().map(|f| format!("\n  {}: {}; {}", f.setting, f.problem, f.remedy)).collect()
 }
 
 fn default_meta_bind() -> SocketAddr {

@@ -1,5 +1,5 @@
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, MapAccess, Visitor};
@@ -37,6 +37,14 @@ impl PasswordSource {
             Self::Inline(password) => (password.reveal().clone(), "it".to_owned()),
         };
         if text.is_empty() { Err(format!("{from} is empty")) } else { Ok(Secret::new(text)) }
+    }
+
+    /// The file, if it is one.
+    pub(crate) fn file(&self) -> Option<&Path> {
+        match self {
+            Self::File(path) => Some(path),
+            Self::Env(_) | Self::Inline(_) => None,
+        }
     }
 
     pub(super) fn file_mut(&mut self) -> Option<&mut PathBuf> {

@@ -12,6 +12,7 @@ pub(super) fn findings(config: &Config) -> Vec<Finding> {
     let mut found = Findings::default();
     sides(config, &mut found);
     listeners(config, &mut found);
+    businesses(config, &mut found);
     numbers(config, &mut found);
     accounts(config, &mut found);
     trunks(config, &mut found);
@@ -155,7 +156,25 @@ fn numbers(config: &Config, found: &mut Findings) {
         {
             found.add(at("phone_number_id"), format!("{id:?} is listed twice"), "each number has its own");
         }
-        signalling(number, &at, config.webhooks.is_some(), found);
+        signalling(config, number, &at, found);
+        if let Some(business) = &number.business
+            && !config.businesses.iter().any(|known| known.name == *business)
+        {
+            found.add(
+                at("business"),
+                format!("no business named {business:?}"),
+                "add a [[businesses]] section with that name",
+            );
+        }
+        if let Some(hours) = &number.provision.hours
+            && (hours.week().iter().any(|day| day.len() > 2) || hours.holidays.len() > 20)
+        {
+            found.add(
+                at("provision.hours"),
+                "Meta takes two openings a day and twenty holidays",
+                "leave out those that are far away, or join two openings",
+            );
+        }
         match (&number.trunk, &number.extension, number.agents.is_empty()) {
             (None, None, true) => {
                 found.add(at("agents"), "its calls go nowhere", "add agents = [..], or trunk and extension");
@@ -200,8 +219,23 @@ fn numbers(config: &Config, found: &mut Findings) {
     }
 }
 
+fn businesses(config: &Config, found: &mut Findings) {
+    let mut seen = BTreeSet::new();
+    for (i, business) in config.businesses.iter().enumerate() {
+        let at = |field: &str| format!("businesses[{i}].{field}");
+        name(&at("name"), &business.name, &mut seen, found);
+        for (i, secret) in business.app_secrets.iter().enumerate() {
+            found.password(&format!("{}[{i}]", at("app_secrets")), secret);
+        }
+        if let Some(token) = &business.token {
+            found.password(&at("token"), token);
+        }
+    }
+}
+
 /// What each way of signalling needs.
-fn signalling(number: &Number, at: &dyn Fn(&str) -> String, webhooks: bool, found: &mut Findings) {
+fn signalling(config: &Config, number: &Number, at: &dyn Fn(&str) -> String, found: &mut Findings) {
+    let webhooks = config.webhooks.is_some();
     let mut need = |field: &str, missing: bool, remedy: &str| {
         if missing {
             found.add(at(field), format!("missing, with the signalling of {}", number.number), remedy);
@@ -212,7 +246,7 @@ fn signalling(number: &Number, at: &dyn Fn(&str) -> String, webhooks: bool, foun
             need("password", number.password.is_none(), "name where Meta's SIP password is found");
         }
         Signalling::Graph => {
-            need("token", number.token.is_none(), "name where the access token is found");
+            need("token", config.token_of(number).is_none(), "name where the access token is found");
             need("phone_number_id", number.phone_number_id.is_none(), "give Meta's id of the number");
             need("signalling", !webhooks, "add a [webhooks] section: calls come by webhooks");
         }
@@ -346,7 +380,7 @@ const SHORTEST_TOKEN: usize = 16;
 
 fn webhooks(config: &Config, found: &mut Findings) {
     let Some(webhooks) = &config.webhooks else { return };
-    if webhooks.app_secrets.is_empty() {
+    if webhooks.app_secrets.is_empty() && config.businesses.iter().all(|it| it.app_secrets.is_empty()) {
         found.add(
             "webhooks.app_secrets",
             "no secret, so that every webhook would be refused",

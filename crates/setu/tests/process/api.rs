@@ -19,7 +19,7 @@ fn bridge() -> (House, Process, u16, u16) {
          extension = \"100\"\n[[trunks]]\nname = \"pbx\"\nhost = \"127.0.0.1\"\nport = 9\nprobe_s = 0\n\
          [hours]\nfrom = \"00:00\"\nto = \"00:00\"\n\
          [api]\nbind = \"127.0.0.1:{api}\"\n[[api.tokens]]\nname = \"crm\"\ntoken = {{ file = \"crm.token\" }}\n\
-         scopes = [\"permissions:read\", \"gate:ask\", \"cdrs:read\", \"events:read\", \"events:write\", \"calls:read\", \"calls:write\"]\n{}",
+         scopes = [\"permissions:read\", \"gate:ask\", \"cdrs:read\", \"events:read\", \"events:write\", \"calls:read\", \"calls:write\", \"provisioning:read\"]\n{}",
         webhooks(at)
     );
     let house = House::new(Ports::pick(), &config);
@@ -88,6 +88,6 @@ fn schemathesis_finds_nothing_that_the_document_does_not_say() {
         .unwrap_or_else(|error| panic!("no schemathesis: {error}; run `cargo xtask peers`"));
     let said = String::from_utf8_lossy(&tried.stdout);
     assert!(tried.status.success(), "{said}\n{}", house.log());
-    assert!(said.contains("11 selected / 11 total"), "{said}");
+    assert!(said.contains("12 selected / 12 total"), "{said}");
     assert!(!house.log().contains("ERROR"), "{}", house.log());
 }

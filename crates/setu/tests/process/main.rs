@@ -22,6 +22,7 @@ mod phones;
 mod ports;
 #[path = "../../../store/tests/both/postgres.rs"]
 mod postgres;
+mod provision;
 mod serve;
 mod siege;
 #[path = "../interop/sound.rs"]

@@ -128,6 +128,20 @@ impl std::fmt::Display for Failure {
 /// # Errors
 /// [`Failure`], as Meta's error envelope or the status tells.
 pub fn read_reply(status: u16, body: &[u8]) -> Result<Reply, Failure> {
+    let body = read_object(status, body)?;
+    let call = body.get("calls").and_then(|calls| calls.get(0));
+    let wacid = call.and_then(|call| call.get("id")).and_then(Value::as_str).map(str::to_owned);
+    if wacid.is_some() || body.get("success") == Some(&Value::Bool(true)) {
+        return Ok(Reply { wacid });
+    }
+    Err(senseless(status))
+}
+
+/// Reads the answer to a request that is about no call: the object that Meta shows.
+///
+/// # Errors
+/// [`Failure`], as Meta's error envelope or the status tells.
+pub fn read_object(status: u16, body: &[u8]) -> Result<Value, Failure> {
     let body: Value = serde_json::from_slice(body).unwrap_or(Value::Null);
     if let Some(error) = body.get("error") {
         let text = |field: &str| error.get(field).and_then(Value::as_str).unwrap_or_default();
@@ -144,15 +158,15 @@ pub fn read_reply(status: u16, body: &[u8]) -> Result<Reply, Failure> {
             Failure::Unknown { text }
         });
     }
-    let call = body.get("calls").and_then(|calls| calls.get(0));
-    let wacid = call.and_then(|call| call.get("id")).and_then(Value::as_str).map(str::to_owned);
     match status {
-        200..=299 if wacid.is_some() || body.get("success") == Some(&Value::Bool(true)) => {
-            Ok(Reply { wacid })
-        }
+        200..=299 if body.is_object() => Ok(body),
         400..=499 => Err(Failure::Refused { code: 0, text: format!("status {status}") }),
-        _ => Err(Failure::Unknown { text: format!("status {status} without a word that makes sense") }),
+        _ => Err(senseless(status)),
     }
+}
+
+fn senseless(status: u16) -> Failure {
+    Failure::Unknown { text: format!("status {status} without a word that makes sense") }
 }
 
 /// The longest text kept of an error, in characters: it goes into every record and log line.

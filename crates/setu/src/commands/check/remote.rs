@@ -7,6 +7,7 @@ use std::time::Duration;
 use setu_model::{Entropy, Side};
 use setu_sip::{Hop, Message, Method, SendToken, Target, Transmit, Transport};
 use setu_sip_net::{ListenerConfig, NetEvent, SendFailure, SipNet, SipNetConfig, StartError};
+use setu_whatsapp::provision::Mode;
 use tokio::sync::mpsc;
 use tokio::time::error::Elapsed;
 use tokio::time::{Instant, timeout_at};
@@ -15,6 +16,7 @@ use super::local::is_private;
 use super::{Finding, Report};
 use crate::bridge::SystemEntropy;
 use crate::config::Config;
+use crate::provision::Provisioner;
 use crate::settings;
 
 /// How long others are waited for, all together.
@@ -46,10 +48,15 @@ pub(super) async fn check(config: &Config, report: &mut Report) {
     }));
     // At the same time: a name server that is silent must not make the others look so.
     let own = tokio::net::lookup_host(own_address(config));
-    let (asked, own, database) =
-        tokio::join!(ask(config, &mut probes, deadline), timeout_at(deadline, own), database(config));
+    let (asked, own, database, numbers) = tokio::join!(
+        ask(config, &mut probes, deadline),
+        timeout_at(deadline, own),
+        database(config),
+        numbers(config, deadline)
+    );
     own_name(config, own, report);
     report.0.extend(database);
+    report.0.extend(numbers);
     match asked {
         Ok(()) => probes.iter().for_each(|probe| probe.tell(report)),
         Err(why) => {
@@ -75,6 +82,50 @@ async fn database(config: &Config) -> Option<Finding> {
     }
     report.0.pop()
 }
+
+/// Whether Graph answers, takes the numbers' tokens, and shows their settings as configured.
+async fn numbers(config: &Config, deadline: Instant) -> Vec<Finding> {
+    let mut report = Report::default();
+    let provisioner = match Provisioner::new(config) {
+        Ok(provisioner) => provisioner,
+        Err(error) => {
+            report.problem(error.owner(), error.problem(), "put it there");
+            return report.0;
+        }
+    };
+    for target in provisioner.targets() {
+        let setting = |name: &str| format!("numbers[{}].{name}", target.index);
+        match timeout_at(deadline, provisioner.run(target, Mode::Look)).await {
+            Err(_) => report.problem("graph.host", "Meta's Graph does not answer", GRAPH_SILENT),
+            Ok(Err(why)) => report.problem(setting("token"), why, GRAPH_REFUSES),
+            Ok(Ok(outcome)) => {
+                if outcome.drifts.is_empty() {
+                    report.ok(setting("provision"), "the settings at Meta are as configured");
+                }
+                for drift in &outcome.drifts {
+                    let what = format!("at Meta, {drift}");
+                    report.problem(
+                        setting("provision"),
+                        what,
+                        "setu provision shows the plan, --apply mends it",
+                    );
+                }
+                for stranger in outcome.found.strangers(target.app.as_deref()) {
+                    report.warning(
+                        setting("provision"),
+                        format!("another app has a server for the number, {stranger}"),
+                        "take it away: a BYE from any server ends a call",
+                    );
+                }
+            }
+        }
+    }
+    report.0
+}
+
+const GRAPH_SILENT: &str = "open outgoing HTTPS to it in the firewall, or mend graph.host";
+
+const GRAPH_REFUSES: &str = "make a token of the app with whatsapp_business_management for the number's account; check phone_number_id and graph.host";
 
 fn own_address(config: &Config) -> (&str, u16) {
     let meta = &config.meta;
