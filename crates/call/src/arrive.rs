@@ -15,6 +15,7 @@ use crate::media::CallMedia;
 use crate::number::normalise;
 use crate::policy::{Role, kind, port_use};
 use crate::ports::{Offered, Origin, Output, PeerKind, Placed, PortUse, Question, Step, Verdict};
+use crate::reserve::{Reservation, Uses};
 
 /// Why a call is turned away at the door: the end it gets and the status the originator hears.
 struct Turned(Termination, u16);
@@ -38,6 +39,11 @@ impl Call {
     pub(crate) fn arrive(offered: Offered, ctx: &mut Context<'_>) -> Self {
         let route = route(&offered, ctx.config);
         let exchange = exchange(&offered);
+        let uses = match &offered.origin {
+            Origin::Placed(Placed { reservation: Some(id), .. }) => Uses::Named(*id),
+            Origin::Placed(_) | Origin::Account(_) | Origin::Trunk(_) => Uses::OfCustomer,
+            Origin::Meta { .. } => Uses::Any,
+        };
         let mut call = Self::new(offered, route.as_ref().ok(), ctx);
         call.milestone(Milestone::Offered, None, ctx.now);
         call.tell_progress(Step::Offered, ctx);
@@ -49,8 +55,8 @@ impl Call {
                 call.exchange = exchange;
                 let Route { number, customer, want, .. } = route;
                 // A customer who hides is nobody in particular: two such calls are not the same pair.
-                let pair = (!customer.is_empty()).then_some(Pair { number, customer });
-                ctx.asks.push_back(Ask::Admit { call: call.id, pair, want });
+                let pair = (!customer.is_empty()).then(|| Pair { number: number.clone(), customer });
+                ctx.asks.push_back(Ask::Admit { call: call.id, number, pair, want, uses });
             }
         }
         call
@@ -160,6 +166,13 @@ impl Call {
             timeline: Timeline::default(),
             digits: Vec::new(),
         }
+    }
+
+    /// Somebody was set aside for this call, which tells the agent what that was for.
+    pub(crate) fn use_reservation(&mut self, reservation: Reservation) {
+        let facts = &mut self.facts;
+        facts.use_case = facts.use_case.take().or(reservation.use_case);
+        facts.reference = facts.reference.take().or(reservation.reference);
     }
 
     /// Takes the desk's answer.
@@ -327,7 +340,7 @@ fn to_place(offered: &Offered, placed: &Placed, config: &CallConfig) -> Result<R
 }
 
 /// Who is to take a call that goes this way.
-fn takers(route: &NumberRoute, config: &CallConfig) -> (Plan, Want) {
+pub(crate) fn takers(route: &NumberRoute, config: &CallConfig) -> (Plan, Want) {
     match route {
         NumberRoute::Agents(names) => {
             let candidate = |name: &String| Candidate {

@@ -119,6 +119,8 @@ pub enum Timer {
     Announcement,
     /// The longest call.
     Longest,
+    /// A reservation ends.
+    Reservation,
     /// The record is written without further confirmations.
     Confirm,
 }

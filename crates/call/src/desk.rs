@@ -5,9 +5,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use setu_model::CallId;
+use setu_model::{CallId, Now};
 
 use crate::ports::ContactId;
+use crate::reserve::{Held, Reservation, Reservations, Reserve, SeatState, Uses};
 
 /// A change on the agents' side.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,7 +45,7 @@ pub enum DeskChange {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Ask {
     /// Admit the call: one active call per customer and number, and somebody to take it.
-    Admit { call: CallId, pair: Option<Pair>, want: Want },
+    Admit { call: CallId, number: String, pair: Option<Pair>, want: Want, uses: Uses },
     /// Reserve another agent in the place of the one that is reserved.
     Next { call: CallId, agents: Vec<Candidate> },
     /// Give the reserved or engaged agent back.
@@ -102,6 +103,10 @@ pub(crate) struct Desk {
     trunks_down: BTreeSet<String>,
     pairs: BTreeMap<Pair, CallId>,
     claims: BTreeMap<CallId, Claim>,
+    /// Each claims its agent as a call does.
+    reservations: Reservations,
+    /// The reservation that the last call used.
+    used: Option<Reservation>,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -141,7 +146,9 @@ impl Desk {
     /// Takes a question; [`Ask::Admit`] and [`Ask::Next`] are answered.
     pub(crate) fn handle_ask(&mut self, ask: Ask) -> Option<(CallId, Reply)> {
         match ask {
-            Ask::Admit { call, pair, want } => Some((call, self.admit(call, pair, want))),
+            Ask::Admit { call, number, pair, want, uses } => {
+                Some((call, self.admit(call, &number, pair, want, uses)))
+            }
             Ask::Next { call, agents } => Some((call, self.next(call, &agents))),
             Ask::ReleaseAgent { call } => {
                 self.release_agent(call);
@@ -154,11 +161,77 @@ impl Desk {
         }
     }
 
-    /// Says whether nobody is reserved and no pair is talking.
+    /// Says whether nobody is taken by a call and no pair is talking.
     pub(crate) fn is_idle(&self) -> bool {
-        self.claims.is_empty()
+        let ahead = |id: &CallId| self.reservations.get(*id).is_some();
+        self.claims.keys().all(ahead)
             && self.pairs.is_empty()
-            && self.agents.values().all(|seat| seat.calls.is_empty())
+            && self.agents.values().all(|seat| seat.calls.iter().all(ahead))
+    }
+
+    /// Sets somebody aside for a call to come.
+    ///
+    /// # Errors
+    /// Nobody is free; why.
+    pub(crate) fn reserve(
+        &mut self,
+        id: CallId,
+        want: &Want,
+        wanted: Reserve,
+        now: Now,
+    ) -> Result<Reservation, &'static str> {
+        let held = match want {
+            Want::Agents(agents) => match self.next(id, agents) {
+                Reply::Reserved { agent, .. } => Held::Agent(agent),
+                Reply::NoAgent { registered: false } => return Err("no agent is registered"),
+                Reply::NoAgent { registered: true }
+                | Reply::Admitted
+                | Reply::TrunkDown
+                | Reply::Duplicate { .. } => return Err("no agent is free"),
+            },
+            Want::Trunk(trunk) if self.is_up(trunk) => Held::Trunk(trunk.clone()),
+            Want::Trunk(_) => return Err("the trunk does not answer"),
+            Want::Engaged(_) | Want::Nobody => return Err("nobody is wanted"),
+        };
+        let (reservation, until) = wanted.made(id, held, now);
+        self.reservations.insert(reservation.clone(), until);
+        Ok(reservation)
+    }
+
+    /// Gives back who was set aside.
+    pub(crate) fn unreserve(&mut self, id: CallId) -> Option<Reservation> {
+        let reservation = self.reservations.remove(id)?;
+        self.release_agent(id);
+        Some(reservation)
+    }
+
+    /// The reservations that are over give back who was set aside.
+    pub(crate) fn handle_timeout(&mut self, now: std::time::Instant) {
+        for id in self.reservations.over(now) {
+            self.unreserve(id);
+        }
+    }
+
+    pub(crate) const fn reservations(&self) -> &Reservations {
+        &self.reservations
+    }
+
+    /// Takes the reservation that the last call used, if it did.
+    pub(crate) fn take_used(&mut self) -> Option<Reservation> {
+        self.used.take()
+    }
+
+    /// How it stands with an agent.
+    pub(crate) fn state_of(&self, candidate: &Candidate) -> SeatState {
+        let seat = self.agents.get(&candidate.agent);
+        let full = seat.is_some_and(|seat| seat.calls.len() >= usize::from(candidate.calls_at_once));
+        let talks = seat.is_some_and(|seat| seat.calls.iter().any(|id| self.reservations.get(*id).is_none()));
+        match (full, seat.is_some_and(|seat| !seat.contacts.is_empty())) {
+            (true, _) if talks => SeatState::OnCall,
+            (_, false) => SeatState::Away,
+            (true, true) => SeatState::Reserved,
+            (false, true) => SeatState::Ready,
+        }
     }
 
     /// Says whether an agent is reachable and free.
@@ -173,12 +246,16 @@ impl Desk {
         !self.trunks_down.contains(trunk)
     }
 
-    fn admit(&mut self, call: CallId, pair: Option<Pair>, want: Want) -> Reply {
+    fn admit(&mut self, call: CallId, number: &str, pair: Option<Pair>, want: Want, uses: Uses) -> Reply {
         if let Some(with) = pair.as_ref().and_then(|pair| self.pairs.get(pair)) {
             return Reply::Duplicate { with: *with };
         }
+        let customer = pair.as_ref().map(|pair| pair.customer.as_str());
+        let ahead = self.reservations.find(number, customer, uses);
         let reply = match want {
-            Want::Agents(agents) => self.next(call, &agents),
+            Want::Agents(agents) => {
+                ahead.and_then(|id| self.take_reserved(call, id)).unwrap_or_else(|| self.next(call, &agents))
+            }
             Want::Engaged(agent) => {
                 self.take(call, agent);
                 Reply::Admitted
@@ -186,11 +263,29 @@ impl Desk {
             Want::Trunk(trunk) if self.trunks_down.contains(&trunk) => Reply::TrunkDown,
             Want::Trunk(_) | Want::Nobody => Reply::Admitted,
         };
+        if let (Some(id), Reply::Reserved { .. } | Reply::Admitted) = (ahead, &reply) {
+            // Also where somebody else takes the call: it is the one that was waited for.
+            self.used = self.unreserve(id).or(self.used.take());
+        }
         if let (Some(pair), Reply::Reserved { .. } | Reply::Admitted) = (pair, &reply) {
             self.pairs.insert(pair.clone(), call);
             self.claims.entry(call).or_default().pair = Some(pair);
         }
         reply
+    }
+
+    /// Whoever was set aside takes the call, if he is still there.
+    fn take_reserved(&mut self, call: CallId, id: CallId) -> Option<Reply> {
+        let Held::Agent(agent) = &self.reservations.get(id)?.held else { return None };
+        let agent = agent.clone();
+        let contacts = &self.agents.get(&agent)?.contacts;
+        let contacts: Vec<_> = contacts.iter().map(|(id, secure)| (*id, *secure)).collect();
+        if contacts.is_empty() {
+            return None;
+        }
+        self.used = self.unreserve(id);
+        self.take(call, agent.clone());
+        Some(Reply::Reserved { agent, contacts })
     }
 
     fn next(&mut self, call: CallId, agents: &[Candidate]) -> Reply {
@@ -267,7 +362,8 @@ mod tests {
     fn admit(desk: &mut Desk, n: u128, customer: &str, agents: &[&str]) -> Reply {
         let pair = Some(Pair { number: "+1".into(), customer: customer.into() });
         let want = Want::Agents(candidates(agents));
-        desk.handle_ask(Ask::Admit { call: call(n), pair, want }).unwrap().1
+        let (number, uses) = ("+1".to_owned(), Uses::Any);
+        desk.handle_ask(Ask::Admit { call: call(n), number, pair, want, uses }).unwrap().1
     }
 
     fn reserved(reply: &Reply) -> Option<&str> {
@@ -327,7 +423,8 @@ mod tests {
     fn an_agent_who_dials_is_taken_even_without_a_registration() {
         let mut desk = Desk::default();
         let want = Want::Engaged("bob".into());
-        let reply = desk.handle_ask(Ask::Admit { call: call(1), pair: None, want });
+        let (number, uses) = ("+1".to_owned(), Uses::OfCustomer);
+        let reply = desk.handle_ask(Ask::Admit { call: call(1), number, pair: None, want, uses });
         assert_eq!(reply, Some((call(1), Reply::Admitted)));
         up(&mut desk, "bob", 1);
         assert_eq!(admit(&mut desk, 2, "+91", &["bob"]), Reply::NoAgent { registered: true });

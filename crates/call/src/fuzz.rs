@@ -13,7 +13,7 @@ use setu_sdp::{Description, Local, Policy};
 use crate::{
     AgentConfig, AnswerIn, CallConfig, ContactId, DeskChange, EndHow, Input, LegCommand, LegEvent,
     MediaCommand, MediaEvent, NumberConfig, NumberRoute, Offered, Origin, Output, Placed, RecordCommand,
-    RecordEvent, RingOrder, Srtp, Switchboard, TrunkConfig, Verdict, Watch,
+    RecordEvent, Reserve, RingOrder, Srtp, Switchboard, TrunkConfig, Verdict, Watch,
 };
 
 /// Plays `data` as operations on a switchboard and panics if an invariant breaks: every call ends, exactly one
@@ -33,6 +33,7 @@ struct Player<'a> {
     watch: Watch,
     now: Now,
     calls: Vec<CallId>,
+    reservations: Vec<CallId>,
     /// Every leg there ever was, with the last description of ours it was sent.
     legs: Vec<(LegId, Option<String>)>,
     /// What was commanded and not yet confirmed.
@@ -62,6 +63,7 @@ impl<'a> Player<'a> {
             watch: Watch::default(),
             now: Now { mono: start, wall: Wall::from_unix_ms(1_700_000_000_000) },
             calls: Vec::new(),
+            reservations: Vec::new(),
             legs: Vec::new(),
             owed: Vec::new(),
             records: Vec::new(),
@@ -89,6 +91,7 @@ impl<'a> Player<'a> {
             }
             10 => self.media(),
             11 if self.data.pick(64) == 63 => self.tell(Input::Drain),
+            13 if self.data.pick(4) == 3 => self.reserve(),
             12 if self.data.pick(8) == 7 => {
                 let call = self.calls.get(self.data.pick(self.calls.len())).copied();
                 self.tell(Input::HangUp { call: call.unwrap_or(CallId::from_bits(0)) });
@@ -135,7 +138,20 @@ impl<'a> Player<'a> {
             _ => (Some(RingOrder::CustomerFirst), AGENTS_NUMBER),
         };
         let agents = if self.data.pick(2) == 0 { Vec::new() } else { vec![name.to_owned()] };
-        Placed { number: number.into(), agents, ring, by_hand: true }
+        let reservation = self.reservations.last().copied().filter(|_| self.data.pick(2) == 0);
+        Placed { number: number.into(), agents, ring, by_hand: true, reservation }
+    }
+
+    fn reserve(&mut self) {
+        let id = CallId::from_bits(1 << 64 | self.reservations.len() as u128);
+        self.reservations.push(id);
+        let customer = CUSTOMERS.get(self.data.pick(CUSTOMERS.len())).map(|it| Pii::new((*it).to_owned()));
+        let number = if self.data.pick(4) == 0 { TRUNK_NUMBER } else { AGENTS_NUMBER };
+        let lasts = Duration::from_secs(self.data.pick(100) as u64);
+        let wanted = Reserve { number: number.into(), customer, lasts, ..Reserve::default() };
+        if self.board.reserve(id, wanted, self.now).is_ok() && self.data.pick(4) == 0 {
+            self.board.unreserve(id);
+        }
     }
 
     fn desk(&mut self) {
@@ -303,7 +319,7 @@ impl<'a> Player<'a> {
             self.pass_time();
             self.drain();
             turns += 1;
-            assert!(turns <= 4 * self.calls.len(), "timers never come to an end");
+            assert!(turns <= 4 * self.calls.len() + self.reservations.len(), "timers never come to an end");
         }
         self.watch.all_recorded();
         assert_eq!(self.board.check_idle(), Ok(()));

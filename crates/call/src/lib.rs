@@ -24,6 +24,7 @@ mod policy;
 mod ports;
 mod refusal;
 mod reoffer;
+mod reserve;
 mod ring;
 mod switchboard;
 mod verdict;
@@ -46,6 +47,7 @@ pub use ports::{
     RecordCommand, RecordEvent, RingOrder, Sound, Step, StreamStart, Verdict,
 };
 pub use refusal::agent_refusal;
+pub use reserve::{Held, NotReserved, Reservation, Reserve, SeatState, Seated, Staff};
 pub use switchboard::{Counters, Switchboard};
 #[doc(hidden)]
 pub use watch::Watch;

@@ -118,6 +118,8 @@ pub struct Placed {
     pub ring: Option<RingOrder>,
     /// Whether a person asks for this very call, rather than a dialler.
     pub by_hand: bool,
+    /// The reservation whose agent is to take it.
+    pub reservation: Option<CallId>,
 }
 
 /// Who rings first in a call that the bridge is asked to place.

@@ -9,16 +9,17 @@ use crate::ports::{LegCommand, Step};
 impl Call {
     /// A provisional response of a dialled leg.
     pub(crate) fn handle_ringing(&mut self, index: u8, early: Option<&[u8]>, ctx: &mut Context<'_>) {
-        if self.is_reaching(index) {
-            return self.milestone(Milestone::Ringing, Some(index), ctx.now);
-        }
-        if !matches!(self.phase, Phase::Calling { .. }) || !self.is_pending(index) {
+        let reaching = self.is_reaching(index);
+        if !reaching && (!matches!(self.phase, Phase::Calling { .. }) || !self.is_pending(index)) {
             return;
         }
         let first = self.timeline.first(Milestone::Ringing).is_none();
         self.milestone(Milestone::Ringing, Some(index), ctx.now);
         if first {
             self.tell_progress(Step::Ringing, ctx);
+        }
+        if reaching {
+            return;
         }
         // A broken early description is no reason to end a call that may yet be answered with a good one.
         let Some(leg) = self.leg_mut(index) else { return };

@@ -13,6 +13,7 @@ use crate::hangup::Refusing;
 use crate::live::Live;
 use crate::media::Plane;
 use crate::ports::{CALLED_MEDIA, Input, LegEvent, MediaEvent, Offered, Output, RecordEvent};
+use crate::reserve::{NotReserved, Reservation, Reserve, Seated, Staff};
 
 /// Every call of one shard.
 ///
@@ -125,6 +126,7 @@ impl Switchboard {
         for id in due {
             self.with(id, now, Call::handle_timeout);
         }
+        self.desk.handle_timeout(now.mono);
     }
 
     /// Returns how a live call sounds so far; none if there is no such call or both sides are not joined.
@@ -145,14 +147,58 @@ impl Switchboard {
 
     /// Says whether somebody is free to take a call of a business number: a registered agent, or a trunk that answers.
     pub fn is_ready(&self, number: &str) -> bool {
-        match self.config.numbers.get(number).map(|number| &number.route) {
-            Some(NumberRoute::Agents(names)) => names.iter().any(|name| {
-                let calls_at_once = self.config.agents.get(name).map_or(1, |agent| agent.calls_at_once);
-                self.desk.is_free(&Candidate { agent: name.clone(), calls_at_once })
-            }),
-            Some(NumberRoute::Trunk { trunk, .. }) => self.desk.is_up(trunk),
-            None => false,
+        self.staff(number).is_some_and(|staff| staff.is_ready())
+    }
+
+    /// Returns who may take the calls of a business number, and how it stands with them; none if it is not configured.
+    pub fn staff(&self, number: &str) -> Option<Staff> {
+        Some(match &self.config.numbers.get(number)?.route {
+            NumberRoute::Agents(names) => Staff::Agents(
+                names
+                    .iter()
+                    .map(|name| {
+                        let calls_at_once =
+                            self.config.agents.get(name).map_or(1, |agent| agent.calls_at_once);
+                        let agent = name.clone();
+                        let state = self.desk.state_of(&Candidate { agent: agent.clone(), calls_at_once });
+                        Seated { agent, state }
+                    })
+                    .collect(),
+            ),
+            NumberRoute::Trunk { trunk, .. } => {
+                Staff::Trunk { trunk: trunk.clone(), up: self.desk.is_up(trunk) }
+            }
+        })
+    }
+
+    /// Sets somebody aside for a call to come, under a fresh id.
+    ///
+    /// # Errors
+    /// [`NotReserved`].
+    pub fn reserve(&mut self, id: CallId, wanted: Reserve, now: Now) -> Result<Reservation, NotReserved> {
+        if self.is_draining() {
+            return Err(NotReserved::Unable("the bridge is draining"));
         }
+        if self.desk.reservations().is_full() {
+            return Err(NotReserved::Unable("too many reservations"));
+        }
+        let want = wanted.want(&self.config).ok_or(NotReserved::UnknownNumber)?;
+        self.desk.reserve(id, &want, wanted, now).map_err(NotReserved::NoAgent)
+    }
+
+    /// Gives back who was set aside; none if there is no such reservation, or its call has come.
+    pub fn unreserve(&mut self, id: CallId) -> Option<Reservation> {
+        self.desk.unreserve(id)
+    }
+
+    /// Returns a reservation whose call has not come.
+    pub fn reservation(&self, id: CallId) -> Option<&Reservation> {
+        self.desk.reservations().get(id)
+    }
+
+    /// Returns every reservation whose call has not come, in the order of their ids.
+    pub fn reservations(&self) -> impl Iterator<Item = &Reservation> {
+        self.desk.reservations().iter()
     }
 
     /// Takes the next thing the caller must do.
@@ -162,8 +208,9 @@ impl Switchboard {
 
     /// Returns when [`handle_timeout`](Self::handle_timeout) is next due, and for which timer.
     pub fn poll_timeout(&self) -> Option<(Instant, Timer)> {
-        let (_, id) = self.deadlines.first()?;
-        self.calls.get(id)?.deadline()
+        let call = self.deadlines.first().and_then(|(_, id)| self.calls.get(id)?.deadline());
+        let reservation = self.desk.reservations().next_end().map(|at| (at, Timer::Reservation));
+        call.into_iter().chain(reservation).min()
     }
 
     /// Checks that nothing is left of any call: no call, no timer, no reserved agent, no talking pair. For tests
@@ -250,8 +297,12 @@ impl Switchboard {
             let Some(ask) = self.asks.pop_front() else { break };
             // Every question is answered before anything else happens, so it is this call's.
             if let Some((_, reply)) = self.desk.handle_ask(ask) {
+                let used = self.desk.take_used();
                 let (mut ctx, calls) = self.context(now);
                 if let Some(call) = calls.get_mut(&id) {
+                    if let Some(reservation) = used {
+                        call.use_reservation(reservation);
+                    }
                     call.handle_reply(reply, &mut ctx);
                 }
             }

@@ -17,9 +17,10 @@ mod server;
 mod webhook;
 
 pub use api::{
-    ApiToken, ApiTokens, Backend, CallFilter, CallOrder, CdrEntry, CdrFilter, CdrRevisionEntry, DeadEvent,
-    Finding, Grant, Inquiry, LiveCall, NotMade, Pending, ProvisioningDrift, ProvisioningFact,
-    ProvisioningReport, Ring, Rule, Scope, Standing, Unavailable, openapi, serve_api,
+    AgentState, ApiToken, ApiTokens, Backend, CallFilter, CallOrder, CdrEntry, CdrFilter, CdrRevisionEntry,
+    DeadEvent, Finding, Grant, Inquiry, LiveCall, NotMade, Pending, ProvisioningDrift, ProvisioningFact,
+    ProvisioningReport, Readiness, ReservationOrder, Reserved, Ring, Rule, Scope, Standing, TrunkState,
+    Unavailable, openapi, serve_api,
 };
 pub use events::{EventAnswer, EventClient, EventEndpoint, EventSecret, EventUrl};
 pub use graph::{GraphClient, GraphConfig, MOST_TIME};

@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex};
 use serde_json::{Value, json};
 use setu_control::{
     ApiToken, ApiTokens, Backend, CallFilter, CallOrder, CdrEntry, CdrFilter, CdrRevisionEntry, Control,
-    DeadEvent, Finding, HttpLimits, Inquiry, LiveCall, Metrics, NotMade, Pending, ProvisioningReport, Ring,
-    Rule, Scope, Standing, Unavailable, openapi, serve_api,
+    DeadEvent, Finding, HttpLimits, Inquiry, LiveCall, Metrics, NotMade, Pending, ProvisioningReport,
+    Readiness, ReservationOrder, Reserved, Ring, Rule, Scope, Standing, Unavailable, openapi, serve_api,
 };
 use setu_model::Secret;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -132,6 +132,48 @@ impl Backend for Fake {
     fn hang_up(&self, call: String) -> Pending<bool> {
         Box::pin(async move { Ok(call == "CALL0") })
     }
+
+    fn reserve(&self, order: ReservationOrder) -> Pending<Result<Reserved, NotMade>> {
+        let made = Reserved { use_case: order.use_case, ..reserved(0) };
+        let stranger = order.agents.into_iter().find(|name| name != "alice");
+        Box::pin(async move { Ok(stranger.map_or(Ok(made), |name| Err(NotMade::UnknownAgent(name)))) })
+    }
+
+    fn reservations(&self, filter: CallFilter) -> Pending<Vec<Reserved>> {
+        let after = filter.after.map_or(0, |after| after.trim_start_matches('0').parse().unwrap());
+        let made = (after + 1..=3).map(reserved).take(filter.limit.unwrap() as usize).collect();
+        Box::pin(async move { Ok(made) })
+    }
+
+    fn reservation(&self, reservation: String) -> Pending<Option<Reserved>> {
+        Box::pin(async move { Ok((reservation == "HELD0").then(|| reserved(0))) })
+    }
+
+    fn release(&self, reservation: String) -> Pending<bool> {
+        Box::pin(async move { Ok(reservation == "HELD0") })
+    }
+
+    fn readiness(&self, number: String) -> Pending<Option<Readiness>> {
+        let ours = number == "+911234567890";
+        let (ready, on_call, reserved, away) = (1, 0, 0, 2);
+        let (agents, trunk, send_buttons, against) = (Vec::new(), None, true, Vec::new());
+        let found =
+            Readiness { number, ready, on_call, reserved, away, agents, trunk, send_buttons, against };
+        Box::pin(async move { Ok(ours.then_some(found)) })
+    }
+}
+
+fn reserved(n: usize) -> Reserved {
+    Reserved {
+        reservation: format!("{n:026}"),
+        number: "+911234567890".to_owned(),
+        customer: None,
+        agent: Some("alice".to_owned()),
+        trunk: None,
+        until: "2026-11-25T09:00:00.000Z".to_owned(),
+        use_case: None,
+        reference: None,
+    }
 }
 
 fn live(n: usize) -> LiveCall {
@@ -238,8 +280,11 @@ fn operations() -> Vec<(String, String, String, u16)> {
 
 fn filled(path: &str) -> String {
     let path = path.replace("{number}", "+911234567890").replace("{customer}", "+919876543210");
-    path.replace("{call}", "CALL0").replace("{id}", "crm:call.1")
+    let path = path.replace("/readiness", "/readiness?number=%2B911234567890");
+    path.replace("{call}", "CALL0").replace("{reservation}", "HELD0").replace("{id}", "crm:call.1")
 }
+
+const RESERVATION: &str = r#"{"number":"+911234567890","seconds":60}"#;
 
 const QUESTION: &str = r#"{"number":"+911234567890","customer":"+919876543210"}"#;
 
@@ -247,10 +292,14 @@ const QUESTION: &str = r#"{"number":"+911234567890","customer":"+919876543210"}"
 async fn every_operation_refuses_without_its_scope_and_works_with_it() {
     let listener = start(Fake { records: 1, ..Fake::default() }).await;
     let operations = operations();
-    assert_eq!(operations.len(), 12);
+    assert_eq!(operations.len(), 17);
     for (method, path, scope, done) in operations {
         let path = filled(&path);
-        let body = if method == "POST" { QUESTION } else { "" };
+        let body = match (&*method, &*path) {
+            ("POST", "/v1/reservations") => RESERVATION,
+            ("POST", _) => QUESTION,
+            _ => "",
+        };
         for (token, expected) in [
             (None, 401),
             (Some("a-stranger"), 401),
@@ -267,7 +316,7 @@ async fn every_operation_refuses_without_its_scope_and_works_with_it() {
         }
     }
     let text = listener.metrics.encode().unwrap();
-    assert!(text.contains("setu_api_answers_total{code=\"401\"} 24"), "{text}");
+    assert!(text.contains("setu_api_answers_total{code=\"401\"} 34"), "{text}");
 }
 
 #[tokio::test]
@@ -378,6 +427,42 @@ async fn an_order_says_what_is_wrong_with_it_and_a_refusal_which_rules_forbid_it
     let unknown = order(json!({"number": "+15550009999"}));
     let (status, answer) = listener.ask("POST", "/v1/calls", Some("everybody"), &unknown).await;
     assert!(status == 404 && answer.contains("unknown_number"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_reservation_is_made_with_a_number_and_a_time_and_seen_page_by_page() {
+    let listener = start(Fake::default()).await;
+    let reserve = async |change: Value| {
+        let mut order: Value = serde_json::from_str(RESERVATION).unwrap();
+        order.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+        let order = order.to_string();
+        let (status, answer) = listener.ask("POST", "/v1/reservations", Some("everybody"), &order).await;
+        (status, serde_json::from_str::<Value>(&answer).unwrap())
+    };
+    for wrong in [
+        json!({"seconds": 0}),
+        json!({"seconds": 3_601}),
+        json!({"seconds": 0.5}),
+        json!({"seconds": "60"}),
+        json!({"number": "911234567890"}),
+        json!({"customer": "IN.1A2b"}),
+        json!({"use_case": "x".repeat(513)}),
+        json!({"agent": "alice"}),
+    ] {
+        assert_eq!(reserve(wrong.clone()).await.0, 400, "{wrong}");
+    }
+    let (status, made) = reserve(json!({"agents": ["alice"], "use_case": "delivery", "seconds": 60.0})).await;
+    assert_eq!((status, &made["agent"], &made["use_case"]), (201, &json!("alice"), &json!("delivery")));
+    let (status, unknown) = reserve(json!({"agents": ["carol"]})).await;
+    assert_eq!((status, &unknown["error"]["code"]), (404, &json!("unknown_agent")));
+
+    let (_, page) = listener.get("/v1/reservations?limit=2").await;
+    let next = page["next"].as_str().unwrap();
+    let (_, rest) = listener.get(&format!("/v1/reservations?limit=2&after={next}")).await;
+    assert_eq!((rest["reservations"].as_array().unwrap().len(), &rest["next"]), (1, &Value::Null));
+    assert_eq!(listener.get("/v1/reservations/HELD1").await.0, 404);
+    assert_eq!(listener.get("/v1/readiness").await.0, 400);
+    assert_eq!(listener.get("/v1/readiness?number=%2B15550009999").await.0, 404);
 }
 
 #[tokio::test]

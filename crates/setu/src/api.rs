@@ -1,23 +1,24 @@
 //! The REST interface: its listener, and who answers its questions.
 
+mod calls;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use serde_json::Value;
-use setu_call::Live;
 use setu_control::{
     ApiTokens, Backend, CallFilter, CallOrder, CdrEntry, CdrFilter, CdrRevisionEntry, Control, DeadEvent,
-    Grant, HttpLimits, Inquiry, LiveCall, Metrics, NotMade, Pending, ProvisioningReport, Ring, Rule,
-    Standing, StartError, Unavailable, serve_api,
+    Grant, HttpLimits, Inquiry, LiveCall, Metrics, NotMade, Pending, ProvisioningReport, Readiness,
+    ReservationOrder, Reserved, Rule, Standing, StartError, Unavailable, serve_api,
 };
-use setu_model::{AnsweredBy, Pii, RuleRefusal, Wall};
+use setu_model::{Pii, Wall};
 use setu_store::{CdrQuery, CdrRevision, DeadRow, Store, StoreFault};
 use setu_whatsapp::gate::Decision;
 use setu_whatsapp::permission::{Answer, Considered, Customer};
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::api::calls::{live_call, not_made, placing, readiness, reserved};
 use crate::driver::{self, Input};
 use crate::provision::Provisioner;
 
@@ -136,6 +137,11 @@ impl Answers {
         self.inquiries.tell(token, found);
     }
 
+    /// The driver has done what was asked for.
+    pub(crate) fn answered(&self, token: u64, answer: driver::Answer) {
+        self.requests.tell(token, answer);
+    }
+
     /// Asks the store, once it is open.
     fn with_store<T: Send + 'static, F>(
         &self,
@@ -156,19 +162,21 @@ impl Answers {
         })
     }
 
-    /// The driver has done what was asked for.
-    pub(crate) fn answered(&self, token: u64, answer: driver::Answer) {
-        self.requests.tell(token, answer);
-    }
-
     /// Asks the driver of calls that live.
     fn lives(&self, request: driver::Request) -> Pending<Vec<LiveCall>> {
         let asked = self.request(request);
         Box::pin(async move {
-            Ok(match asked.await? {
-                driver::Answer::Lives(lives) => lives.into_iter().map(live_call).collect(),
-                driver::Answer::Placed(_) => Vec::new(),
-            })
+            let driver::Answer::Lives(lives) = asked.await? else { return Err(at_odds()) };
+            Ok(lives.into_iter().map(live_call).collect())
+        })
+    }
+
+    /// Asks the driver of reservations.
+    fn ahead(&self, request: driver::Request) -> Pending<Vec<Reserved>> {
+        let asked = self.request(request);
+        Box::pin(async move {
+            let driver::Answer::Reservations(found) = asked.await? else { return Err(at_odds()) };
+            Ok(found.into_iter().map(reserved).collect())
         })
     }
 
@@ -241,12 +249,8 @@ impl Backend for Answers {
     fn place(&self, order: CallOrder) -> Pending<Result<String, NotMade>> {
         let asked = self.request(driver::Request::Place(Box::new(placing(order))));
         Box::pin(async move {
-            Ok(match asked.await? {
-                driver::Answer::Placed(placed) => placed.map(|call| call.to_string()).map_err(not_made),
-                driver::Answer::Lives(_) => {
-                    Err(NotMade::Unable("the bridge is at odds with itself".to_owned()))
-                }
-            })
+            let driver::Answer::Placed(placed) = asked.await? else { return Err(at_odds()) };
+            Ok(placed.map(|call| call.to_string()).map_err(not_made))
         })
     }
 
@@ -269,6 +273,51 @@ impl Backend for Answers {
         let lives = self.lives(driver::Request::HangUp(call));
         Box::pin(async move { Ok(!lives.await?.is_empty()) })
     }
+
+    fn reserve(&self, order: ReservationOrder) -> Pending<Result<Reserved, NotMade>> {
+        let ReservationOrder { number, customer, agents, seconds, use_case, reference } = order;
+        let lasts = std::time::Duration::from_secs(seconds.into());
+        let customer = customer.map(Pii::new);
+        let ahead = driver::Ahead { number, customer, agents, lasts, use_case, reference };
+        let asked = self.request(driver::Request::Reserve(Box::new(ahead)));
+        Box::pin(async move {
+            let driver::Answer::Reserved(made) = asked.await? else { return Err(at_odds()) };
+            Ok(made.map(|made| reserved(*made)).map_err(not_made))
+        })
+    }
+
+    fn reservations(&self, filter: CallFilter) -> Pending<Vec<Reserved>> {
+        let CallFilter { number, after, limit } = filter;
+        let after = after.and_then(|after| after.parse().ok());
+        let most = limit.map_or(100, |limit| limit as usize);
+        self.ahead(driver::Request::Reservations { after, number, most })
+    }
+
+    fn reservation(&self, reservation: String) -> Pending<Option<Reserved>> {
+        let Ok(id) = reservation.parse() else { return Box::pin(async { Ok(None) }) };
+        let found = self.ahead(driver::Request::Reservation(id));
+        Box::pin(async move { Ok(found.await?.pop()) })
+    }
+
+    fn release(&self, reservation: String) -> Pending<bool> {
+        let Ok(id) = reservation.parse() else { return Box::pin(async { Ok(false) }) };
+        let found = self.ahead(driver::Request::Release(id));
+        Box::pin(async move { Ok(!found.await?.is_empty()) })
+    }
+
+    fn readiness(&self, number: String) -> Pending<Option<Readiness>> {
+        let asked = self.request(driver::Request::Readiness(number.clone()));
+        Box::pin(async move {
+            let driver::Answer::Readiness(found) = asked.await? else { return Err(at_odds()) };
+            Ok(found.map(|found| readiness(number, *found)))
+        })
+    }
+}
+
+/// An answer to another question than was asked.
+fn at_odds() -> Unavailable {
+    tracing::error!("the driver answers another question");
+    Unavailable("the bridge is at odds with itself".to_owned())
 }
 
 fn dead_event(row: DeadRow) -> DeadEvent {
@@ -281,50 +330,6 @@ fn dead_event(row: DeadRow) -> DeadEvent {
         why: row.why,
         event: serde_json::from_str(&row.payload).unwrap_or_default(),
         cursor: row.place,
-    }
-}
-
-fn placing(order: CallOrder) -> driver::Order {
-    let CallOrder { number, customer, agents, ring, by_hand, use_case, payload, queue, reference, key } =
-        order;
-    let ring = ring.map(|ring| match ring {
-        Ring::AgentFirst => setu_call::RingOrder::AgentFirst,
-        Ring::CustomerFirst => setu_call::RingOrder::CustomerFirst,
-    });
-    let customer = Pii::new(customer);
-    driver::Order { number, customer, agents, ring, by_hand, use_case, payload, queue, reference, key }
-}
-
-fn not_made(why: driver::NotPlaced) -> NotMade {
-    match why {
-        driver::NotPlaced::UnknownNumber => NotMade::UnknownNumber,
-        driver::NotPlaced::UnknownAgent(name) => NotMade::UnknownAgent(name),
-        driver::NotPlaced::NoCustomer => NotMade::NoCustomer,
-        driver::NotPlaced::KeyTaken => NotMade::KeyTaken,
-        driver::NotPlaced::Refused(rules) => NotMade::Refused(rules.into_iter().map(rule).collect()),
-        driver::NotPlaced::Unable(why) => NotMade::Unable(why),
-    }
-}
-
-fn rule(rule: RuleRefusal) -> Rule {
-    let RuleRefusal { code, title, reason, remedy, next_allowed } = rule;
-    Rule { code, title, reason, remedy, next_allowed: next_allowed.map(|at| at.to_string()) }
-}
-
-fn live_call(live: Live) -> LiveCall {
-    let Live { call, direction, ingress, facts, began, answered, agent, stage } = live;
-    let word = |value: serde_json::Result<Value>| value.ok().and_then(|v| v.as_str().map(str::to_owned));
-    LiveCall {
-        call: call.to_string(),
-        direction: word(serde_json::to_value(direction)).unwrap_or_default(),
-        ingress: word(serde_json::to_value(ingress)).unwrap_or_default(),
-        stage: stage.word().to_owned(),
-        began: began.to_string(),
-        answered: answered.map(|at| at.to_string()),
-        agent: agent.map(|by| match by {
-            AnsweredBy::Agent(name) | AnsweredBy::Trunk(name) => name,
-        }),
-        facts: serde_json::to_value(facts).unwrap_or_default(),
     }
 }
 

@@ -7,7 +7,7 @@ pub use setu_model::GateCode;
 use setu_model::Wall;
 
 use crate::campaign::{CampaignPolicy, Campaigns, TooMuch};
-use crate::hours::CallingHours;
+use crate::hours::{CallingHours, Closed};
 use crate::permission::{Grant, PairLedger, Question, Rules, Why};
 use crate::quality::{Light, Quality};
 
@@ -102,6 +102,36 @@ pub fn decide(question: Question, policy: &GatePolicy, circumstances: &Circumsta
     }
 }
 
+/// The rules that close a number to everybody: no customer is looked at. By its own clock, where customers have several.
+pub fn closed(policy: &GatePolicy, restricted_until: Option<Wall>, now: Wall) -> Vec<GateRefusal> {
+    let restricted = restricted_until.filter(|until| *until > now).map(restricted);
+    let hours = policy.hours.check(None, now).err().map(outside);
+    restricted.into_iter().chain(hours).collect()
+}
+
+fn restricted(until: Wall) -> GateRefusal {
+    GateRefusal {
+        code: GateCode::NumberRestricted,
+        reason: format!("Meta restricts the number until {until}"),
+        remedy: "wait until then".to_owned(),
+        next_allowed: Some(until),
+    }
+}
+
+fn outside(closed: Closed) -> GateRefusal {
+    let (code, reason) = if closed.holiday {
+        (GateCode::Holiday, "the customer has a holiday")
+    } else {
+        (GateCode::OutsideHours, "it is outside the calling hours by the customer's clock")
+    };
+    GateRefusal {
+        code,
+        reason: reason.to_owned(),
+        remedy: "wait until then".to_owned(),
+        next_allowed: closed.opens,
+    }
+}
+
 struct Inquiry<'i> {
     policy: &'i GatePolicy,
     it: &'i Circumstances<'i>,
@@ -161,8 +191,7 @@ impl Inquiry<'_> {
         }
         let (quality, now) = (self.it.quality, self.it.now);
         if let Some(until) = quality.restricted_until.filter(|until| *until > now) {
-            let reason = format!("Meta restricts the number until {until}");
-            self.refuse(GateCode::NumberRestricted, reason, "wait until then", Some(until));
+            self.refusals.push(restricted(until));
         }
         if question == Question::Call && self.it.attempts_today >= quality.attempts_a_day {
             let why = match quality.light {
@@ -261,12 +290,7 @@ impl Inquiry<'_> {
     /// What passes by itself.
     fn moment(&mut self, question: Question) {
         if let Err(closed) = self.policy.hours.check(self.it.customer, self.it.now) {
-            let (code, reason) = if closed.holiday {
-                (GateCode::Holiday, "the customer has a holiday")
-            } else {
-                (GateCode::OutsideHours, "it is outside the calling hours by the customer's clock")
-            };
-            self.refuse(code, reason, "wait until then", closed.opens);
+            self.refusals.push(outside(closed));
         }
         if !self.it.agent_reserved {
             let reason = match question {

@@ -7,6 +7,7 @@ mod house;
 mod keys;
 mod placed;
 mod reached;
+mod reserved;
 mod session;
 mod sounds;
 mod support;

@@ -93,6 +93,13 @@ impl House {
         self.offer(Direction::UserInitiated, origin, number, facts, offer)
     }
 
+    /// This WhatsApp user calls `NUMBER`.
+    pub(crate) fn somebody_calls(&mut self, customer: &str) -> CallId {
+        let facts = CallFacts { customer: Pii::new(customer.into()), ..CallFacts::default() };
+        let origin = Origin::Meta { number: NUMBER.into() };
+        self.offer(Direction::UserInitiated, origin, NUMBER, facts, Some(META_OFFER))
+    }
+
     /// A WhatsApp user waits at a URI for `NUMBER`.
     pub(crate) fn user_waits(&mut self, direction: Direction) -> CallId {
         let origin = Origin::Meta { number: NUMBER.into() };

@@ -45,19 +45,28 @@ pub enum Scope {
     CallsWrite,
     /// Read how the numbers' settings at Meta differ, and what Meta looks at.
     ProvisioningRead,
+    /// See who is set aside for calls to come.
+    ReservationsRead,
+    /// Set agents aside, and give them back.
+    ReservationsWrite,
+    /// See who is ready to take calls.
+    ReadinessRead,
 }
 
 impl Scope {
     /// Every scope.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 11] = [
         Self::CdrsRead,
         Self::PermissionsRead,
         Self::GateAsk,
-        Self::EventsRead,
-        Self::EventsWrite,
         Self::CallsRead,
         Self::CallsWrite,
         Self::ProvisioningRead,
+        Self::ReservationsRead,
+        Self::ReservationsWrite,
+        Self::ReadinessRead,
+        Self::EventsRead,
+        Self::EventsWrite,
     ];
 
     /// The word for it in the configuration and in the OpenAPI document.
@@ -71,6 +80,9 @@ impl Scope {
             Self::CallsRead => "calls:read",
             Self::CallsWrite => "calls:write",
             Self::ProvisioningRead => "provisioning:read",
+            Self::ReservationsRead => "reservations:read",
+            Self::ReservationsWrite => "reservations:write",
+            Self::ReadinessRead => "readiness:read",
         }
     }
 
@@ -147,6 +159,12 @@ pub(super) struct ReadCalls;
 pub(super) struct WriteCalls;
 /// Needs [`Scope::ProvisioningRead`].
 pub(super) struct ReadProvisioning;
+/// Needs [`Scope::ReservationsRead`].
+pub(super) struct ReadReservations;
+/// Needs [`Scope::ReservationsWrite`].
+pub(super) struct WriteReservations;
+/// Needs [`Scope::ReadinessRead`].
+pub(super) struct ReadReadiness;
 
 impl Need for ReadCdrs {
     const SCOPE: Scope = Scope::CdrsRead;
@@ -178,6 +196,18 @@ impl Need for ReadCalls {
 
 impl Need for WriteCalls {
     const SCOPE: Scope = Scope::CallsWrite;
+}
+
+impl Need for ReadReservations {
+    const SCOPE: Scope = Scope::ReservationsRead;
+}
+
+impl Need for WriteReservations {
+    const SCOPE: Scope = Scope::ReservationsWrite;
+}
+
+impl Need for ReadReadiness {
+    const SCOPE: Scope = Scope::ReadinessRead;
 }
 
 impl<N: Need> FromRequestParts<Api> for May<N> {

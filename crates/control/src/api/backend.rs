@@ -8,6 +8,7 @@ use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 
 use super::calls::{CallFilter, CallOrder, LiveCall, NotMade};
+use super::reservations::{Readiness, ReservationOrder, Reserved};
 
 /// An answer that takes a while.
 pub type Pending<T> = Pin<Box<dyn Future<Output = Result<T, Unavailable>> + Send>>;
@@ -25,7 +26,6 @@ pub trait Backend: Send + Sync + 'static {
 
     /// Has an event that was given up tried again; none if there is no such event.
     fn retry_event(&self, id: String) -> Pending<Option<()>>;
-
     /// Places a call; returns its id.
     fn place(&self, order: CallOrder) -> Pending<Result<String, NotMade>>;
 
@@ -40,6 +40,21 @@ pub trait Backend: Send + Sync + 'static {
 
     /// The numbers' settings at Meta, asked for now.
     fn provisioning(&self) -> Pending<Vec<ProvisioningReport>>;
+
+    /// Sets somebody aside for a call to come.
+    fn reserve(&self, order: ReservationOrder) -> Pending<Result<Reserved, NotMade>>;
+
+    /// Reservations whose calls have not come, in the order in which they were made.
+    fn reservations(&self, filter: CallFilter) -> Pending<Vec<Reserved>>;
+
+    /// One of them, by its id.
+    fn reservation(&self, reservation: String) -> Pending<Option<Reserved>>;
+
+    /// Gives back who was set aside; returns whether there was such a reservation.
+    fn release(&self, reservation: String) -> Pending<bool>;
+
+    /// Whether a number is ready for calls; none if it is none of ours.
+    fn readiness(&self, number: String) -> Pending<Option<Readiness>>;
 }
 
 /// It cannot be said now; why, for people.

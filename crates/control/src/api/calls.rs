@@ -50,6 +50,10 @@ pub struct CallOrder {
     #[serde(default)]
     #[schema(max_length = 512)]
     pub reference: Option<String>,
+    /// The reservation whose agent is to take it.
+    #[serde(default)]
+    #[schema(pattern = r"^[0-7][0-9A-HJKMNP-TV-Z]{25}$")]
+    pub reservation: Option<String>,
     /// Orders of one key are one order.
     #[serde(skip)]
     #[schema(ignore)]
@@ -73,6 +77,8 @@ pub enum NotMade {
     UnknownNumber,
     /// So is this agent.
     UnknownAgent(String),
+    /// There is no such reservation of the number.
+    UnknownReservation,
     /// The customer is no number that can be called.
     NoCustomer,
     /// Another order had the same key.
@@ -91,6 +97,10 @@ impl NotMade {
             Self::UnknownAgent(name) => {
                 not_found("unknown_agent", &format!("there is no agent named {name:?}: name an account"))
             }
+            Self::UnknownReservation => not_found(
+                "unknown_reservation",
+                "the number has no such reservation: it is over, or its call has come",
+            ),
             Self::NoCustomer => invalid("the customer is no number that can be called"),
             Self::KeyTaken => refusal(
                 StatusCode::CONFLICT,
@@ -170,7 +180,8 @@ pub(super) struct PlacedCall {
         (status = 400, description = "The order cannot be read"),
         (status = 401, description = "No token that is known"),
         (status = 403, description = "The token has not the scope"),
-        (status = 404, description = "Number or agent are none of ours: `unknown_number`, `unknown_agent`"),
+        (status = 404, description = "Number, agent or reservation are none of ours: `unknown_number`, \
+            `unknown_agent`, `unknown_reservation`"),
         (status = 409, description = "Rules forbid it (`refused`, with `rules`), or the key was another order's (`key_taken`)"),
         (status = 503, description = "It cannot be placed now"),
     ),
@@ -217,31 +228,48 @@ pub(super) async fn list(
     State(api): State<Api>,
     filter: Result<Query<CallFilter>, QueryRejection>,
 ) -> Response {
-    let filter = filter.map_err(|why| why.body_text()).and_then(|Query(filter)| match filter {
-        CallFilter { limit: Some(limit), .. } if !(1..=MOST).contains(&limit) => {
-            Err(format!("limit is not from 1 to {MOST}"))
-        }
-        CallFilter { after: Some(after), .. } if after.parse::<setu_model::CallId>().is_err() => {
-            Err("after is not the `next` of a page".to_owned())
-        }
-        filter => Ok(filter),
-    });
-    let filter = match filter {
+    let (filter, limit) = match checked_filter(filter) {
         Ok(filter) => filter,
         Err(why) => return invalid(why),
     };
-    // One more than asked for tells whether there is a next page.
-    let limit = filter.limit.unwrap_or(PAGE);
-    match api.backend.calls(CallFilter { limit: Some(limit + 1), ..filter }).await {
-        Ok(mut calls) => {
-            let limit = limit as usize;
-            let more = calls.len() > limit;
-            calls.truncate(limit);
-            let next = calls.last().filter(|_| more).map(|last| last.call.clone());
+    match api.backend.calls(filter).await {
+        Ok(calls) => {
+            let (calls, next) = page_of(calls, limit, |call| call.call.clone());
             Json(CallPage { calls, next }).into_response()
         }
         Err(why) => unavailable(&why),
     }
+}
+
+/// The filter for one more than is asked for, which tells whether there is a next page; and how many that is.
+pub(super) fn checked_filter(
+    filter: Result<Query<CallFilter>, QueryRejection>,
+) -> Result<(CallFilter, usize), String> {
+    let Query(filter) = filter.map_err(|why| why.body_text())?;
+    let limit = filter.limit.unwrap_or(PAGE);
+    if !(1..=MOST).contains(&limit) {
+        return Err(format!("limit is not from 1 to {MOST}"));
+    }
+    if filter.after.as_ref().is_some_and(|after| !is_id(after)) {
+        return Err("after is not the `next` of a page".to_owned());
+    }
+    Ok((CallFilter { limit: Some(limit + 1), ..filter }, limit as usize))
+}
+
+/// A page of what was found, and the `next` of the one after it.
+pub(super) fn page_of<T>(
+    mut found: Vec<T>,
+    limit: usize,
+    id: impl Fn(&T) -> String,
+) -> (Vec<T>, Option<String>) {
+    let more = found.len() > limit;
+    found.truncate(limit);
+    let next = found.last().filter(|_| more).map(id);
+    (found, next)
+}
+
+fn is_id(text: &str) -> bool {
+    text.parse::<setu_model::CallId>().is_ok()
 }
 
 /// A call that lives. What is over is among the records.
@@ -292,25 +320,44 @@ pub(super) async fn hang_up(
 
 /// Refuses what no order can be, as the OpenAPI document says.
 fn checked(order: CallOrder) -> Result<CallOrder, String> {
-    for (name, number) in [("number", &order.number), ("customer", &order.customer)] {
-        if !is_e164(number) {
-            return Err(format!("{name} is no number: write it as +919876543210"));
-        }
-    }
-    if order.agents.len() > MOST_AGENTS {
-        return Err(format!("agents are more than {MOST_AGENTS}"));
-    }
-    let told = [&order.use_case, &order.payload, &order.queue, &order.reference];
-    for (name, told) in ["use_case", "payload", "queue", "reference"].into_iter().zip(told) {
-        if told.as_ref().is_some_and(|told| told.chars().count() > MOST_TOLD) {
-            return Err(format!("{name} is longer than {MOST_TOLD} characters"));
-        }
+    checked_numbers([("number", Some(&order.number)), ("customer", Some(&order.customer))])?;
+    checked_agents(&order.agents)?;
+    checked_texts([
+        ("use_case", &order.use_case),
+        ("payload", &order.payload),
+        ("queue", &order.queue),
+        ("reference", &order.reference),
+    ])?;
+    if order.reservation.as_ref().is_some_and(|id| !is_id(id)) {
+        return Err("reservation is not the id of one".to_owned());
     }
     Ok(order)
 }
 
+/// Refuses what is no number.
+pub(super) fn checked_numbers<const N: usize>(numbers: [(&str, Option<&String>); N]) -> Result<(), String> {
+    match numbers.iter().find(|(_, number)| number.is_some_and(|number| !is_e164(number))) {
+        Some((name, _)) => Err(format!("{name} is no number: write it as +919876543210")),
+        None => Ok(()),
+    }
+}
+
+/// Refuses too many.
+pub(super) fn checked_agents(agents: &[String]) -> Result<(), String> {
+    if agents.len() > MOST_AGENTS { Err(format!("agents are more than {MOST_AGENTS}")) } else { Ok(()) }
+}
+
+/// Refuses what is too long.
+pub(super) fn checked_texts<const N: usize>(texts: [(&str, &Option<String>); N]) -> Result<(), String> {
+    let long = |text: &Option<String>| text.as_ref().is_some_and(|text| text.chars().count() > MOST_TOLD);
+    match texts.iter().find(|(_, text)| long(text)) {
+        Some((name, _)) => Err(format!("{name} is longer than {MOST_TOLD} characters")),
+        None => Ok(()),
+    }
+}
+
 /// The strict form: what a program knows of a customer needs no guessing.
-pub(super) fn is_e164(text: &str) -> bool {
+fn is_e164(text: &str) -> bool {
     text.strip_prefix('+').is_some_and(|digits| {
         (7..=15).contains(&digits.len())
             && digits.bytes().all(|byte| byte.is_ascii_digit())

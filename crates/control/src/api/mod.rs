@@ -7,6 +7,7 @@ mod cdrs;
 mod events;
 mod export;
 mod provisioning;
+mod reservations;
 mod rules;
 
 use std::net::SocketAddr;
@@ -30,6 +31,8 @@ pub use backend::{
     ProvisioningDrift, ProvisioningFact, ProvisioningReport, Rule, Standing, Unavailable,
 };
 pub use calls::{CallFilter, CallOrder, LiveCall, NotMade, Ring};
+
+pub use reservations::{AgentState, Readiness, ReservationOrder, Reserved, TrunkState};
 
 use crate::metrics::Metrics;
 use crate::refusal::refusal;
@@ -77,6 +80,9 @@ fn documented() -> OpenApiRouter<Api> {
         .routes(routes!(rules::gate))
         .routes(routes!(calls::place, calls::list))
         .routes(routes!(calls::one, calls::hang_up))
+        .routes(routes!(reservations::reserve, reservations::list))
+        .routes(routes!(reservations::one, reservations::release))
+        .routes(routes!(reservations::readiness))
         .routes(routes!(cdrs::list))
         .routes(routes!(cdrs::export))
         .routes(routes!(cdrs::one))

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use setu_call::Verdict;
 use setu_model::{CallId, Cause, Cdr, Now, RuleRefusal, Wall};
 use setu_whatsapp::campaign::Campaigns;
-use setu_whatsapp::gate::{Circumstances, Decision, GateCode, GatePolicy, GateRefusal, decide};
+use setu_whatsapp::gate::{Circumstances, Decision, GateCode, GatePolicy, GateRefusal, closed, decide};
 use setu_whatsapp::permission::{Answer, Customer, Fact, FactId, PairLedger, Question};
 use setu_whatsapp::quality::{DayTally, Quality, QualityPolicy};
 
@@ -142,6 +142,12 @@ impl Shard {
         } else {
             self.outputs.push_back(Output::Found(inquiry.token, Ok(None)));
         }
+    }
+
+    /// The rules of a number that close it to everybody for now.
+    pub(super) fn closed(&self, number: &str, now: Wall) -> Vec<RuleRefusal> {
+        let Some(policy) = self.settings.gates.get(number) else { return Vec::new() };
+        closed(policy, self.gate.restrictions.get(number).copied(), now).into_iter().map(rule).collect()
     }
 
     fn look_up(&mut self, asker: Asker, inquiry: Inquiry, now: Now) {

@@ -3,6 +3,7 @@
 //! It takes one input, hands it to a core, drains every output into the other core or outward, and then waits for
 //! the next input or the earliest deadline. It owns no socket, clock or task, so a whole bridge runs in virtual time.
 
+mod ahead;
 mod gate;
 mod graph;
 mod heard;
@@ -12,6 +13,7 @@ mod place;
 mod reach;
 mod told;
 
+pub use ahead::{Ahead, Readiness};
 pub use gate::{Asker, Finding, Inquiry, Known, Load, Loaded};
 
 use std::collections::{BTreeMap, VecDeque};

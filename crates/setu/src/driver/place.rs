@@ -1,12 +1,12 @@
-//! What the REST interface asks of calls: to place one, to see those that live, to end one.
+//! What the REST interface asks for: to place a call, to see those that live, to end one, and what comes ahead of them.
 
 use std::collections::{BTreeMap, VecDeque};
 
-use setu_call::{AnswerIn, Live, Offered, Origin, Placed, RingOrder, Stage, normalise};
+use setu_call::{AnswerIn, Live, Offered, Origin, Placed, Reservation, RingOrder, Stage, normalise};
 use setu_model::{CallFacts, CallId, Cdr, Direction, Ingress, LegId, Now, Pii, RuleRefusal};
 
 use super::reach::Reach;
-use super::{Output, Shard};
+use super::{Ahead, Output, Readiness, Shard};
 
 /// What the REST interface asks for.
 #[derive(Debug, Clone)]
@@ -26,6 +26,23 @@ pub enum Request {
     Live(CallId),
     /// To end a call.
     HangUp(CallId),
+    /// To set somebody aside for a call to come.
+    Reserve(Box<Ahead>),
+    /// The reservations whose calls have not come, from the one after `after` on.
+    Reservations {
+        /// The last one that was seen.
+        after: Option<CallId>,
+        /// Of one business number.
+        number: Option<String>,
+        /// At most so many.
+        most: usize,
+    },
+    /// One reservation.
+    Reservation(CallId),
+    /// To give back who was set aside.
+    Release(CallId),
+    /// Whether a number is ready for calls.
+    Readiness(String),
 }
 
 /// The answer to a [`Request`].
@@ -33,8 +50,14 @@ pub enum Request {
 pub enum Answer {
     /// To [`Request::Place`].
     Placed(Result<CallId, NotPlaced>),
-    /// To the others: what can be seen, which is nothing of a call that does not live.
+    /// What can be seen of calls, which is nothing of one that does not live.
     Lives(Vec<Live>),
+    /// To [`Request::Reserve`].
+    Reserved(Result<Box<Reservation>, NotPlaced>),
+    /// What there is of reservations.
+    Reservations(Vec<Reservation>),
+    /// To [`Request::Readiness`]: none if the number is none of ours.
+    Readiness(Option<Box<Readiness>>),
 }
 
 /// A call to place.
@@ -58,17 +81,21 @@ pub struct Order {
     pub queue: Option<String>,
     /// What it belongs to elsewhere.
     pub reference: Option<String>,
+    /// The reservation whose agent is to take it.
+    pub reservation: Option<CallId>,
     /// Orders of one key are one order.
     pub key: Option<String>,
 }
 
-/// Why a call is not placed.
+/// Why a call is not placed, or nobody is set aside.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NotPlaced {
     /// The number is none of ours.
     UnknownNumber,
     /// So is this agent.
     UnknownAgent(String),
+    /// There is no such reservation of the number.
+    UnknownReservation,
     /// Whom to call is no number.
     NoCustomer,
     /// Another order had the same key.
@@ -114,23 +141,36 @@ impl Placing {
 impl Shard {
     /// Takes what the REST interface asks for.
     pub(super) fn requested(&mut self, token: u64, request: Request, now: Now) {
-        let lives = match request {
+        let answer = match request {
             Request::Place(order) => return self.place(token, *order, now),
+            Request::Reserve(ahead) => self.reserve(*ahead, now),
+            Request::Reservations { after, number, most } => {
+                let reservations = self.calls.reservations().filter(|it| {
+                    after.is_none_or(|after| it.id > after)
+                        && number.as_ref().is_none_or(|number| it.number == *number)
+                });
+                Answer::Reservations(reservations.take(most).cloned().collect())
+            }
+            Request::Reservation(id) => {
+                Answer::Reservations(self.calls.reservation(id).cloned().into_iter().collect())
+            }
+            Request::Release(id) => Answer::Reservations(self.calls.unreserve(id).into_iter().collect()),
+            Request::Readiness(number) => Answer::Readiness(self.readiness(&number, now).map(Box::new)),
             Request::Lives { after, number, most } => {
                 let of = |live: &Live| number.as_ref().is_none_or(|number| live.facts.number == *number);
-                self.calls.lives(after).filter(of).take(most).collect()
+                Answer::Lives(self.calls.lives(after).filter(of).take(most).collect())
             }
-            Request::Live(call) => self.calls.live(call).into_iter().collect(),
+            Request::Live(call) => Answer::Lives(self.calls.live(call).into_iter().collect()),
             Request::HangUp(call) => {
                 // One that is ending already is none any more.
                 let live = self.calls.live(call).filter(|live| live.stage != Stage::Ending);
                 if live.is_some() {
                     self.calls.handle(setu_call::Input::HangUp { call }, now);
                 }
-                live.into_iter().collect()
+                Answer::Lives(live.into_iter().collect())
             }
         };
-        self.answer(token, Answer::Lives(lives));
+        self.answer(token, answer);
     }
 
     fn place(&mut self, token: u64, order: Order, now: Now) {
@@ -161,14 +201,24 @@ impl Shard {
 
     /// Whom an order is to call, if it can be placed at all.
     fn may_place(&self, order: &Order) -> Result<String, NotPlaced> {
+        self.knows(&order.number, &order.agents)?;
+        if let Some(id) = order.reservation {
+            let known = self.calls.reservation(id).filter(|it| it.number == order.number);
+            known.ok_or(NotPlaced::UnknownReservation)?;
+        }
+        normalise(order.customer.reveal(), &self.settings.calls.dial_plan).ok_or(NotPlaced::NoCustomer)
+    }
+
+    /// Whether number and agents are ours.
+    pub(super) fn knows(&self, number: &str, agents: &[String]) -> Result<(), NotPlaced> {
         let config = &self.settings.calls;
-        if !config.numbers.contains_key(&order.number) {
+        if !config.numbers.contains_key(number) {
             return Err(NotPlaced::UnknownNumber);
         }
-        if let Some(stranger) = order.agents.iter().find(|name| !config.agents.contains_key(*name)) {
-            return Err(NotPlaced::UnknownAgent(stranger.clone()));
+        match agents.iter().find(|name| !config.agents.contains_key(*name)) {
+            Some(stranger) => Err(NotPlaced::UnknownAgent(stranger.clone())),
+            None => Ok(()),
         }
-        normalise(order.customer.reveal(), &config.dial_plan).ok_or(NotPlaced::NoCustomer)
     }
 
     /// Tells of the calls of which is decided that they are made.
@@ -215,6 +265,7 @@ fn offered(call: CallId, order: &Order, customer: String, by_graph: bool) -> Off
             agents: order.agents.clone(),
             ring: order.ring,
             by_hand: order.by_hand,
+            reservation: order.reservation,
         }),
         dialled: String::new(),
         facts: CallFacts {

@@ -414,7 +414,7 @@ bind = "127.0.0.1:0"
 [[api.tokens]]
 name = "crm"
 token = "{API_TOKEN}"
-scopes = ["calls:read", "calls:write"]
+scopes = ["calls:read", "calls:write", "reservations:read", "reservations:write", "readiness:read"]
 {rest}
 "#,
         media + 79,

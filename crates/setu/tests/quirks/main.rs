@@ -17,4 +17,5 @@ mod placed;
 mod ports;
 mod provider;
 mod requests;
+mod reserved;
 mod sounds;

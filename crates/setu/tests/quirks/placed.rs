@@ -29,7 +29,7 @@ fn order(change: Value) -> Value {
 }
 
 impl Lab {
-    async fn asks(&self, method: &str, path: &str, key: &str, body: &str) -> (u16, Value) {
+    pub(crate) async fn asks(&self, method: &str, path: &str, key: &str, body: &str) -> (u16, Value) {
         let length = body.len();
         let request = format!(
             "{method} {path} HTTP/1.1\r\nHost: setu\r\nConnection: close\r\nContent-Type: application/json\r\n\
@@ -49,7 +49,7 @@ impl Lab {
     }
 
     /// Places a call that is made; returns what its three parties say of it.
-    async fn placed(&mut self, change: Value) -> (PhoneReport, CallReport, Cdr) {
+    pub(crate) async fn placed(&mut self, change: Value) -> (PhoneReport, CallReport, Cdr) {
         let mut events = self.phone().events();
         let (status, call) = self.places(change).await;
         assert_eq!(status, 202, "{call}");
