@@ -105,11 +105,18 @@ impl Call {
             }
             None => Plan::Nobody,
         };
+        if facts.use_case.is_none() {
+            facts.use_case = use_case(&party, ctx.config).or_else(|| ctx.config.use_case_of(&facts)).cloned();
+        }
         let side = side_of(&party);
         let called = match (side, &plan) {
             (Side::Agents, _) => (Side::Meta, PeerKind::Meta, PortUse::Own),
             (Side::Meta, Plan::Trunk { trunk, .. }) => {
-                let port = port_use(&Party::Trunk(trunk.clone()), Role::Offer { secure: None }, ctx.config);
+                let port = port_use(
+                    &Party::Trunk(trunk.name().to_owned()),
+                    Role::Offer { secure: None },
+                    ctx.config,
+                );
                 (Side::Agents, PeerKind::Trunk, port)
             }
             (Side::Meta, Plan::Agents(_) | Plan::Customer | Plan::Nobody) => {
@@ -284,6 +291,15 @@ pub(crate) const fn side_of(party: &Party) -> Side {
     }
 }
 
+/// What the calls of somebody of the business are for.
+fn use_case<'c>(party: &Party, config: &'c CallConfig) -> Option<&'c String> {
+    match party {
+        Party::Customer => None,
+        Party::Agent(name) => config.agents.get(name)?.use_case.as_ref(),
+        Party::Trunk(name) => config.trunks.get(name)?.use_case.as_ref(),
+    }
+}
+
 fn exchange(offered: &Offered) -> Result<Exchange, Turned> {
     match &offered.offer {
         None => Ok(Exchange::Wanted),
@@ -352,7 +368,7 @@ pub(crate) fn takers(route: &NumberRoute, config: &CallConfig) -> (Plan, Want) {
         }
         NumberRoute::Trunk { trunk, extension } => {
             let plan = Plan::Trunk { trunk: trunk.clone(), extension: extension.clone() };
-            (plan, Want::Trunk(trunk.clone()))
+            (plan, Want::Trunk(trunk.name().to_owned()))
         }
     }
 }

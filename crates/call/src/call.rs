@@ -12,7 +12,7 @@ use setu_model::{
 };
 use setu_sdp::{Description, Local, Negotiated, Offer, Policy};
 
-use crate::config::CallConfig;
+use crate::config::{CallConfig, Extension, PrivateTrunk};
 use crate::desk::{Ask, Candidate};
 use crate::media::{CallMedia, Terms};
 use crate::ports::{AnswerIn, ContactId, LegCommand, MediaCommand, Output, Progress, RingOrder, Step};
@@ -147,7 +147,7 @@ pub(crate) enum Plan {
     /// These agents, one after the other; those tried already are gone from it.
     Agents(Vec<Candidate>),
     /// An extension behind a trunk.
-    Trunk { trunk: String, extension: String },
+    Trunk { trunk: PrivateTrunk, extension: Extension },
     /// The customer of the call's facts.
     Customer,
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use setu_model::{EgressPolicy, Ingress};
+use setu_model::{CallFacts, EgressPolicy, Ingress};
 use setu_sdp::{AudioCodec, Fingerprint};
 
 use crate::ports::{PortUse, RingOrder};
@@ -17,6 +17,8 @@ pub struct CallConfig {
     pub agents: BTreeMap<String, AgentConfig>,
     /// The trunks, by name.
     pub trunks: BTreeMap<String, TrunkConfig>,
+    /// What calls are for, by name.
+    pub use_cases: BTreeMap<String, UseCase>,
     /// How dialled numbers become E.164.
     pub dial_plan: DialPlan,
     /// The business number for agents and trunks that name none, E.164 with `+`.
@@ -93,13 +95,90 @@ pub enum Answers {
 pub enum NumberRoute {
     /// To the first of these agents who is free, then to the next one who is.
     Agents(Vec<String>),
-    /// To an extension behind a trunk. The extension is configured: nothing a caller sends can choose it.
+    /// To an extension behind a trunk.
     Trunk {
-        /// Name of the trunk.
-        trunk: String,
+        /// The trunk.
+        trunk: PrivateTrunk,
         /// What to dial there.
-        extension: String,
+        extension: Extension,
     },
+}
+
+/// The name of a trunk that the operator declared to lead to no public telephone network. A WhatsApp leg goes to no other:
+/// whoever has one of these was told so.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PrivateTrunk(String);
+
+impl PrivateTrunk {
+    /// The operator says that the trunk of this name leads to no public telephone network (`pstn = false`).
+    pub fn declared(name: impl Into<String>) -> Self {
+        Self(name.into())
+    }
+
+    /// The name.
+    pub fn name(&self) -> &str {
+        &self.0
+    }
+}
+
+/// What to dial on a trunk: configured, so that nothing a caller sends can choose it, and no telephone number.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Extension(String);
+
+impl Extension {
+    /// An extension as the configuration names it; none for nothing, and for what is a telephone number.
+    pub fn configured(text: impl Into<String>) -> Option<Self> {
+        let text = text.into();
+        let long = text.len() >= SHORTEST_NUMBER && text.bytes().all(|digit| digit.is_ascii_digit());
+        let number = long || text.starts_with('+') || text.starts_with("00");
+        (!text.is_empty() && !number).then_some(Self(text))
+    }
+
+    /// What is dialled.
+    pub fn dialled(&self) -> &str {
+        &self.0
+    }
+}
+
+/// So many digits are a telephone number; plans of extensions are shorter.
+const SHORTEST_NUMBER: usize = 10;
+
+/// What calls are for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct UseCase {
+    /// Its name for people.
+    pub label: String,
+    /// Payloads of buttons and links that begin a call of it; `*` at the end of one stands for any rest.
+    pub triggers: Vec<String>,
+    /// The queue where a PBX lets it wait.
+    pub queue: Option<String>,
+    /// What the agent must know.
+    pub skill: Option<String>,
+    /// How urgent it is; the lower, the more.
+    pub priority: Option<u8>,
+    /// Where the agent finds what to say.
+    pub script: Option<String>,
+}
+
+impl UseCase {
+    /// How well a payload fits, in characters of the trigger that fits best; none if none does.
+    fn fit(&self, payload: &str) -> Option<usize> {
+        let fits = |trigger: &&String| match trigger.strip_suffix('*') {
+            Some(beginning) => payload.starts_with(beginning),
+            None => payload == **trigger,
+        };
+        self.triggers.iter().filter(fits).map(String::len).max()
+    }
+}
+
+impl CallConfig {
+    /// What a call with these payloads is for: the use case with the longest trigger that fits.
+    pub(crate) fn use_case_of(&self, facts: &CallFacts) -> Option<&String> {
+        let payloads = [&facts.cta_payload, &facts.deeplink_payload];
+        let fit = |use_case: &UseCase| payloads.into_iter().flatten().filter_map(|it| use_case.fit(it)).max();
+        let fitting = self.use_cases.iter().filter_map(|(name, use_case)| Some((fit(use_case)?, name)));
+        fitting.max().map(|(_, name)| name)
+    }
 }
 
 /// One agent.
@@ -113,6 +192,8 @@ pub struct AgentConfig {
     pub codecs: Vec<AudioCodec>,
     /// How the agent's phones tell of keys.
     pub keys: Keys,
+    /// What the agent's calls to customers are for.
+    pub use_case: Option<String>,
     /// How many calls the agent may be given at once.
     pub calls_at_once: u8,
 }
@@ -124,6 +205,7 @@ impl Default for AgentConfig {
             srtp: Srtp::BySignalling,
             codecs: Vec::new(),
             keys: Keys::Events,
+            use_case: None,
             calls_at_once: 1,
         }
     }
@@ -142,6 +224,8 @@ pub struct TrunkConfig {
     pub codecs: Vec<AudioCodec>,
     /// How the PBX tells of keys.
     pub keys: Keys,
+    /// What its calls to customers are for.
+    pub use_case: Option<String>,
     /// Whether its signalling is encrypted, for [`Srtp::BySignalling`].
     pub secure: bool,
     /// Whether its legs may share ports: where the PBX sends from where it signals, and from another port in each

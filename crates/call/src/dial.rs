@@ -61,8 +61,9 @@ impl Call {
         match (self.plan.clone(), reserved) {
             (Plan::Agents(_), Some(reserved)) => self.dial_agent(reserved, ctx),
             (Plan::Trunk { trunk, extension }, _) => {
-                let secure = ctx.config.trunks.get(&trunk).is_some_and(|trunk| trunk.secure);
-                self.dial(Party::Trunk(trunk.clone()), DialTarget::Trunk { trunk, extension }, secure, ctx);
+                let name = trunk.name().to_owned();
+                let secure = ctx.config.trunks.get(&name).is_some_and(|trunk| trunk.secure);
+                self.dial(Party::Trunk(name), DialTarget::Trunk { trunk, extension }, secure, ctx);
             }
             (Plan::Customer, _) => {
                 let number = self.facts.number.clone();

@@ -11,9 +11,9 @@ use setu_model::{
 use setu_sdp::{Description, Local, Policy};
 
 use crate::{
-    AgentConfig, AnswerIn, CallConfig, ContactId, DeskChange, EndHow, Input, LegCommand, LegEvent,
-    MediaCommand, MediaEvent, NumberConfig, NumberRoute, Offered, Origin, Output, Placed, RecordCommand,
-    RecordEvent, Reserve, RingOrder, Srtp, Switchboard, TrunkConfig, Verdict, Watch,
+    AgentConfig, AnswerIn, CallConfig, ContactId, DeskChange, EndHow, Extension, Input, LegCommand, LegEvent,
+    MediaCommand, MediaEvent, NumberConfig, NumberRoute, Offered, Origin, Output, Placed, PrivateTrunk,
+    RecordCommand, RecordEvent, Reserve, RingOrder, Srtp, Switchboard, TrunkConfig, Verdict, Watch,
 };
 
 /// Plays `data` as operations on a switchboard and panics if an invariant breaks: every call ends, exactly one
@@ -341,7 +341,11 @@ impl<'a> Player<'a> {
 
 fn config() -> CallConfig {
     let agents = NumberRoute::Agents(vec!["alice".into(), "bob".into()]);
-    let trunk = NumberRoute::Trunk { trunk: "pbx".into(), extension: "100".into() };
+    let extension = Extension::configured("100");
+    let trunk = extension.map_or(NumberRoute::Agents(Vec::new()), |extension| NumberRoute::Trunk {
+        trunk: PrivateTrunk::declared("pbx"),
+        extension,
+    });
     let mut config = CallConfig { default_number: Some(AGENTS_NUMBER.into()), ..CallConfig::default() };
     let networks = ["203.0.113.0/24", "198.51.100.0/24", "192.0.2.0/24"];
     config.egress = EgressPolicy::new(networks.iter().filter_map(|network| network.parse().ok()).collect());

@@ -63,6 +63,8 @@ impl Call {
             digits: self.digits,
             recording,
             recording_failure,
+            // The call core knows of no prices.
+            cost: None,
         }
     }
 

@@ -32,8 +32,8 @@ mod watch;
 
 pub use call::Timer;
 pub use config::{
-    AgentConfig, Answers, CallConfig, CallLimits, DialPlan, Keys, MetaSrtp, NumberConfig, NumberRoute, Srtp,
-    Timers, TrunkConfig,
+    AgentConfig, Answers, CallConfig, CallLimits, DialPlan, Extension, Keys, MetaSrtp, NumberConfig,
+    NumberRoute, PrivateTrunk, Srtp, Timers, TrunkConfig, UseCase,
 };
 pub use desk::DeskChange;
 #[doc(hidden)]

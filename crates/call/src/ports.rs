@@ -13,6 +13,7 @@ use setu_model::{
 use setu_sdp::Negotiated;
 
 use crate::config::CallConfig;
+use crate::config::{Extension, PrivateTrunk};
 use crate::desk::DeskChange;
 
 /// Everything the core can be told.
@@ -333,10 +334,10 @@ pub enum DialTarget {
     },
     /// An extension behind a trunk.
     Trunk {
-        /// Name of the trunk.
-        trunk: String,
+        /// A trunk that leads to no public telephone network.
+        trunk: PrivateTrunk,
         /// The configured extension, never a number somebody dialled.
-        extension: String,
+        extension: Extension,
     },
     /// A WhatsApp user.
     Customer {

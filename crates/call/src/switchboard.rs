@@ -166,7 +166,7 @@ impl Switchboard {
                     .collect(),
             ),
             NumberRoute::Trunk { trunk, .. } => {
-                Staff::Trunk { trunk: trunk.clone(), up: self.desk.is_up(trunk) }
+                Staff::Trunk { trunk: trunk.name().to_owned(), up: self.desk.is_up(trunk.name()) }
             }
         })
     }

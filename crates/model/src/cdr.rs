@@ -50,6 +50,28 @@ pub struct Cdr {
     /// Why the recording is missing or ends before the call did, for the operator; null if it is whole or was not wanted.
     #[serde(default)]
     pub recording_failure: Option<String>,
+    /// What the call cost; null where no rates are configured.
+    #[serde(default)]
+    pub cost: Option<CallCost>,
+}
+
+/// What a call cost, part by part, as decimal numbers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CallCost {
+    /// The currency (ISO 4217).
+    pub currency: String,
+    /// All parts together.
+    pub total: String,
+    /// The provider's fee.
+    pub provider: String,
+    /// Meta's price.
+    pub meta: String,
+    /// The SIP leg toward the agents' side.
+    pub sip: String,
+    /// The recording for as long as it is kept.
+    pub storage: String,
+    /// The agent's time.
+    pub agent: String,
 }
 
 impl Cdr {

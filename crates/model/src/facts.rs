@@ -67,7 +67,7 @@ pub struct CallFacts {
     /// What lets the business talk to the customer, as the webhook that told of the call said.
     #[serde(default)]
     pub permission_source: Option<String>,
-    /// What the call is for, as whoever placed it said.
+    /// What the call is for: the name of a use case.
     #[serde(default)]
     pub use_case: Option<String>,
     /// What whoever placed the call gave along for the agent.

@@ -18,7 +18,8 @@ mod termination;
 mod time;
 
 pub use cdr::{
-    AnsweredBy, Cdr, DigitRecord, LegRecord, MediaQuality, Milestone, RecordingRef, Timeline, TimelineEntry,
+    AnsweredBy, CallCost, Cdr, DigitRecord, LegRecord, MediaQuality, Milestone, RecordingRef, Timeline,
+    TimelineEntry,
 };
 pub use egress::{EgressPolicy, EgressRefusal};
 pub use entropy::{Entropy, SeededEntropy};

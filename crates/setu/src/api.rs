@@ -309,6 +309,7 @@ impl Backend for Answers {
         let asked = self.request(driver::Request::Readiness(number.clone()));
         Box::pin(async move {
             let driver::Answer::Readiness(found) = asked.await? else { return Err(at_odds()) };
+            let found = found.map_err(Unavailable)?;
             Ok(found.map(|found| readiness(number, *found)))
         })
     }

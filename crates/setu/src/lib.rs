@@ -16,7 +16,9 @@ mod events;
 mod files;
 mod health;
 mod inputs;
+pub mod pricing;
 mod provision;
+pub mod quality;
 pub mod settings;
 
 pub use bridge::{Bridge, Drainer, StartError};

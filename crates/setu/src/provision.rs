@@ -142,7 +142,8 @@ fn target(config: &Config, index: usize, number: &Number) -> Option<Result<Targe
         app: config.business_of(number).and_then(|business| business.app_id.clone()),
         desired: desired(config, number),
         password: number.password.as_ref().and_then(PasswordSource::file).map(Path::to_owned),
-        country: number.country.clone().or_else(|| settings::country(&number.number)),
+        country:
+            number.country.clone().or_else(|| setu_whatsapp::country_of(&number.number).map(str::to_owned)),
         webhooks: config.webhooks.is_some(),
         gated: settings::is_gated(number, config),
     }))

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use setu_call::{
-    AgentConfig, Answers, CallConfig, CallLimits, DialPlan, Keys, NumberConfig, NumberRoute, PortUse, Srtp,
-    Timers, TrunkConfig,
+    AgentConfig, Answers, CallConfig, CallLimits, DialPlan, Extension, Keys, NumberConfig, NumberRoute,
+    PortUse, PrivateTrunk, Srtp, Timers, TrunkConfig, UseCase,
 };
 use setu_control::{
     ApiToken, ApiTokens, EventClient, EventEndpoint, EventSecret, GraphConfig, Outbound, Scope, WebhookTrust,
@@ -28,17 +28,19 @@ use setu_sip_net::{
 };
 
 use setu_whatsapp::campaign::CampaignPolicy;
+use setu_whatsapp::cost::{Plan, Rates};
 use setu_whatsapp::gate::GatePolicy;
 use setu_whatsapp::hours::{CallingHours, Opening, Zones};
 use setu_whatsapp::permission::Rules;
 
 use crate::config::{
-    Account, Codec, Config, Dialect, DialledBy, DigestHash, DtmfBy, DtmfRecord, EventKind, GateUse, Hours,
-    MediaAddresses, MetaSrtp, Number, PasswordSource, Signalling, SoundFrom, SrtpUse, Trunk, TrunkTransport,
-    Zone,
+    self, Account, Codec, Config, Dialect, DialledBy, DigestHash, DtmfBy, DtmfRecord, EventKind, GateUse,
+    Hours, MediaAddresses, MetaSrtp, Number, PasswordSource, Signalling, SoundFrom, SrtpUse, Trunk,
+    TrunkTransport, Zone,
 };
 use crate::driver::{GraphNumber, MetaPeer, ShardSettings, Sounds, TrunkPeer};
 use crate::events::{Audience, Endpoints, Retry};
+use crate::pricing::Prices;
 
 /// Builds the settings of a shard, reading every password and sound.
 ///
@@ -64,6 +66,7 @@ pub fn shard(config: &Config) -> Result<ShardSettings, SettingsError> {
         sounds: sounds(config)?,
         gates: gates(config),
         graph: graph_numbers(config)?,
+        prices: prices(config),
         sip_hosts: config.webhooks.as_ref().map(|w| w.sip_hosts.clone()).unwrap_or_default(),
         number_ids: config
             .numbers
@@ -95,20 +98,51 @@ fn gates(config: &Config) -> BTreeMap<String, GatePolicy> {
             Dialect::Provider => Rules::PROVIDER,
         },
         hours: hours.clone(),
-        number_country: number.country.clone().or_else(|| country(&number.number)),
-        blocked_countries: Vec::new(),
-        use_cases: None,
+        number_country: number
+            .country
+            .clone()
+            .or_else(|| setu_whatsapp::country_of(&number.number).map(str::to_owned)),
+        blocked_countries: config.calling.blocked_countries.clone(),
+        use_cases: Some(use_cases(number, config)),
         campaign: CampaignPolicy::default(),
+        hears_revocations: config.webhooks.is_some() && number.phone_number_id.is_some(),
         cautious_misses: Rules::META.misses - 1,
     };
     config.numbers.iter().map(|number| (number.number.clone(), policy(number))).collect()
 }
 
-/// The country of a number, where its code is that of one of the countries without business-initiated calls and of no other.
-pub(crate) fn country(number: &str) -> Option<String> {
-    let known = [("+20", "EG"), ("+234", "NG"), ("+84", "VN")];
-    let country = known.iter().find(|(code, _)| number.starts_with(code)).map(|(_, country)| *country);
-    country.map(str::to_owned)
+/// What calls cost.
+fn prices(config: &Config) -> Prices {
+    let Some(cost) = &config.cost else { return Prices::default() };
+    let plan = |number: &Number| match number.plan {
+        config::Plan::ClientPays => Plan::ClientPays,
+        config::Plan::Inclusive => Plan::Inclusive,
+    };
+    Prices {
+        currency: Some(cost.currency.clone()),
+        rates: Rates {
+            provider_per_minute: cost.provider_client_pays.0,
+            meta_per_minute: cost
+                .meta_per_minute
+                .iter()
+                .map(|(country, rate)| (country.clone(), rate.0))
+                .collect(),
+            meta_elsewhere: cost.meta_elsewhere.0,
+            sip_per_minute: cost.sip_per_minute.0,
+            storage_per_gb_month: cost.storage_per_gb_month.0,
+            storage_months: cost.storage_months.0,
+            agent_per_minute: cost.agent_per_minute.0,
+        },
+        provider: (cost.provider_client_pays.0, cost.provider_inclusive.0),
+        plans: config.numbers.iter().map(|number| (number.number.clone(), plan(number))).collect(),
+        wrap_up_ms: cost.wrap_up_s.saturating_mul(1_000),
+    }
+}
+
+/// What a number may be used for: what it lists, or all that is configured.
+fn use_cases(number: &Number, config: &Config) -> Vec<String> {
+    let all = || config.use_cases.iter().map(|it| it.name.clone()).collect();
+    number.use_cases.clone().unwrap_or_else(all)
 }
 
 fn hours(hours: &Hours) -> CallingHours {
@@ -384,17 +418,32 @@ fn account_password(account: &Account) -> Result<Secret<String>, SettingsError> 
     account.password.read().map_err(|problem| SettingsError { owner: owner(), problem })
 }
 
+/// The trunk that takes a number's calls: one that was declared to lead to no public telephone network.
+fn private_route(number: &Number, config: &Config) -> Option<NumberRoute> {
+    let (name, extension) = (number.trunk.as_ref()?, number.extension.as_ref()?);
+    let declared = config.trunks.iter().find(|trunk| trunk.name == *name && trunk.pstn == Some(false))?;
+    let trunk = PrivateTrunk::declared(&declared.name);
+    Some(NumberRoute::Trunk { trunk, extension: Extension::configured(extension)? })
+}
+
+fn use_case(it: &crate::config::UseCase) -> (String, UseCase) {
+    let use_case = UseCase {
+        label: it.label.clone(),
+        triggers: it.trigger.clone(),
+        queue: it.queue.clone(),
+        skill: it.skill.clone(),
+        priority: it.priority,
+        script: it.script.clone(),
+    };
+    (it.name.clone(), use_case)
+}
+
 fn calls(config: &Config) -> CallConfig {
     let numbers: BTreeMap<_, _> = config
         .numbers
         .iter()
         .map(|n| {
-            let route = match (&n.trunk, &n.extension) {
-                (Some(trunk), Some(extension)) => {
-                    NumberRoute::Trunk { trunk: trunk.clone(), extension: extension.clone() }
-                }
-                (None | Some(_), None) | (None, Some(_)) => NumberRoute::Agents(n.agents.clone()),
-            };
+            let route = private_route(n, config).unwrap_or_else(|| NumberRoute::Agents(n.agents.clone()));
             let answers = if n.answer_at_once { Answers::AtOnce } else { Answers::WithTheAgent };
             let number = NumberConfig {
                 answers,
@@ -425,6 +474,7 @@ fn calls(config: &Config) -> CallConfig {
                     srtp: srtp(a.srtp),
                     codecs: codecs(&a.codecs),
                     keys: keys(a.dtmf),
+                    use_case: a.use_case.clone(),
                     ..AgentConfig::default()
                 };
                 (a.name.clone(), agent)
@@ -440,6 +490,7 @@ fn calls(config: &Config) -> CallConfig {
                     srtp: srtp(t.srtp),
                     codecs: codecs(&t.codecs),
                     keys: keys(t.dtmf),
+                    use_case: t.use_case.clone(),
                     by_hand: t.dialled_by == DialledBy::People,
                     secure,
                     port: if t.share_ports { PortUse::Shared } else { PortUse::Own },
@@ -447,6 +498,7 @@ fn calls(config: &Config) -> CallConfig {
                 (t.name.clone(), trunk)
             })
             .collect(),
+        use_cases: config.use_cases.iter().map(use_case).collect(),
         dial_plan: DialPlan {
             strip: config.dial_plan.strip.clone(),
             country_code: config.dial_plan.country_code.clone(),

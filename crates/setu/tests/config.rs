@@ -56,6 +56,11 @@ fn every_default_shown_in_the_example_is_the_real_one() {
         "postgres",
         "password",
         "country_code",
+        "use_case",
+        "queue",
+        "skill",
+        "priority",
+        "script",
     ];
     let uncommented: String = text
         .lines()
@@ -111,6 +116,21 @@ fn what_cannot_work_is_refused_with_a_remedy() {
         ("# country_code = \"91\"", "country_code = \"+91\"", "without +"),
         ("tcp = \"0.0.0.0:5060\"", "tcp = \"10.0.0.5:5061\"", "10.0.0.5:5061 is meta.bind's already"),
         ("port = 5060", "port = \"5060\"", "`setu example-config` shows"),
+        ("name = \"kyc\"", "name = \"cold-calls\"", "cold outbound, which is not a use case"),
+        ("label = \"Identity check\"", "label = \"Cold calling\"", "cold outbound, which is not a use case"),
+        ("trigger = [\"kyc-*\"]", "trigger = [\"*\"]", "fits every payload"),
+        ("# script = \"https://", "script = \"javascript:", "is no address"),
+        ("# use_case = \"kyc\"", "use_case = \"kyb\"", "no use case named \"kyb\""),
+        ("# use_cases = [\"kyc\"]", "use_cases = [\"kyb\"]", "no use case named \"kyb\""),
+        ("# caller_ids = []", "caller_ids = [\"+911234567890\"]", "caller id of a dialler"),
+        ("# caller_ids = []", "caller_ids = [\"1234567890\"]", "is not E.164"),
+        ("pstn = false\n", "", "say pstn = false"),
+        ("pstn = false\n", "pstn = true\n", "must not reach the public telephone network"),
+        ("extension = \"agents\"", "extension = \"09876543210\"", "is a telephone number"),
+        ("# blocked_countries = []", "blocked_countries = [\"India\"]", "is no country"),
+        ("{ IN = \"0.35\" }", "{ IN = 0.35 }", "expected a string"),
+        ("{ IN = \"0.35\" }", "{ IN = \"-1\" }", "is no rate"),
+        ("currency = \"INR\"", "currency = \"rupees\"", "is no currency"),
         ("udp = \"0.0.0.0:5060\"\ntcp = \"0.0.0.0:5060\"", "", "no listener"),
     ];
     for (from, to, expected) in cases {

@@ -1,5 +1,5 @@
-//! What outlives a process: webhooks as they came, what they told of permissions, call records, and events on their way out, in
-//! SQLite or PostgreSQL.
+//! What outlives a process: webhooks as they came, what they told of permissions and complaints, call records, and events on
+//! their way out, in SQLite or PostgreSQL.
 //!
 //! It never decides what any of it means: rows go in and come out as plain values, each keyed so that writing it again changes
 //! nothing.
@@ -9,15 +9,20 @@
 mod key;
 mod open;
 mod outbox;
+mod quality;
 mod query;
+mod report;
 mod rows;
 mod store;
 
 pub use key::digest;
 pub use open::{Location, OpenError};
 pub use outbox::{DeadRow, OutboxCount, OutboxFate, OutboxHead, OutboxRow};
+pub use quality::day;
 pub use query::{CdrQuery, CdrRevision};
+pub use report::{ReportQuery, ReportRow};
 pub use rows::{
-    CdrRow, CustomerNames, DeliveryRow, EndRow, EventRow, FactRow, Revision, Unreconciled, Waiting,
+    Attempt, CdrRow, ComplaintRow, CustomerNames, DeliveryRow, EndRow, EventRow, FactRow, RequestRow,
+    Revision, TallyRow, Unreconciled, Waiting,
 };
 pub use store::{Store, StoreFault};

@@ -32,6 +32,8 @@ pub struct EventRow {
     pub end: Option<EndRow>,
     /// What is told of it.
     pub told: Vec<OutboxRow>,
+    /// What speaks against numbers.
+    pub complaints: Vec<ComplaintRow>,
 }
 
 /// One fact of one pair of number and customer.
@@ -92,8 +94,84 @@ pub struct CdrRow {
     pub facts: Vec<FactRow>,
     /// The customer's two names, where it tells both.
     pub names: Option<(String, String)>,
+    /// A name of the customer, as in [`FactRow`].
+    pub who: Option<String>,
+    /// When it was answered.
+    pub answered: Option<Wall>,
+    /// How long both sides were connected, in milliseconds.
+    pub connected_ms: u64,
+    /// What the call was for.
+    pub use_case: Option<String>,
+    /// The customer's country.
+    pub country: Option<String>,
+    /// The size of its recording.
+    pub recording_bytes: u64,
+    /// What it cost, as JSON.
+    pub cost: Option<String>,
+    /// What it says of the number's quality: none unless the business called and the customer's phone rang.
+    pub attempt: Option<Attempt>,
     /// What is told of it.
     pub told: Vec<OutboxRow>,
+}
+
+/// A business-initiated call that rang.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Attempt {
+    /// Whether it was answered and over soon.
+    pub short: bool,
+    /// A complaint of the customer until then is laid to it.
+    pub blamable: Wall,
+}
+
+/// What a number's business-initiated calls of one day came to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct TallyRow {
+    /// Days since the Unix epoch (UTC).
+    pub day: i64,
+    /// Calls that rang.
+    pub attempts: u32,
+    /// Calls that were answered.
+    pub answered: u32,
+    /// Answered calls that were over soon.
+    pub short: u32,
+    /// Calls that a complaint was laid to.
+    pub blamed: u32,
+}
+
+/// Something that speaks against a number.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ComplaintRow {
+    /// The same for each telling of it, and for nothing else.
+    pub complaint: String,
+    /// The business number.
+    pub number: String,
+    /// A name of the customer, as in [`FactRow`]; none where Meta says it.
+    pub customer: Option<String>,
+    /// What, such as `block`.
+    pub kind: String,
+    /// Who told it, such as `feedback`.
+    pub source: String,
+    /// When it happened.
+    pub moment: Wall,
+    /// The end of a restriction.
+    pub until: Option<Wall>,
+    /// Whether it counts against the call that it follows.
+    pub blames: bool,
+    /// The call it names.
+    pub call: Option<String>,
+}
+
+/// A permission request that is part of a campaign.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RequestRow {
+    /// The same for each telling of it, and for nothing else.
+    pub request: String,
+    /// The campaign.
+    pub campaign: String,
+    /// When.
+    pub moment: Wall,
+    /// Whether nothing ever came from the customer.
+    pub cold: bool,
 }
 
 /// What became known of a call after its record was written.

@@ -10,6 +10,7 @@ use tokio::sync::{Mutex, Notify};
 use crate::key::{key, text};
 use crate::open::{Location, OpenError};
 use crate::outbox::put;
+use crate::quality::{complain, tally};
 use crate::rows::{CdrRow, CustomerNames, DeliveryRow, EventRow, FactRow, Revision, Unreconciled, Waiting};
 
 /// The database.
@@ -275,6 +276,9 @@ async fn learn(to: &mut AnyConnection, event: &EventRow, received: i64) -> Resul
         );
         keep.bind(key(&end.wacid)).bind(received).bind(text(&end.told)).execute(&mut *to).await?;
     }
+    for row in &event.complaints {
+        complain(to, row).await?;
+    }
     Ok(())
 }
 
@@ -299,20 +303,28 @@ async fn note(to: &mut AnyConnection, fact: &FactRow) -> Result<(), sqlx::Error>
 
 async fn record(to: &mut AnyConnection, cdr: &CdrRow) -> Result<(), sqlx::Error> {
     let keep = sqlx::query(
-        "INSERT INTO cdrs (call, revision, source, written, number, customer, wacid, direction, cause, began, record) \
-         VALUES ($1, 1, 'call', $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT DO NOTHING",
+        "INSERT INTO cdrs (call, revision, source, written, number, customer, wacid, direction, cause, began, record, \
+         who, answered, connected_ms, blamable, blamed, use_case, country, recording_bytes, cost) \
+         VALUES ($1, 1, 'call', $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, 0, $14, $15, $16, $17) \
+         ON CONFLICT DO NOTHING",
     );
+    let count = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
     let keep = keep.bind(key(&cdr.call)).bind(cdr.written.unix_ms()).bind(key(&cdr.number));
     let keep = keep.bind(key(&cdr.customer)).bind(cdr.wacid.as_deref().map(key)).bind(text(&cdr.direction));
     let keep = keep.bind(text(&cdr.cause)).bind(cdr.began.unix_ms()).bind(text(&cdr.record));
-    if keep.execute(&mut *to).await?.rows_affected() > 0 {
+    let keep = keep.bind(cdr.who.as_deref().map(key)).bind(cdr.answered.map(Wall::unix_ms));
+    let keep = keep.bind(count(cdr.connected_ms)).bind(cdr.attempt.map(|it| it.blamable.unix_ms()));
+    let keep = keep.bind(cdr.use_case.as_deref().map(key)).bind(cdr.country.as_deref().map(key));
+    let keep = keep.bind(count(cdr.recording_bytes)).bind(cdr.cost.as_deref().map(text));
+    let new = keep.execute(&mut *to).await?.rows_affected() > 0;
+    if new {
         put(to, &cdr.told).await?;
     }
     same(to, cdr.names.as_ref()).await?;
     for fact in &cdr.facts {
         note(to, fact).await?;
     }
-    Ok(())
+    if new { tally(to, cdr).await } else { Ok(()) }
 }
 
 pub(crate) fn signed(count: usize) -> i64 {

@@ -64,6 +64,9 @@ struct Campaign {
 }
 
 impl Campaigns {
+    /// As many of a campaign's last requests say all that [`recall`](Self::recall) can use of the default limits.
+    pub const RECALLED: usize = 60;
+
     /// Campaigns that are remembered; the one that asked longest ago is forgotten first.
     pub const MOST: usize = 10_000;
 
@@ -95,6 +98,20 @@ impl Campaigns {
             return Err(TooMuch::Cold { cold });
         }
         Ok(())
+    }
+
+    /// Whether what a campaign did lately is remembered.
+    pub fn remembers(&self, campaign: &str) -> bool {
+        self.running.contains_key(campaign)
+    }
+
+    /// Takes in what a campaign did before, the oldest first, unless it is remembered.
+    pub fn recall(&mut self, campaign: &str, recent: &[(Wall, Contact)], policy: &CampaignPolicy) {
+        if !self.remembers(campaign) {
+            for (at, contact) in recent {
+                self.asked(campaign, *contact, policy, *at);
+            }
+        }
     }
 
     /// Notes that a campaign asked this contact.
@@ -171,6 +188,21 @@ mod tests {
             campaigns.asked("spring", Contact::Warm, &policy, at(1_000 + i64::from(n) * 2));
         }
         assert!(campaigns.check("spring", Contact::Cold, &policy, at(2_000)).is_ok());
+    }
+
+    #[test]
+    fn a_campaign_that_was_forgotten_goes_on_where_it_was() {
+        let policy = CampaignPolicy::default();
+        let before: Vec<_> = (0..15).map(|n| (at(n * 60), Contact::Cold)).collect();
+        let mut campaigns = Campaigns::default();
+        campaigns.recall("spring", &before, &policy);
+        campaigns.recall("spring", &before, &policy);
+        assert_eq!(
+            campaigns.check("spring", Contact::Cold, &policy, at(1_000)),
+            Err(TooMuch::Cold { cold: 16 })
+        );
+        campaigns.recall("summer", &[], &policy);
+        assert!(!campaigns.remembers("summer"));
     }
 
     #[test]

@@ -26,6 +26,9 @@ pub struct GatePolicy {
     pub use_cases: Option<Vec<String>>,
     /// The limits of campaigns.
     pub campaign: CampaignPolicy,
+    /// Whether webhooks tell when a customer takes a permission back: without, nothing is known of blocks but what is
+    /// reported.
+    pub hears_revocations: bool,
     /// After so many calls in a row without an answer, only a person may try again: the last miss before Meta revokes.
     pub cautious_misses: u32,
 }

@@ -7,6 +7,7 @@
 
 pub mod campaign;
 pub mod cost;
+mod country;
 mod edge;
 mod facts;
 pub mod gate;
@@ -17,8 +18,10 @@ pub mod permission;
 pub mod provision;
 pub mod quality;
 mod refusal;
+pub mod report;
 pub mod webhook;
 
+pub use country::country_of;
 pub use edge::{CALL_ID_PREFIX, DOMAIN, PORT, RELAY_PORTS, SOURCE_NETWORKS};
 pub use facts::{EndedFacts, ended_facts, facts_from_headers};
 pub use number::{customer_uri, digest_username, e164, number_of_username};

@@ -16,8 +16,18 @@ pub struct DayTally {
     pub answered: u32,
     /// Answered calls of less than [`SHORT_S`] seconds.
     pub short: u32,
-    /// Blocks and reports within [`BLAME_MINUTES`] minutes after a call; none where nothing tells of them.
+    /// Calls with a block or report within [`BLAME_MINUTES`] minutes after them; none where nothing tells of those.
     pub blamed: Option<u32>,
+    /// What Meta itself said that day: yellow where it warned, red where it restricted the number's calls.
+    #[serde(default)]
+    pub meta: Light,
+}
+
+/// The day that a moment is tallied in (UTC).
+pub fn day(at: Wall) -> Date {
+    let end = if at.unix_ms() < 0 { jiff::Timestamp::MIN } else { jiff::Timestamp::MAX };
+    let moment = jiff::Timestamp::from_millisecond(at.unix_ms()).unwrap_or(end);
+    moment.to_zoned(jiff::tz::TimeZone::UTC).date()
 }
 
 /// A shorter answered call counts as short, in seconds.
@@ -27,15 +37,30 @@ pub const SHORT_S: u64 = 10;
 pub const BLAME_MINUTES: u64 = 30;
 
 /// How a number is doing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum Light {
     /// Well.
+    #[default]
     Green,
     /// Something is close to its limit.
     Yellow,
     /// Something is over its limit, or was within the last days.
     Red,
+}
+
+impl Light {
+    /// Every light.
+    pub const ALL: [Self; 3] = [Self::Green, Self::Yellow, Self::Red];
+
+    /// The word for it.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Green => "GREEN",
+            Self::Yellow => "YELLOW",
+            Self::Red => "RED",
+        }
+    }
 }
 
 /// What is measured.
@@ -104,6 +129,8 @@ pub struct Quality {
     pub light: Light,
     /// Every measure.
     pub readings: [Reading; 3],
+    /// What Meta itself said within the window.
+    pub meta: Light,
     /// For a red number whose readings are fine again: how many of the clean days have passed.
     pub clean_days: Option<u32>,
     /// How many calls today allows.
@@ -121,7 +148,9 @@ impl QualityPolicy {
         restricted_until: Option<Wall>,
     ) -> Quality {
         let readings = self.readings(today, &tally);
-        let now = worst(&readings);
+        let meta = (0..self.window_days).map(|n| tally(back(today, n)).meta).max().unwrap_or_default();
+        // A restriction makes a number red for its own days and those of recovery, a warning yellow for the window.
+        let now = worst(&readings).max(meta.min(Light::Yellow)).max(tally(today).meta);
         let clean_days = if now == Light::Red { None } else { self.recovering(today, &tally) };
         let light = if clean_days.is_some() { Light::Red } else { now };
         let (green, yellow, red) = self.attempts_a_day;
@@ -130,7 +159,7 @@ impl QualityPolicy {
             Light::Yellow => yellow,
             Light::Red => red,
         };
-        Quality { light, readings, clean_days, attempts_a_day, restricted_until }
+        Quality { light, readings, meta, clean_days, attempts_a_day, restricted_until }
     }
 
     fn readings(&self, today: Date, tally: &impl Fn(Date) -> DayTally) -> [Reading; 3] {
@@ -149,7 +178,10 @@ impl QualityPolicy {
 
     /// How many clean days a number has behind it since it was last red; none if it was not within so many days.
     fn recovering(&self, today: Date, tally: &impl Fn(Date) -> DayTally) -> Option<u32> {
-        (1..=self.clean_days).find(|n| worst(&self.readings(back(today, *n), tally)) == Light::Red)
+        (1..=self.clean_days).find(|n| {
+            let date = back(today, *n);
+            worst(&self.readings(date, tally)).max(tally(date).meta) == Light::Red
+        })
     }
 
     fn sum(&self, last: Date, tally: &impl Fn(Date) -> DayTally) -> DayTally {
@@ -207,7 +239,7 @@ mod tests {
     const TODAY: Date = Date::constant(2026, 6, 30);
 
     fn day(attempts: u32, answered: u32, short: u32, blamed: Option<u32>) -> DayTally {
-        DayTally { attempts, answered, short, blamed }
+        DayTally { attempts, answered, short, blamed, meta: Light::Green }
     }
 
     fn judge(tally: impl Fn(Date) -> DayTally) -> Quality {
@@ -274,6 +306,23 @@ mod tests {
         let recovering = judge(bad_until(back(TODAY, 20)));
         assert_eq!((recovering.light, worst(&recovering.readings)), (Light::Red, Light::Green));
         assert!(recovering.clean_days.is_some_and(|n| (10..policy.clean_days).contains(&n)));
+    }
+
+    #[test]
+    fn metas_warning_is_yellow_for_the_window_and_its_restriction_red_until_thirty_clean_days_later() {
+        let said = |first: u32, last: u32, meta| {
+            let days = back(TODAY, first)..=back(TODAY, last);
+            judge(|date| DayTally {
+                meta: if days.contains(&date) { meta } else { Light::Green },
+                ..day(100, 90, 0, Some(0))
+            })
+        };
+        let lights = |days: [u32; 3], meta| days.map(|n| said(n, n, meta).light);
+        assert_eq!(lights([0, 6, 7], Light::Yellow), [Light::Yellow, Light::Yellow, Light::Green]);
+        let week = |ago: u32| said(ago + 6, ago, Light::Red);
+        assert_eq!((week(0).light, week(0).clean_days), (Light::Red, None));
+        assert_eq!((week(30).light, week(30).clean_days), (Light::Red, Some(30)));
+        assert_eq!((week(31).light, week(31).attempts_a_day), (Light::Green, 10_000));
     }
 
     #[test]

@@ -28,6 +28,7 @@ fn policy() -> GatePolicy {
         blocked_countries: Vec::new(),
         use_cases: None,
         campaign: CampaignPolicy::default(),
+        hears_revocations: true,
         cautious_misses: 3,
     }
 }
@@ -49,7 +50,13 @@ impl Scene {
         let mut scene = Self {
             policy: policy(),
             ledger: PairLedger::default(),
-            quality: quality(DayTally { attempts: 100, answered: 90, short: 0, blamed: Some(0) }),
+            quality: quality(DayTally {
+                attempts: 100,
+                answered: 90,
+                short: 0,
+                blamed: Some(0),
+                ..DayTally::default()
+            }),
             campaigns: Campaigns::default(),
         };
         let reply = Reply::Accept { permanent: true, expires: None, automatic: false, unasked: false };
@@ -182,7 +189,8 @@ fn a_campaign_to_a_cold_list_is_stopped_and_one_among_known_customers_is_not() {
 #[test]
 fn a_red_number_makes_a_thousand_calls_a_day_and_a_restricted_one_none() {
     let mut scene = Scene::new();
-    scene.quality = quality(DayTally { attempts: 100, answered: 10, short: 0, blamed: None });
+    scene.quality =
+        quality(DayTally { attempts: 100, answered: 10, short: 0, blamed: None, ..DayTally::default() });
     assert_eq!(codes(&scene.ask(|it| it.attempts_today = 999)), [0_u16; 0]);
     assert_eq!(codes(&scene.ask(|it| it.attempts_today = 1_000)), [4006]);
     scene.quality = Quality { restricted_until: Some(at(60)), ..Scene::new().quality };

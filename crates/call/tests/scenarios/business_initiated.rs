@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::support::*;
 use bytes::Bytes;
-use setu_call::{EndHow, Input, LegEvent, Origin, Verdict};
+use setu_call::{EndHow, Extension, Input, LegEvent, Origin, Verdict};
 use setu_model::{AnsweredBy, CallFacts, CallId, Cause, Direction, EndedBy, LegId, Pii, RuleRefusal};
 
 fn alice_calls(house: &mut House, offer: Option<&str>) -> (CallId, LegId, LegId) {
@@ -279,4 +279,24 @@ fn customers_who_call_or_wait_ask_no_gate() {
     house.register("alice", 1);
     house.user_waits(Direction::BusinessInitiated);
     assert_eq!(house.says(), ["open 0 toward meta", "open 1 toward agents"]);
+}
+
+#[test]
+fn the_gate_is_told_what_a_call_of_the_business_is_for() {
+    let mut house = House::with(|config| {
+        config.numbers.get_mut(NUMBER).unwrap().gated = true;
+        config.agents.get_mut("alice").unwrap().use_case = Some("kyc".to_owned());
+    });
+    house.business_calls(Origin::Account("alice".into()), CUSTOMER, Some(AGENT_ANSWER));
+    assert_eq!(house.says(), [format!("may {NUMBER} call {CUSTOMER} by hand for kyc")]);
+}
+
+#[test]
+fn what_is_dialled_for_a_whatsapp_leg_is_an_extension_and_no_telephone_number() {
+    for number in ["+911234567890", "00911234567890", "1234567890", ""] {
+        assert_eq!(Extension::configured(number), None, "{number}");
+    }
+    for extension in ["100", "agents", "0", "*97", "123456789"] {
+        assert_eq!(Extension::configured(extension).unwrap().dialled(), extension);
+    }
 }

@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use setu_call::{
-    AgentConfig, AnswerIn, Answers, CallConfig, ContactId, DeskChange, DialTarget, EndHow, Input, LegCommand,
-    LegEvent, MediaCommand, MediaEvent, NumberConfig, NumberRoute, Offered, Origin, Output, Placed, Progress,
-    RecordCommand, RecordEvent, Sound, Srtp, Switchboard, TrunkConfig, Watch, agent_refusal,
+    AgentConfig, AnswerIn, Answers, CallConfig, ContactId, DeskChange, DialTarget, EndHow, Extension, Input,
+    LegCommand, LegEvent, MediaCommand, MediaEvent, NumberConfig, NumberRoute, Offered, Origin, Output,
+    Placed, PrivateTrunk, Progress, RecordCommand, RecordEvent, Sound, Srtp, Switchboard, TrunkConfig, Watch,
+    agent_refusal,
 };
 use setu_model::{
     CallFacts, CallId, Cause, Cdr, Direction, EgressPolicy, Ingress, LegId, MediaQuality, Now, Pii,
@@ -98,6 +99,22 @@ impl House {
         let facts = CallFacts { customer: Pii::new(customer.into()), ..CallFacts::default() };
         let origin = Origin::Meta { number: NUMBER.into() };
         self.offer(Direction::UserInitiated, origin, NUMBER, facts, Some(META_OFFER))
+    }
+
+    /// A WhatsApp user calls `NUMBER` by a button.
+    pub(crate) fn user_taps(&mut self, payload: &str) -> CallId {
+        let facts = CallFacts {
+            customer: Pii::new(CUSTOMER.into()),
+            cta_payload: Some(payload.to_owned()),
+            ..CallFacts::default()
+        };
+        self.offer(
+            Direction::UserInitiated,
+            Origin::Meta { number: NUMBER.into() },
+            NUMBER,
+            facts,
+            Some(META_OFFER),
+        )
     }
 
     /// A WhatsApp user waits at a URI for `NUMBER`.
@@ -304,7 +321,9 @@ impl House {
                     DialTarget::Contact { agent, contact } => {
                         format!("dial {index} {agent} at {}", contact.0)
                     }
-                    DialTarget::Trunk { trunk, extension } => format!("dial {index} {extension} at {trunk}"),
+                    DialTarget::Trunk { trunk, extension } => {
+                        format!("dial {index} {} at {}", extension.dialled(), trunk.name())
+                    }
                     DialTarget::Customer { number, customer } => {
                         format!("dial {index} {customer} from {number}")
                     }
@@ -385,7 +404,10 @@ impl House {
 
 fn config() -> CallConfig {
     let agents = NumberRoute::Agents(vec!["alice".into(), "bob".into()]);
-    let trunk = NumberRoute::Trunk { trunk: "pbx".into(), extension: "100".into() };
+    let trunk = NumberRoute::Trunk {
+        trunk: PrivateTrunk::declared("pbx"),
+        extension: Extension::configured("100").unwrap(),
+    };
     let mut config = CallConfig { default_number: Some(NUMBER.into()), ..CallConfig::default() };
     // Addresses for documentation are nobody's, and must be allowed like any other that is not public.
     let networks = ["203.0.113.0/24", "198.51.100.0/24"].map(str::parse);

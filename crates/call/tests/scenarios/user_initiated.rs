@@ -1,10 +1,11 @@
 //! A WhatsApp user calls the business.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::support::*;
 use bytes::Bytes;
-use setu_call::{DeskChange, EndHow, Input, LegEvent, MediaEvent, Origin, PeerKind, Step};
+use setu_call::{DeskChange, EndHow, Input, LegEvent, MediaEvent, Origin, PeerKind, Step, UseCase};
 use setu_model::{AnsweredBy, Cause, EndedBy, LegId, Milestone, Side};
 use setu_sdp::AudioCodec;
 
@@ -429,7 +430,39 @@ fn an_agent_is_told_who_calls_and_from_which_button() {
     let call = house.user_calls(NUMBER, Some(META_OFFER));
     house.ports_open(call);
     house.says();
-    let headers = setu_call::setu_headers(&house.dials.first().unwrap().facts);
+    let headers = setu_call::setu_headers(&house.dials.first().unwrap().facts, None);
     assert!(headers.contains(&("X-Setu-Wacid".into(), "wacid.A".into())));
     assert!(headers.contains(&("X-Setu-Customer".into(), CUSTOMER.into())));
+}
+
+#[test]
+fn a_button_begins_a_call_of_the_use_case_whose_trigger_fits_best() {
+    let use_case = |triggers: [&str; 2], queue: &str| UseCase {
+        label: "For people".to_owned(),
+        triggers: triggers.map(str::to_owned).to_vec(),
+        queue: Some(queue.to_owned()),
+        priority: Some(2),
+        ..UseCase::default()
+    };
+    for (payload, name) in
+        [("cart-7", Some("cart")), ("cart-gold-7", Some("vip")), ("basket", Some("cart")), ("baskets", None)]
+    {
+        let use_cases = BTreeMap::from([
+            ("cart".to_owned(), use_case(["cart-*", "basket"], "carts")),
+            ("vip".to_owned(), use_case(["cart-gold-*", "gold"], "gold")),
+        ]);
+        let mut house = House::with(|config| config.use_cases = use_cases.clone());
+        house.register("alice", 1);
+        let call = house.user_taps(payload);
+        house.ports_open(call);
+        house.says();
+        let facts = &house.dials.first().unwrap().facts;
+        assert_eq!(facts.use_case.as_deref(), name, "{payload}");
+        let headers = setu_call::setu_headers(facts, name.and_then(|name| use_cases.get(name)));
+        let told =
+            |header: &str| headers.iter().find(|(name, _)| name == header).map(|(_, value)| value.as_str());
+        assert_eq!(told("X-Setu-Use-Case"), name);
+        assert_eq!(told("X-Setu-Use-Case-Label"), name.map(|_| "For%20people"));
+        assert_eq!(told("X-Setu-Priority"), name.map(|_| "2"));
+    }
 }

@@ -1,10 +1,12 @@
 //! The configuration file: what it may say, its defaults, and what is refused with which remedy.
 
+mod calling;
 mod error;
 mod events;
 mod fixed;
 mod gate;
 mod graph;
+mod guards;
 mod provision;
 mod ringing;
 mod secret;
@@ -17,6 +19,7 @@ use std::path::{Path, PathBuf};
 use ipnet::IpNet;
 use serde::Deserialize;
 
+pub use calling::{Calling, Cost, Plan, Pstn, Rate, UseCase};
 pub use error::{ConfigError, Finding};
 pub use events::{EventEndpoint, EventKind, Events};
 pub use gate::{Dialect, DialledBy, GateUse, Hours, Weekday, Zone};
@@ -54,6 +57,17 @@ pub struct Config {
     /// When customers may be called.
     #[serde(default)]
     pub hours: Hours,
+    /// Who is not called.
+    #[serde(default)]
+    pub calling: Calling,
+    /// What calls are for.
+    #[serde(default)]
+    pub use_cases: Vec<UseCase>,
+    /// What is known of the public telephone network.
+    #[serde(default)]
+    pub pstn: Pstn,
+    /// What things cost; without the section nothing is reckoned.
+    pub cost: Option<Cost>,
     /// How dialled numbers become E.164.
     #[serde(default)]
     pub dial_plan: DialPlan,
@@ -308,6 +322,11 @@ pub struct Number {
     /// The country the number is of (ISO 3166-1, two letters), where its code is that of several: Meta has no
     /// business-initiated calls from some.
     pub country: Option<String>,
+    /// The use cases it may be called from for, by name; absent, every one.
+    pub use_cases: Option<Vec<String>>,
+    /// Whose fee holds for its calls.
+    #[serde(default)]
+    pub plan: Plan,
 }
 
 /// How keys are exchanged with Meta (its `srtp_key_exchange_protocol`).
@@ -395,6 +414,8 @@ pub struct Account {
     /// How the phone tells of keys.
     #[serde(default)]
     pub dtmf: DtmfBy,
+    /// What this agent's calls to customers are for, by the use case's name.
+    pub use_case: Option<String>,
 }
 
 /// How a trunk is reached.
@@ -447,6 +468,10 @@ pub struct Trunk {
     /// Seconds between OPTIONS probes; 0 for none.
     #[serde(default = "default_probe_s")]
     pub probe_s: u64,
+    /// Whether it leads to the public telephone network. Must be said to be `false` where WhatsApp calls go there.
+    pub pstn: Option<bool>,
+    /// What its calls to customers are for, by the use case's name.
+    pub use_case: Option<String>,
 }
 
 /// How numbers that agents and PBXs dial become E.164.

@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use setu_control::{EventSecret, EventUrl};
 
+use super::guards::guards;
 use super::{Config, Finding, MediaAddresses, Number, PasswordSource, Signalling};
 
 /// Everything that cannot work, in the order of the file.
@@ -16,6 +17,7 @@ pub(super) fn findings(config: &Config) -> Vec<Finding> {
     numbers(config, &mut found);
     accounts(config, &mut found);
     trunks(config, &mut found);
+    guards(config, &mut found);
     webhooks(config, &mut found);
     store(config, &mut found);
     events(config, &mut found);
@@ -25,10 +27,15 @@ pub(super) fn findings(config: &Config) -> Vec<Finding> {
 }
 
 #[derive(Default)]
-struct Findings(Vec<Finding>);
+pub(super) struct Findings(Vec<Finding>);
 
 impl Findings {
-    fn add(&mut self, setting: impl Into<String>, problem: impl Into<String>, remedy: impl Into<String>) {
+    pub(super) fn add(
+        &mut self,
+        setting: impl Into<String>,
+        problem: impl Into<String>,
+        remedy: impl Into<String>,
+    ) {
         self.0.push(Finding { setting: setting.into(), problem: problem.into(), remedy: remedy.into() });
     }
 
@@ -457,14 +464,14 @@ fn host(setting: &str, host: &str, found: &mut Findings) {
     }
 }
 
-fn e164(setting: &str, number: &str, found: &mut Findings) {
+pub(super) fn e164(setting: &str, number: &str, found: &mut Findings) {
     let digits = number.strip_prefix('+').unwrap_or("");
     if !(7..=15).contains(&digits.len()) || !digits.bytes().all(|b| b.is_ascii_digit()) {
         found.add(setting, format!("{number:?} is not E.164"), "write it as +, country code and number");
     }
 }
 
-fn name<'a>(setting: &str, name: &'a str, seen: &mut BTreeSet<&'a str>, found: &mut Findings) {
+pub(super) fn name<'a>(setting: &str, name: &'a str, seen: &mut BTreeSet<&'a str>, found: &mut Findings) {
     if name.is_empty() || !name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c)) {
         found.add(setting, format!("{name:?} is no name"), "use letters, digits and -_.");
     }

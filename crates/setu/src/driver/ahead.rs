@@ -55,9 +55,10 @@ impl Shard {
         })
     }
 
-    pub(super) fn readiness(&self, number: &str, now: Now) -> Option<Readiness> {
+    /// How ready a number is, to which these rules close it.
+    pub(super) fn readiness(&self, number: &str, closed: Vec<RuleRefusal>) -> Option<Readiness> {
         let staff = self.calls.staff(number)?;
-        let mut against = self.closed(number, now.wall);
+        let mut against = closed;
         if !staff.is_ready() {
             against.push(nobody("no agent is ready for the calls that the message may bring"));
         }

@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 
 use setu_call::Verdict;
 use setu_model::{CallId, Cause, Cdr, Now, RuleRefusal, Wall};
-use setu_whatsapp::campaign::Campaigns;
+use setu_whatsapp::campaign::{Campaigns, Contact};
+use setu_whatsapp::country_of;
 use setu_whatsapp::gate::{Circumstances, Decision, GateCode, GatePolicy, GateRefusal, closed, decide};
 use setu_whatsapp::permission::{Answer, Customer, Fact, FactId, PairLedger, Question};
-use setu_whatsapp::quality::{DayTally, Quality, QualityPolicy};
 
+use super::place::Answer as Told;
 use super::{Output, Shard};
+use crate::quality::Days;
 
 /// Who waits for what is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -18,6 +20,8 @@ pub enum Asker {
     Call(CallId),
     /// An inquiry, by its token.
     Inquiry(u64),
+    /// A question how ready a number is, by its token.
+    Readiness(u64),
 }
 
 /// What would the gate say? Nothing is set aside for it and nothing is counted.
@@ -61,6 +65,8 @@ pub struct Load {
     pub customer: Customer,
     /// The number's business-initiated calls are counted from here on.
     pub since: Wall,
+    /// The campaign whose requests are wanted.
+    pub campaign: Option<String>,
 }
 
 /// What was found out.
@@ -79,6 +85,10 @@ pub struct Known {
     pub facts: Vec<(String, String)>,
     /// The number's business-initiated calls since [`Load::since`].
     pub attempts: u64,
+    /// What speaks for and against the number.
+    pub days: Days,
+    /// The last requests of the campaign, the oldest first.
+    pub requests: Vec<(Wall, Contact)>,
 }
 
 /// What the gate remembers.
@@ -86,26 +96,28 @@ pub struct Known {
 pub(super) struct Gate {
     /// Who waits for what is known, with what was asked. An inquiry names no call.
     asked: BTreeMap<Asker, Inquiry>,
-    /// Until when Meta restricts a number, by what its webhook named.
-    restrictions: BTreeMap<String, Wall>,
     campaigns: Campaigns,
 }
 
 impl Gate {
-    /// Meta restricts a number's calls until then.
-    pub(super) fn restrict(&mut self, number: &str, until: Wall) {
-        let known = self.restrictions.entry(number.to_owned()).or_insert(until);
-        *known = until.max(*known);
-    }
-
-    fn find(&self, inquiry: &Inquiry, policy: &GatePolicy, known: &Known, agent: bool, now: Wall) -> Finding {
+    fn find(
+        &mut self,
+        inquiry: &Inquiry,
+        policy: &GatePolicy,
+        known: &Known,
+        agent: bool,
+        now: Wall,
+    ) -> Finding {
         let ledger = ledger(&known.facts);
-        let quality = unmeasured(self.restrictions.get(&inquiry.number).copied());
+        let quality = known.days.judge(policy.hears_revocations, now);
+        if let Some(campaign) = &inquiry.campaign {
+            self.campaigns.recall(campaign, &known.requests, &policy.campaign);
+        }
         let number = inquiry.customer.wa_id.as_ref().map(|id| format!("+{}", id.reveal()));
         let circumstances = Circumstances {
             ledger: &ledger,
             customer: number.as_deref(),
-            country: None,
+            country: number.as_deref().and_then(country_of),
             by_hand: inquiry.by_hand,
             use_case: inquiry.use_case.as_deref(),
             campaign: inquiry.campaign.as_deref(),
@@ -144,29 +156,47 @@ impl Shard {
         }
     }
 
+    /// Somebody wants to know how ready a number is.
+    pub(super) fn readiness_asked(&mut self, token: u64, number: String, now: Now) {
+        if self.settings.gates.contains_key(&number) {
+            let customer = Customer::default();
+            let inquiry = Inquiry { token, number, customer, by_hand: true, use_case: None, campaign: None };
+            self.look_up(Asker::Readiness(token), inquiry, now);
+        } else {
+            self.answer(token, Told::Readiness(Ok(None)));
+        }
+    }
+
     /// The rules of a number that close it to everybody for now.
-    pub(super) fn closed(&self, number: &str, now: Wall) -> Vec<RuleRefusal> {
+    fn closed(&self, number: &str, known: &Known, now: Wall) -> Vec<RuleRefusal> {
         let Some(policy) = self.settings.gates.get(number) else { return Vec::new() };
-        closed(policy, self.gate.restrictions.get(number).copied(), now).into_iter().map(rule).collect()
+        let restricted_until = known.days.judge(policy.hears_revocations, now).restricted_until;
+        closed(policy, restricted_until, now).into_iter().map(rule).collect()
     }
 
     fn look_up(&mut self, asker: Asker, inquiry: Inquiry, now: Now) {
         let since = Wall::from_unix_ms(now.wall.unix_ms().saturating_sub(DAY_MS));
         let (number, customer) = (inquiry.number.clone(), inquiry.customer.clone());
+        let campaign = inquiry.campaign.clone().filter(|campaign| !self.gate.campaigns.remembers(campaign));
         self.gate.asked.insert(asker, inquiry);
-        self.outputs.push_back(Output::Load(Box::new(Load { asker, number, customer, since })));
+        self.outputs.push_back(Output::Load(Box::new(Load { asker, number, customer, since, campaign })));
     }
 
     /// What is known of the pair is there.
     pub(super) fn loaded(&mut self, loaded: Loaded, now: Now) {
         let Loaded { asker, known } = loaded;
         let Some(inquiry) = self.gate.asked.remove(&asker) else { return };
+        if let Asker::Readiness(token) = asker {
+            let closed = known.map(|known| self.closed(&inquiry.number, &known, now.wall));
+            let readiness = closed.map(|closed| self.readiness(&inquiry.number, closed).map(Box::new));
+            return self.answer(token, Told::Readiness(readiness));
+        }
         let policy = self.settings.gates.get(&inquiry.number);
         // Who makes a call is set aside for it before the gate is asked.
         let agent = matches!(asker, Asker::Call(_)) || self.calls.is_ready(&inquiry.number);
         let found = known.map(|known| Some(self.gate.find(&inquiry, policy?, &known, agent, now.wall)));
         match asker {
-            Asker::Inquiry(token) => {
+            Asker::Inquiry(token) | Asker::Readiness(token) => {
                 self.outputs.push_back(Output::Found(token, found.map(|found| found.map(Box::new))));
             }
             Asker::Call(call) => {
@@ -190,11 +220,6 @@ fn verdict(decision: Decision) -> Verdict {
             rules: refusals.into_iter().map(rule).collect(),
         },
     }
-}
-
-/// How a number is doing of which no day is measured.
-fn unmeasured(restricted_until: Option<Wall>) -> Quality {
-    QualityPolicy::default().judge(jiff::civil::Date::MIN, |_| DayTally::default(), restricted_until)
 }
 
 /// The facts of a pair, as stored. A call of ours whose WhatsApp id is not known, and the webhook that tells of it, are one.

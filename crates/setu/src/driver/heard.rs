@@ -17,7 +17,7 @@ impl Shard {
         self.outputs.push_back(Output::Acted(key));
         let word = event.word();
         if let Event::Account { details, .. } = &event {
-            self.restricted(&account, details);
+            restricted(&account, details);
         }
         match (number, event) {
             (None, Event::Account { .. } | Event::Settings | Event::Errors(_) | Event::Unknown { .. }) => {
@@ -34,18 +34,6 @@ impl Shard {
             (Some(number), event) => {
                 tracing::debug!(number, event = word, %at, "a webhook tells");
                 self.follow(&number, event, at, now);
-            }
-        }
-    }
-
-    /// Meta restricts the calls of an account. It does not say which numbers those are, so none of ours is called from.
-    fn restricted(&mut self, account: &str, details: &[(String, Option<Wall>)]) {
-        let calling = |kind: &str| kind.contains("BUSINESS_INITIATED_CALLING");
-        for until in details.iter().filter(|(kind, _)| calling(kind)).filter_map(|(_, until)| *until) {
-            tracing::warn!(account, %until, "Meta restricts business-initiated calls");
-            let numbers: Vec<String> = self.settings.gates.keys().cloned().collect();
-            for number in numbers {
-                self.gate.restrict(&number, until);
             }
         }
     }
@@ -153,6 +141,16 @@ impl Shard {
         let displayed =
             heard.number.as_ref().filter(|number| self.settings.calls.numbers.contains_key(*number));
         by_id.or(displayed).cloned()
+    }
+}
+
+/// Tells the operator what Meta says of the account's calls. What follows is in the store by now: the gate reads it there.
+fn restricted(account: &str, details: &[(String, Option<Wall>)]) {
+    for (kind, until) in details.iter().filter(|(kind, _)| kind.contains("BUSINESS_INITIATED_CALLING")) {
+        match until {
+            Some(until) => tracing::warn!(account, kind, %until, "Meta restricts business-initiated calls"),
+            None => tracing::warn!(account, kind, "Meta warns of business-initiated calls"),
+        }
     }
 }
 

@@ -280,6 +280,7 @@ impl Shard {
 
     fn invite_request(&self, dial: Dial) -> Option<InviteRequest> {
         let facts = &dial.facts;
+        let use_case = facts.use_case.as_ref().and_then(|name| self.settings.calls.use_cases.get(name));
         let offer = Bytes::from(dial.offer);
         let agents_host = self.settings.endpoint.side(Side::Agents).uri_host();
         let caller = Party {
@@ -293,7 +294,7 @@ impl Shard {
             from: caller.clone(),
             to: Party { display: None, uri: to },
             contact_user: Some(facts.number.clone()),
-            headers: setu_headers(facts),
+            headers: setu_headers(facts, use_case),
             offer: offer.clone(),
             credentials: None,
             session_timer: true,
@@ -305,8 +306,8 @@ impl Shard {
                 Some(toward_agents(binding.target(), binding.contact.clone(), to))
             }
             DialTarget::Trunk { trunk, extension } => {
-                let hop = self.settings.trunks.get(&trunk)?.hop.clone();
-                let uri = trunk_uri(&extension, &hop);
+                let hop = self.settings.trunks.get(trunk.name())?.hop.clone();
+                let uri = trunk_uri(extension.dialled(), &hop);
                 Some(toward_agents(Target::Hop(hop), uri.clone(), uri))
             }
             DialTarget::Customer { number, customer } => {

@@ -34,6 +34,8 @@ use setu_sip::{
 use setu_whatsapp::gate::GatePolicy;
 use setu_whatsapp::webhook::Heard;
 
+use crate::pricing::Prices;
+
 /// What the shard is told.
 #[derive(Debug)]
 pub enum Input {
@@ -131,6 +133,8 @@ pub struct ShardSettings {
     pub sip_hosts: Vec<String>,
     /// The business numbers (E.164 with `+`) whose calls are signalled by Graph.
     pub graph: BTreeMap<String, GraphNumber>,
+    /// What calls cost.
+    pub prices: Prices,
 }
 
 /// What callers hear who are not with an agent. None is silence.
@@ -323,6 +327,7 @@ impl Shard {
             Call::Progress(progress) => self.outputs.push_back(Output::Progress(progress)),
             Call::Cdr(mut cdr) => {
                 gate::explain(&mut cdr);
+                cdr.cost = self.settings.prices.price(&cdr);
                 self.tell_not_placed(&cdr);
                 self.outputs.push_back(Output::Cdr(cdr));
             }

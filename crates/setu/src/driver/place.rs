@@ -56,8 +56,8 @@ pub enum Answer {
     Reserved(Result<Box<Reservation>, NotPlaced>),
     /// What there is of reservations.
     Reservations(Vec<Reservation>),
-    /// To [`Request::Readiness`]: none if the number is none of ours.
-    Readiness(Option<Box<Readiness>>),
+    /// To [`Request::Readiness`]: none if the number is none of ours; or why it cannot be said, for people.
+    Readiness(Result<Option<Box<Readiness>>, String>),
 }
 
 /// A call to place.
@@ -155,7 +155,7 @@ impl Shard {
                 Answer::Reservations(self.calls.reservation(id).cloned().into_iter().collect())
             }
             Request::Release(id) => Answer::Reservations(self.calls.unreserve(id).into_iter().collect()),
-            Request::Readiness(number) => Answer::Readiness(self.readiness(&number, now).map(Box::new)),
+            Request::Readiness(number) => return self.readiness_asked(token, number, now),
             Request::Lives { after, number, most } => {
                 let of = |live: &Live| number.as_ref().is_none_or(|number| live.facts.number == *number);
                 Answer::Lives(self.calls.lives(after).filter(of).take(most).collect())
@@ -250,7 +250,7 @@ impl Shard {
         }
     }
 
-    fn answer(&mut self, token: u64, answer: Answer) {
+    pub(super) fn answer(&mut self, token: u64, answer: Answer) {
         self.outputs.push_back(Output::Answered(token, Box::new(answer)));
     }
 }

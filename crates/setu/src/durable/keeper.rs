@@ -8,6 +8,7 @@ use setu_call::Progress;
 use setu_control::Metrics;
 use setu_model::{Cdr, Wall};
 use setu_store::{CdrRow, CustomerNames, OutboxRow, Revision, Store, StoreFault, Unreconciled};
+use setu_whatsapp::campaign::{Campaigns, Contact};
 use setu_whatsapp::permission::PairLedger;
 use tokio::sync::{mpsc, watch};
 
@@ -15,6 +16,7 @@ use super::{reconcile, rows};
 use crate::bridge::now;
 use crate::driver::{Input, Known, Load, Loaded};
 use crate::events::{Audience, Told};
+use crate::quality::Days;
 
 /// Something to keep.
 #[derive(Debug)]
@@ -118,12 +120,24 @@ impl Writer {
     }
 
     async fn load(&self, load: Load) {
-        let Load { asker, number, customer, since } = load;
+        let Load { asker, number, customer, since, campaign } = load;
         let known = async {
-            let Some((name, other)) = rows::names(&customer) else { return Ok(Known::default()) };
-            let names = CustomerNames { name: &name, other: &other };
-            let facts = self.store.pair(&number, names, PairLedger::MOST).await?;
-            Ok::<_, StoreFault>(Known { facts, attempts: self.store.attempts(&number, since).await? })
+            let facts = match rows::names(&customer) {
+                Some((name, other)) => {
+                    let names = CustomerNames { name: &name, other: &other };
+                    self.store.pair(&number, names, PairLedger::MOST).await?
+                }
+                None => Vec::new(),
+            };
+            let attempts = self.store.attempts(&number, since).await?;
+            let days = Days::read(&self.store, &number, now().wall).await?;
+            let requests = match campaign {
+                Some(campaign) => self.store.campaign(&campaign, Campaigns::RECALLED).await?,
+                None => Vec::new(),
+            };
+            let contact = |cold| if cold { Contact::Cold } else { Contact::Warm };
+            let requests = requests.into_iter().map(|(at, cold)| (at, contact(cold))).collect();
+            Ok::<_, StoreFault>(Known { facts, attempts, days, requests })
         };
         let known = known.await.map_err(|fault| {
             self.failed(&fault);

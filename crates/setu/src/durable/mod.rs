@@ -193,6 +193,7 @@ pub(crate) mod tests {
             digits: Vec::new(),
             recording: None,
             recording_failure: None,
+            cost: None,
         }
     }
 }

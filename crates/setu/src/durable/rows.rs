@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use setu_control::Delivery;
 use setu_model::{Cause, Cdr, Direction, EndedBy, Ingress, Milestone, Side, Wall};
-use setu_store::{CdrRow, DeliveryRow, EndRow, EventRow, FactRow, digest};
-use setu_whatsapp::permission::{Customer, EARLY_S, Fact, FactId, Outcome, Verdict};
+use setu_store::{Attempt, CdrRow, ComplaintRow, DeliveryRow, EndRow, EventRow, FactRow, digest};
+use setu_whatsapp::permission::{Customer, EARLY_S, Fact, FactId, Outcome, Reply, Verdict};
+use setu_whatsapp::quality::{BLAME_MINUTES, SHORT_S};
 use setu_whatsapp::webhook::{Event, Facts, Heard};
 
 use super::reconcile::Told;
@@ -75,6 +76,51 @@ fn event(heard: &Heard, numbers: &Numbers, audience: &Audience) -> EventRow {
         names: facts.as_ref().and_then(|facts| both_names(&facts.customer)),
         fact: facts.zip(numbers.find(heard)).and_then(|(facts, number)| fact(number, facts)),
         end,
+        complaints: complaints(heard, numbers),
+    }
+}
+
+/// What an event says against numbers of ours.
+fn complaints(heard: &Heard, numbers: &Numbers) -> Vec<ComplaintRow> {
+    let complaint = |number: &str, kind: &str, n: usize| ComplaintRow {
+        complaint: format!("{}/{n}/{number}", event_key(heard)),
+        number: number.to_owned(),
+        customer: None,
+        kind: kind.to_owned(),
+        source: "webhook".to_owned(),
+        moment: heard.at,
+        until: None,
+        blames: false,
+        call: None,
+    };
+    match &heard.event {
+        // What the customer takes back or declines; it counts if that is soon after a call. Not what Meta ends by itself.
+        Event::Permission { customer, reply: Reply::Reject { automatic: false }, .. } => {
+            let revoked = numbers.find(heard).zip(names(customer)).map(|(number, (customer, _))| {
+                ComplaintRow { customer: Some(customer), blames: true, ..complaint(number, "revoked", 0) }
+            });
+            revoked.into_iter().collect()
+        }
+        // Meta does not say which numbers of the account these are: all of ours.
+        Event::Account { details, .. } => details
+            .iter()
+            .enumerate()
+            .filter(|(_, (what, _))| what.contains("BUSINESS_INITIATED_CALLING"))
+            .flat_map(|(n, (_, until))| {
+                let kind = if until.is_some() { "restriction" } else { "warning" };
+                let row = move |number: &String| ComplaintRow { until: *until, ..complaint(number, kind, n) };
+                numbers.ours.iter().map(row)
+            })
+            .collect(),
+        Event::Permission { .. }
+        | Event::Connect(_)
+        | Event::Terminate(_)
+        | Event::Status { .. }
+        | Event::Created { .. }
+        | Event::Message { .. }
+        | Event::Settings
+        | Event::Errors(_)
+        | Event::Unknown { .. } => Vec::new(),
     }
 }
 
@@ -122,7 +168,27 @@ pub(super) fn record(cdr: &Cdr, written: Wall, audience: &Audience) -> Result<Cd
         record: serde_json::to_string(cdr)?,
         facts: told.collect(),
         names: both_names(&customer),
+        who: names(&customer).map(|(one, _)| one),
+        answered: cdr.answered,
+        connected_ms: cdr.duration_ms,
+        use_case: facts.use_case.clone(),
+        country: facts.country.clone(),
+        recording_bytes: cdr.recording.as_ref().map_or(0, |recording| recording.bytes),
+        cost: cdr.cost.as_ref().map(serde_json::to_string).transpose()?,
+        attempt: attempt(cdr),
         told: audience.rows(&events::Told::ended(cdr)),
+    })
+}
+
+/// What a call says of its number's quality.
+fn attempt(cdr: &Cdr) -> Option<Attempt> {
+    let rang = match outcome(cdr)? {
+        Outcome::Failed => false,
+        Outcome::Missed | Outcome::Connected => cdr.direction == Direction::BusinessInitiated,
+    };
+    rang.then(|| Attempt {
+        short: cdr.answered.is_some() && cdr.duration_ms < SHORT_S * 1_000,
+        blamable: cdr.ended.after(std::time::Duration::from_secs(BLAME_MINUTES * 60)),
     })
 }
 
@@ -261,6 +327,77 @@ mod tests {
             (&"+911".into(), &"accept".into())
         );
         assert_eq!(rows(r#"{"phone_number_id":"107"}"#, reply).events[0].told, []);
+    }
+
+    #[test]
+    fn a_revocation_blames_and_metas_warning_is_about_every_number_of_ours() {
+        let body = |field: &str, value: &str| {
+            format!(r#"{{"entry":[{{"id":"w","changes":[{{"field":"{field}","value":{value}}}]}}]}}"#)
+        };
+        let said = |body: &str| {
+            let heard = read(None, body.as_bytes(), Wall::from_unix_ms(0)).unwrap();
+            let rows = heard.iter().flat_map(|heard| complaints(heard, &numbers()));
+            rows.map(|row| (row.number, row.kind, row.until.is_some(), row.blames)).collect::<Vec<_>>()
+        };
+        let reply = |reply: &str| {
+            body(
+                "messages",
+                &format!(
+                    r#"{{"metadata":{{"phone_number_id":"106"}},"messages":[{{"from":"919876543210","id":"m1","timestamp":"1",
+                "type":"interactive","interactive":{{"type":"call_permission_reply","call_permission_reply":{reply}}}}}]}}"#
+                ),
+            )
+        };
+        let row =
+            |number: &str, kind: &str, until, blames| (number.to_owned(), kind.to_owned(), until, blames);
+        let revoked = said(&reply(r#"{"response":"reject","response_source":"user_action"}"#));
+        assert_eq!(revoked, [row("+911", "revoked", false, true)]);
+        assert_eq!(said(&reply(r#"{"response":"reject","response_source":"automatic"}"#)), []);
+
+        let warned = said(&body(
+            "account_update",
+            r#"{"event":"ACCOUNT_VIOLATION","violation_info":{"violation_type":"LOW_BUSINESS_INITIATED_CALLING_QUALITY"}}"#,
+        ));
+        assert_eq!(warned, [row("+911", "warning", false, false), row("+912", "warning", false, false)]);
+        let restricted = said(&body(
+            "account_update",
+            r#"{"event":"ACCOUNT_RESTRICTION","restriction_info":[
+            {"restriction_type":"RESTRICTED_BUSINESS_INITIATED_CALLING","expiration":"1760681600"},
+            {"restriction_type":"RESTRICTED_USER_INITIATED_CALLING_CALL_BUTTON_HIDDEN"}]}"#,
+        ));
+        assert_eq!(restricted[0], row("+911", "restriction", true, false));
+        assert_eq!(restricted.len(), 2);
+    }
+
+    #[test]
+    fn a_call_counts_for_its_number_if_the_business_made_it_and_it_rang() {
+        let counted = |direction, change: fn(&mut Cdr)| {
+            let mut call = cdr(direction);
+            change(&mut call);
+            record(&call, Wall::from_unix_ms(0), &Audience::default())
+                .unwrap()
+                .attempt
+                .map(|it| (it.short, it.blamable.unix_ms()))
+        };
+        let talked = |ms: u64| {
+            move |call: &mut Cdr| {
+                (call.answered, call.duration_ms) = (Some(Wall::from_unix_ms(0)), ms);
+            }
+        };
+        assert_eq!(counted(Direction::BusinessInitiated, |_| {}), Some((false, 1_800_000)));
+        assert_eq!(counted(Direction::UserInitiated, |_| {}), None);
+        assert_eq!(
+            counted(Direction::BusinessInitiated, |call| call.termination.cause = Cause::RefusedByMeta),
+            None
+        );
+        for (ms, short) in [(9_999, true), (10_000, false)] {
+            let mut call = cdr(Direction::BusinessInitiated);
+            talked(ms)(&mut call);
+            assert_eq!(
+                record(&call, Wall::from_unix_ms(0), &Audience::default()).unwrap().attempt.unwrap().short,
+                short
+            );
+        }
     }
 
     fn told(change: impl FnOnce(&mut Cdr)) -> Vec<(String, String)> {

@@ -193,7 +193,7 @@ fn at(ports: Ports) -> AsteriskSpec<'static> {
 pub(crate) fn trunk(asterisk: u16) -> String {
     format!(
         "[[numbers]]\nnumber = \"{NUMBER}\"\npassword = \"{NUMBER_PASSWORD}\"\ntrunk = \"pbx\"\nextension = \"tone\"\n\
-         [[trunks]]\nname = \"pbx\"\nhost = \"127.0.0.1\"\nport = {asterisk}\nnetworks = [\"127.0.0.1/32\"]\n\
+         [[trunks]]\nname = \"pbx\"\npstn = false\nhost = \"127.0.0.1\"\nport = {asterisk}\nnetworks = [\"127.0.0.1/32\"]\n\
          number = \"{NUMBER}\"\nshare_ports = true\n"
     )
 }

@@ -14,7 +14,7 @@ pub(crate) fn trunk_house(ports: Ports, pbx: u16) -> House {
     let rest = format!(
         "calls = 2000\n\
          [[numbers]]\nnumber = \"{NUMBER}\"\npassword = \"{NUMBER_PASSWORD}\"\ntrunk = \"pbx\"\nextension = \"tone\"\n\
-         [[trunks]]\nname = \"pbx\"\nhost = \"127.0.0.1\"\nport = {pbx}\nnetworks = [\"127.0.0.1/32\"]\n\
+         [[trunks]]\nname = \"pbx\"\npstn = false\nhost = \"127.0.0.1\"\nport = {pbx}\nnetworks = [\"127.0.0.1/32\"]\n\
          number = \"{NUMBER}\"\nprobe_s = 0\n"
     );
     let mut house = House::new(ports, &rest);

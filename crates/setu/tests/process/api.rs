@@ -18,7 +18,7 @@ fn bridge() -> (House, Process, u16, u16) {
     let scopes = Scope::ALL.map(Scope::word);
     let config = format!(
         "[[numbers]]\nnumber = \"{NUMBER}\"\nphone_number_id = \"106\"\npassword = \"x\"\ntrunk = \"pbx\"\n\
-         extension = \"100\"\n[[trunks]]\nname = \"pbx\"\nhost = \"127.0.0.1\"\nport = 9\nprobe_s = 0\n\
+         extension = \"100\"\n[[trunks]]\nname = \"pbx\"\npstn = false\nhost = \"127.0.0.1\"\nport = 9\nprobe_s = 0\n\
          [hours]\nfrom = \"00:00\"\nto = \"00:00\"\n\
          [api]\nbind = \"127.0.0.1:{api}\"\n[[api.tokens]]\nname = \"crm\"\ntoken = {{ file = \"crm.token\" }}\n\
          scopes = {scopes:?}\n{}",

@@ -67,7 +67,9 @@ fn house() -> House {
 
 /// Adds a trunk at `host`.
 fn with_trunk(mut house: House, host: &str, port: u16) -> House {
-    house.config.push_str(&format!("[[trunks]]\nname = \"pbx\"\nhost = \"{host}\"\nport = {port}\n"));
+    house
+        .config
+        .push_str(&format!("[[trunks]]\nname = \"pbx\"\npstn = false\nhost = \"{host}\"\nport = {port}\n"));
     house
 }
 

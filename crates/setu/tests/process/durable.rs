@@ -171,6 +171,7 @@ fn what_was_not_acted_on_is_told_after_a_restart_but_for_calls_that_have_given_u
             names: None,
             end: None,
             told: Vec::new(),
+            complaints: Vec::new(),
         }],
     };
     with_store(&house, async |store| {

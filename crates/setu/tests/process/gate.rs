@@ -79,8 +79,29 @@ impl Desk {
             "timestamp":"{timestamp}",{message}}}]}}}}]}}]}}"#,
             self.replies
         );
-        let answer = tokio::task::block_in_place(|| post(self.at, "/webhooks/whatsapp", SECRET, &body));
+        self.posts(&body);
+    }
+
+    /// Meta restricts the account's calls for a week.
+    fn is_restricted(&self) {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+        let until = now + 7 * 24 * 3_600;
+        self.posts(&format!(
+            r#"{{"object":"whatsapp_business_account","entry":[{{"id":"1","time":{now},"changes":[{{"field":"account_update",
+            "value":{{"event":"ACCOUNT_RESTRICTION","restriction_info":[
+            {{"restriction_type":"RESTRICTED_BUSINESS_INITIATED_CALLING","expiration":{until}}}]}}}}]}}]}}"#
+        ));
+    }
+
+    fn posts(&self, body: &str) {
+        let answer = tokio::task::block_in_place(|| post(self.at, "/webhooks/whatsapp", SECRET, body));
         assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    }
+
+    async fn restarts(&mut self) {
+        self.bridge = None;
+        self.bridge = Some(tokio::task::block_in_place(|| self.house.serve()));
+        self.phone.register(Duration::from_secs(20)).await.unwrap();
     }
 }
 
@@ -122,9 +143,7 @@ async fn a_customer_is_called_once_permission_is_told_and_not_after_it_is_taken_
     assert_eq!(desk.record(2).termination.cause, Cause::Success);
 
     // What is known is known after a restart.
-    desk.bridge = None;
-    desk.bridge = Some(tokio::task::block_in_place(|| desk.house.serve()));
-    desk.phone.register(Duration::from_secs(20)).await.unwrap();
+    desk.restarts().await;
     assert!(desk.dials().await.answered);
 
     desk.replies(NO);
@@ -152,7 +171,7 @@ async fn a_number_whose_gate_is_off_leaves_it_to_meta() {
 #[tokio::test(flavor = "multi_thread")]
 async fn who_hung_up_at_once_is_called_again_by_people_only_until_the_customer_writes() {
     let dialler = format!(
-        "{ALWAYS}[[trunks]]\nname = \"pbx\"\nhost = \"127.0.0.1\"\nport = 9\nprobe_s = 0\nnetworks = [\"127.0.0.1/32\"]\n\
+        "{ALWAYS}[[trunks]]\nname = \"pbx\"\npstn = false\nhost = \"127.0.0.1\"\nport = 9\nprobe_s = 0\nnetworks = [\"127.0.0.1/32\"]\n\
          number = \"{NUMBER}\"\n"
     );
     let mut desk = Desk::new("", &dialler).await;
@@ -172,4 +191,30 @@ async fn who_hung_up_at_once_is_called_again_by_people_only_until_the_customer_w
 
     desk.writes();
     assert!(dials().await.answered);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restriction_by_meta_outlives_a_restart() {
+    let mut desk = Desk::new("", ALWAYS).await;
+    desk.replies(YES);
+    assert!(desk.dials().await.answered);
+    desk.record(1);
+    desk.is_restricted();
+    is_refused_for(&desk.dials().await, &desk.record(2), &[4004]);
+    desk.restarts().await;
+    is_refused_for(&desk.dials().await, &desk.record(3), &[4004]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn blocked_countries_and_use_cases_of_other_numbers_are_refused_and_the_record_names_the_use_case() {
+    let rest = format!(
+        "use_case = \"kyc\"\n{ALWAYS}[calling]\nblocked_countries = [\"IN\"]\n[[use_cases]]\nname = \"kyc\"\n\
+         label = \"KYC\"\n[[use_cases]]\nname = \"cart\"\nlabel = \"Cart recovery\"\n"
+    );
+    let mut desk = Desk::new("use_cases = [\"cart\"]", &rest).await;
+    desk.replies(YES);
+    let refused = desk.dials().await;
+    let record = desk.record(1);
+    is_refused_for(&refused, &record, &[4008, 4009]);
+    assert_eq!(record.facts.use_case.as_deref(), Some("kyc"));
 }

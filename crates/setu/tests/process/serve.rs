@@ -22,7 +22,7 @@ fn house() -> House {
 fn trunk_on(pbx: u16) -> House {
     let rest = format!(
         "[[numbers]]\nnumber = \"{NUMBER}\"\npassword = {{ file = \"password\" }}\ntrunk = \"pbx\"\n\
-         extension = \"100\"\n[[trunks]]\nname = \"pbx\"\nhost = \"127.0.0.1\"\nport = {pbx}\nprobe_s = 0\n"
+         extension = \"100\"\n[[trunks]]\nname = \"pbx\"\npstn = false\nhost = \"127.0.0.1\"\nport = {pbx}\nprobe_s = 0\n"
     );
     let house = House::new(Ports::pick(), &rest);
     house.write("password", "s3cret\n");

@@ -58,7 +58,7 @@ pub(crate) fn house() -> (House, u16) {
     let rest = format!(
         "[[numbers]]\nnumber = \"{NUMBER}\"\nphone_number_id = \"PHONE_NUMBER_ID\"\npassword = \"x\"\n\
          trunk = \"pbx\"\nextension = \"100\"\n\
-         [[trunks]]\nname = \"pbx\"\nhost = \"127.0.0.1\"\nport = 9\nprobe_s = 0\n\
+         [[trunks]]\nname = \"pbx\"\npstn = false\nhost = \"127.0.0.1\"\nport = 9\nprobe_s = 0\n\
          {}",
         webhooks(at)
     );

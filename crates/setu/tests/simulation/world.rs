@@ -88,6 +88,7 @@ number = "+15550000002"
 
 [[trunks]]
 name = "pbx"
+pstn = false
 host = "10.1.0.23"
 port = 5060
 networks = ["10.1.0.23/32"]
@@ -96,6 +97,7 @@ number = "+15550000003"
 
 [[trunks]]
 name = "office"
+pstn = false
 host = "10.1.0.24"
 port = 5060
 transport = "tcp"

@@ -1,7 +1,7 @@
 //! A database of a test's own, and rows to put into it.
 
 use setu_model::Wall;
-use setu_store::{CdrRow, DeliveryRow, EndRow, EventRow, FactRow, Location, OutboxRow, Store};
+use setu_store::{Attempt, CdrRow, DeliveryRow, EndRow, EventRow, FactRow, Location, OutboxRow, Store};
 
 use crate::postgres::Server;
 
@@ -25,6 +25,10 @@ impl Lab {
         Self { location: Location::Postgres { url, password: None }, _folder: None, _server: Some(server) }
     }
 
+    pub(crate) const fn location(&self) -> &Location {
+        &self.location
+    }
+
     /// Opens the database, again and again if need be.
     pub(crate) async fn open(&self) -> Store {
         Store::open(&self.location).await.unwrap()
@@ -46,7 +50,14 @@ pub(crate) fn delivery(id: &str, seconds: i64, events: Vec<EventRow>) -> Deliver
 }
 
 pub(crate) fn event(event: &str) -> EventRow {
-    EventRow { event: event.to_owned(), fact: None, names: None, end: None, told: Vec::new() }
+    EventRow {
+        event: event.to_owned(),
+        fact: None,
+        names: None,
+        end: None,
+        complaints: Vec::new(),
+        told: Vec::new(),
+    }
 }
 
 pub(crate) fn fact(customer: &str, fact: &str, seconds: i64) -> FactRow {
@@ -90,5 +101,13 @@ pub(crate) fn told(stream: &str, kind: &str, seconds: i64) -> OutboxRow {
         kind: kind.to_owned(),
         payload: format!("{kind} of {stream}"),
         made: at(seconds),
+        who: Some("wa:919".to_owned()),
+        answered: None,
+        connected_ms: 0,
+        use_case: None,
+        country: None,
+        recording_bytes: 0,
+        cost: None,
+        attempt: Some(Attempt { short: false, blamable: at(seconds + 1_800) }),
     }
 }

@@ -7,7 +7,9 @@ mod outbox;
 #[path = "../../../setu/tests/shared/ports.rs"]
 mod ports;
 mod postgres;
+mod quality;
 mod records;
+mod reports;
 mod webhooks;
 
 /// Makes a test for each database of an async function that is given an open store.
