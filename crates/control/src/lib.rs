@@ -17,10 +17,11 @@ mod server;
 mod webhook;
 
 pub use api::{
-    AgentState, ApiToken, ApiTokens, Backend, CallFilter, CallOrder, CdrEntry, CdrFilter, CdrRevisionEntry,
-    DeadEvent, Finding, Grant, Inquiry, LiveCall, NotMade, Pending, ProvisioningDrift, ProvisioningFact,
-    ProvisioningReport, Readiness, ReservationOrder, Reserved, Ring, Rule, Scope, Standing, TrunkState,
-    Unavailable, openapi, serve_api,
+    AgentState, Amounts, ApiToken, ApiTokens, Backend, CallFilter, CallOrder, CdrEntry, CdrFilter,
+    CdrRevisionEntry, DeadEvent, Feedback, FeedbackKind, Figured, Figures, Finding, Grant, Inquiry, LiveCall,
+    NotMade, NumberQuality, Pending, ProvisioningDrift, ProvisioningFact, ProvisioningReport, QualityReading,
+    Readiness, ReportBy, ReportFilter, ReservationOrder, Reserved, Ring, Rule, Scope, Standing, Sums,
+    TrunkState, Unavailable, openapi, serve_api,
 };
 pub use events::{EventAnswer, EventClient, EventEndpoint, EventSecret, EventUrl};
 pub use graph::{GraphClient, GraphConfig, MOST_TIME};

@@ -8,8 +8,9 @@ use std::sync::{Arc, Mutex};
 use serde_json::{Value, json};
 use setu_control::{
     ApiToken, ApiTokens, Backend, CallFilter, CallOrder, CdrEntry, CdrFilter, CdrRevisionEntry, Control,
-    DeadEvent, Finding, HttpLimits, Inquiry, LiveCall, Metrics, NotMade, Pending, ProvisioningReport,
-    Readiness, ReservationOrder, Reserved, Ring, Rule, Scope, Standing, Unavailable, openapi, serve_api,
+    DeadEvent, Feedback, FeedbackKind, Figured, Figures, Finding, HttpLimits, Inquiry, LiveCall, Metrics,
+    NotMade, NumberQuality, Pending, ProvisioningReport, Readiness, ReportBy, ReportFilter, ReservationOrder,
+    Reserved, Ring, Rule, Scope, Standing, Sums, Unavailable, openapi, serve_api,
 };
 use setu_model::Secret;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -189,6 +190,46 @@ fn live(n: usize) -> LiveCall {
     }
 }
 
+impl Figures for Fake {
+    fn quality(&self, number: Option<String>) -> Pending<Option<Vec<NumberQuality>>> {
+        let (ours, broken) = (number.is_none_or(|number| number == "+911234567890"), self.broken);
+        Box::pin(async move {
+            if broken {
+                return Err(Unavailable(DOWN.to_owned()));
+            }
+            let quality = NumberQuality {
+                number: "+911234567890".to_owned(),
+                light: "YELLOW".to_owned(),
+                readings: Vec::new(),
+                driven_by: vec!["meta".to_owned()],
+                clean_days: None,
+                attempts_a_day: 5_000,
+                restricted_until: None,
+            };
+            Ok(ours.then_some(vec![quality]))
+        })
+    }
+
+    fn complain(&self, feedback: Feedback) -> Pending<Option<bool>> {
+        let ours = feedback.number == "+911234567890";
+        Box::pin(async move { Ok(ours.then_some(feedback.kind == FeedbackKind::Block)) })
+    }
+
+    fn report(&self, _: ReportFilter, by: ReportBy) -> Pending<Figured> {
+        let broken = self.broken;
+        Box::pin(async move {
+            if broken {
+                return Err(Unavailable(DOWN.to_owned()));
+            }
+            let keys = if by == ReportBy::UseCase { ["", "kyc", "other"] } else { ["a", "b", "c"] };
+            let sums = |calls| Sums { calls, ..Sums::default() };
+            let lines = keys.into_iter().zip(1..).map(|(key, calls)| (key.to_owned(), sums(calls)));
+            let labels = [("kyc".to_owned(), "KYC".to_owned())].into();
+            Ok(Figured { currency: Some("INR".to_owned()), lines: lines.collect(), total: sums(6), labels })
+        })
+    }
+}
+
 fn entry(n: usize) -> CdrEntry {
     let revision = CdrRevisionEntry {
         revision: 2,
@@ -288,15 +329,19 @@ const RESERVATION: &str = r#"{"number":"+911234567890","seconds":60}"#;
 
 const QUESTION: &str = r#"{"number":"+911234567890","customer":"+919876543210"}"#;
 
+const BLOCKED: &str =
+    r#"{"number":"+911234567890","customer":"+919876543210","kind":"block","at":"2026-11-25T09:00:00Z"}"#;
+
 #[tokio::test]
 async fn every_operation_refuses_without_its_scope_and_works_with_it() {
     let listener = start(Fake { records: 1, ..Fake::default() }).await;
     let operations = operations();
-    assert_eq!(operations.len(), 17);
+    assert_eq!(operations.len(), 22);
     for (method, path, scope, done) in operations {
         let path = filled(&path);
         let body = match (&*method, &*path) {
             ("POST", "/v1/reservations") => RESERVATION,
+            ("POST", "/v1/feedback") => BLOCKED,
             ("POST", _) => QUESTION,
             _ => "",
         };
@@ -316,7 +361,7 @@ async fn every_operation_refuses_without_its_scope_and_works_with_it() {
         }
     }
     let text = listener.metrics.encode().unwrap();
-    assert!(text.contains("setu_api_answers_total{code=\"401\"} 34"), "{text}");
+    assert!(text.contains("setu_api_answers_total{code=\"401\"} 44"), "{text}");
 }
 
 #[tokio::test]

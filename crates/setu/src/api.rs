@@ -20,6 +20,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::api::calls::{live_call, not_made, placing, readiness, reserved};
 use crate::driver::{self, Input};
+use crate::figures::Subjects;
 use crate::provision::Provisioner;
 
 /// The listener, and what goes back to it.
@@ -27,6 +28,7 @@ use crate::provision::Provisioner;
 pub(crate) struct Api {
     listener: Control,
     tokens: watch::Sender<ApiTokens>,
+    answers: Arc<Answers>,
 }
 
 impl Api {
@@ -42,8 +44,9 @@ impl Api {
     ) -> Result<Self, StartError> {
         let (tokens, known) = watch::channel(tokens);
         let limits = HttpLimits::default();
-        let listener = serve_api(bind, Arc::clone(metrics), known, answers, limits).await?;
-        Ok(Self { listener, tokens })
+        let backend = Arc::<Answers>::clone(&answers);
+        let listener = serve_api(bind, Arc::clone(metrics), known, backend, limits).await?;
+        Ok(Self { listener, tokens, answers })
     }
 
     /// Where it listens.
@@ -51,9 +54,10 @@ impl Api {
         self.listener.address()
     }
 
-    /// Takes new tokens.
-    pub(crate) fn reload(&self, tokens: ApiTokens) {
+    /// Takes new tokens and numbers.
+    pub(crate) fn reload(&self, tokens: ApiTokens, subjects: Subjects) {
         self.tokens.send_replace(tokens);
+        self.answers.about(subjects);
     }
 
     /// Ends once the requests under way are answered.
@@ -103,6 +107,7 @@ impl<T> Waiting<T> {
 pub(crate) struct Answers {
     store: watch::Sender<Option<Arc<Store>>>,
     provisioner: watch::Sender<Arc<Provisioner>>,
+    subjects: watch::Sender<Subjects>,
     inputs: mpsc::WeakSender<Input>,
     next: AtomicU64,
     inquiries: Waiting<Found>,
@@ -115,6 +120,7 @@ impl Answers {
         Arc::new(Self {
             store: watch::Sender::new(None),
             provisioner: watch::Sender::new(Arc::new(provisioner)),
+            subjects: watch::Sender::new(Subjects::default()),
             inputs: inputs.downgrade(),
             next: AtomicU64::new(1),
             inquiries: Waiting::default(),
@@ -132,6 +138,15 @@ impl Answers {
         self.provisioner.send_replace(Arc::new(provisioner));
     }
 
+    /// Takes what the figures are about.
+    pub(crate) fn about(&self, subjects: Subjects) {
+        self.subjects.send_replace(subjects);
+    }
+
+    pub(crate) fn subjects(&self) -> Subjects {
+        self.subjects.borrow().clone()
+    }
+
     /// The driver has found what was asked.
     pub(crate) fn found(&self, token: u64, found: Found) {
         self.inquiries.tell(token, found);
@@ -143,7 +158,7 @@ impl Answers {
     }
 
     /// Asks the store, once it is open.
-    fn with_store<T: Send + 'static, F>(
+    pub(crate) fn with_store<T: Send + 'static, F>(
         &self,
         ask: impl FnOnce(Arc<Store>) -> F + Send + 'static,
     ) -> Pending<T>

@@ -25,6 +25,7 @@ use crate::cdr_log::CdrLog;
 use crate::config::Config;
 use crate::driver::{GraphAsk, Input, Output, Shard};
 use crate::durable::{Durable, Keep, Keeper, Numbers, WebhookInbox};
+use crate::figures::Subjects;
 use crate::inputs::{INPUT_QUEUE, forward, net_input};
 use crate::provision::Provisioner;
 use crate::{health, settings};
@@ -143,6 +144,7 @@ impl Bridge {
         let control = health::serve(&config, &metrics, &net, &state).await?;
         let webhooks = listen_for_webhooks(&config, &metrics).await?;
         let answers = Answers::new(&inputs, Provisioner::new(&config)?);
+        answers.about(Subjects::of(&config));
         let api = open_api(&config, &metrics, &answers).await?;
         let recorder = start_recorder(&config, &metrics, forward(inputs.clone(), &state, Input::Record))?;
         let tap = recorder.as_ref().map_or_else(|| crossbeam_channel::bounded(1).0, Recorder::frames);
@@ -250,7 +252,7 @@ impl Bridge {
         }
         self.answers.reload(provisioner);
         if let Some(api) = &self.api {
-            api.reload(tokens);
+            api.reload(tokens, Subjects::of(config));
         }
         // The driver ends only with the bridge.
         let _ = self.inputs.send(Input::Reload(Box::new(settings))).await;

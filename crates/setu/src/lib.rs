@@ -13,6 +13,7 @@ pub mod config;
 pub mod driver;
 mod durable;
 mod events;
+mod figures;
 mod files;
 mod health;
 mod inputs;

@@ -406,7 +406,7 @@ fn config() -> CallConfig {
     let agents = NumberRoute::Agents(vec!["alice".into(), "bob".into()]);
     let trunk = NumberRoute::Trunk {
         trunk: PrivateTrunk::declared("pbx"),
-        extension: Extension::configured("100").unwrap(),
+        extension: Extension::configured("100").expect("an extension"),
     };
     let mut config = CallConfig { default_number: Some(NUMBER.into()), ..CallConfig::default() };
     // Addresses for documentation are nobody's, and must be allowed like any other that is not public.

@@ -51,11 +51,17 @@ pub enum Scope {
     ReservationsWrite,
     /// See who is ready to take calls.
     ReadinessRead,
+    /// Read how numbers are doing.
+    QualityRead,
+    /// Tell of customers who blocked or reported a number.
+    FeedbackWrite,
+    /// Read what calls came to and cost.
+    CostsRead,
 }
 
 impl Scope {
     /// Every scope.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 14] = [
         Self::CdrsRead,
         Self::PermissionsRead,
         Self::GateAsk,
@@ -67,6 +73,9 @@ impl Scope {
         Self::ReadinessRead,
         Self::EventsRead,
         Self::EventsWrite,
+        Self::QualityRead,
+        Self::FeedbackWrite,
+        Self::CostsRead,
     ];
 
     /// The word for it in the configuration and in the OpenAPI document.
@@ -83,6 +92,9 @@ impl Scope {
             Self::ReservationsRead => "reservations:read",
             Self::ReservationsWrite => "reservations:write",
             Self::ReadinessRead => "readiness:read",
+            Self::QualityRead => "quality:read",
+            Self::FeedbackWrite => "feedback:write",
+            Self::CostsRead => "costs:read",
         }
     }
 
@@ -165,6 +177,12 @@ pub(super) struct ReadReservations;
 pub(super) struct WriteReservations;
 /// Needs [`Scope::ReadinessRead`].
 pub(super) struct ReadReadiness;
+/// Needs [`Scope::QualityRead`].
+pub(super) struct ReadQuality;
+/// Needs [`Scope::FeedbackWrite`].
+pub(super) struct WriteFeedback;
+/// Needs [`Scope::CostsRead`].
+pub(super) struct ReadCosts;
 
 impl Need for ReadCdrs {
     const SCOPE: Scope = Scope::CdrsRead;
@@ -208,6 +226,18 @@ impl Need for WriteReservations {
 
 impl Need for ReadReadiness {
     const SCOPE: Scope = Scope::ReadinessRead;
+}
+
+impl Need for ReadQuality {
+    const SCOPE: Scope = Scope::QualityRead;
+}
+
+impl Need for WriteFeedback {
+    const SCOPE: Scope = Scope::FeedbackWrite;
+}
+
+impl Need for ReadCosts {
+    const SCOPE: Scope = Scope::CostsRead;
 }
 
 impl<N: Need> FromRequestParts<Api> for May<N> {

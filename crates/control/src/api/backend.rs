@@ -8,13 +8,14 @@ use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 
 use super::calls::{CallFilter, CallOrder, LiveCall, NotMade};
+use super::figures::Figures;
 use super::reservations::{Readiness, ReservationOrder, Reserved};
 
 /// An answer that takes a while.
 pub type Pending<T> = Pin<Box<dyn Future<Output = Result<T, Unavailable>> + Send>>;
 
 /// Whoever answers the questions.
-pub trait Backend: Send + Sync + 'static {
+pub trait Backend: Figures {
     /// What is known of a pair and what the gate says; none if the number is none of ours.
     fn inquire(&self, inquiry: Inquiry) -> Pending<Option<Finding>>;
 

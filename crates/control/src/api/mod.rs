@@ -6,6 +6,7 @@ mod calls;
 mod cdrs;
 mod events;
 mod export;
+mod figures;
 mod provisioning;
 mod reservations;
 mod rules;
@@ -31,6 +32,10 @@ pub use backend::{
     ProvisioningDrift, ProvisioningFact, ProvisioningReport, Rule, Standing, Unavailable,
 };
 pub use calls::{CallFilter, CallOrder, LiveCall, NotMade, Ring};
+pub use figures::{
+    Amounts, Feedback, FeedbackKind, Figured, Figures, NumberQuality, QualityReading, ReportBy, ReportFilter,
+    Sums,
+};
 
 pub use reservations::{AgentState, Readiness, ReservationOrder, Reserved, TrunkState};
 
@@ -89,6 +94,11 @@ fn documented() -> OpenApiRouter<Api> {
         .routes(routes!(events::dead))
         .routes(routes!(events::retry))
         .routes(routes!(provisioning::report))
+        .routes(routes!(figures::qualities))
+        .routes(routes!(figures::quality))
+        .routes(routes!(figures::feedback))
+        .routes(routes!(figures::costs))
+        .routes(routes!(figures::use_cases))
 }
 
 fn router(api: Api) -> Router {

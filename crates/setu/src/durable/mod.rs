@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 pub(crate) use keeper::{Keep, Keeper};
-pub(crate) use rows::Numbers;
+pub(crate) use rows::{Numbers, names};
 
 use crate::config::Webhooks;
 use crate::driver::Input;

@@ -20,7 +20,7 @@ use crate::webhooks::{EXAMPLE, SECRET, house, post, try_post, webhooks};
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The database of a house whose bridge may be running.
-fn with_store<T>(house: &House, read: impl AsyncFnOnce(Store) -> T) -> T {
+pub(crate) fn with_store<T>(house: &House, read: impl AsyncFnOnce(Store) -> T) -> T {
     Runtime::new().unwrap().block_on(async {
         let store = Store::open(&Location::Sqlite(house.path("setu.db"))).await.unwrap();
         read(store).await

@@ -88,6 +88,14 @@ pub(crate) fn cdr(call: &str, seconds: i64) -> CdrRow {
         record: format!("record of {call}"),
         facts: Vec::new(),
         names: None,
+        who: Some("wa:919".to_owned()),
+        answered: None,
+        connected_ms: 0,
+        use_case: None,
+        country: None,
+        recording_bytes: 0,
+        cost: None,
+        attempt: Some(Attempt { short: false, blamable: at(seconds + 1_800) }),
         told: Vec::new(),
     }
 }
@@ -101,13 +109,5 @@ pub(crate) fn told(stream: &str, kind: &str, seconds: i64) -> OutboxRow {
         kind: kind.to_owned(),
         payload: format!("{kind} of {stream}"),
         made: at(seconds),
-        who: Some("wa:919".to_owned()),
-        answered: None,
-        connected_ms: 0,
-        use_case: None,
-        country: None,
-        recording_bytes: 0,
-        cost: None,
-        attempt: Some(Attempt { short: false, blamable: at(seconds + 1_800) }),
     }
 }
