@@ -234,6 +234,11 @@ impl Desk {
         }
     }
 
+    /// Says whether a customer and a number are in a call.
+    pub(crate) fn is_talking(&self, pair: &Pair) -> bool {
+        self.pairs.contains_key(pair)
+    }
+
     /// Says whether an agent is reachable and free.
     pub(crate) fn is_free(&self, candidate: &Candidate) -> bool {
         self.agents.get(&candidate.agent).is_some_and(|seat| {

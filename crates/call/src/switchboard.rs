@@ -8,7 +8,7 @@ use setu_model::{CallId, CallQuality, Cause, Direction, EndedBy, Entropy, Milest
 
 use crate::call::{Call, Context, Phase, Recording, Timer};
 use crate::config::{CallConfig, NumberRoute};
-use crate::desk::{Ask, Candidate, Desk};
+use crate::desk::{Ask, Candidate, Desk, Pair};
 use crate::hangup::Refusing;
 use crate::live::Live;
 use crate::media::Plane;
@@ -143,6 +143,12 @@ impl Switchboard {
     pub fn lives(&self, after: Option<CallId>) -> impl Iterator<Item = Live> {
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
         self.calls.range((from, Bound::Unbounded)).map(|(_, call)| call.live())
+    }
+
+    /// Says whether a customer, as in a call's facts, is in a call with a business number.
+    pub fn is_talking(&self, number: &str, customer: &str) -> bool {
+        let pair = Pair { number: number.to_owned(), customer: customer.to_owned() };
+        self.desk.is_talking(&pair)
     }
 
     /// Says whether somebody is free to take a call of a business number: a registered agent, or a trunk that answers.

@@ -198,6 +198,17 @@ impl ByFate {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct ByNumber {
+    number: String,
+}
+
+impl ByNumber {
+    pub(crate) fn new(number: &str) -> Self {
+        Self { number: number.to_owned() }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct ByHop {
     hop: &'static str,
 }

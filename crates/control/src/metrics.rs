@@ -12,8 +12,8 @@ use prometheus_client::registry::Registry;
 use setu_model::{Cause, Direction, Hop, MediaQuality, Side};
 
 use crate::labels::{
-    Bound, ByCause, ByDirection, ByEvent, ByFate, ByHop, ByMessage, ByRequest, ByRule, BySide, DIRECTIONS,
-    Fate, SIDES, Transport, WebhookFate,
+    Bound, ByCause, ByDirection, ByEvent, ByFate, ByHop, ByMessage, ByNumber, ByRequest, ByRule, BySide,
+    DIRECTIONS, Fate, SIDES, Transport, WebhookFate,
 };
 
 /// Everything the bridge counts, under names that begin with `setu_`.
@@ -44,6 +44,7 @@ pub struct Metrics {
     coder_complexity: Gauge,
     media_mos: Family<ByHop, Histogram, fn() -> Histogram>,
     call_faults: Family<ByHop, Counter>,
+    number_light: Family<ByNumber, Gauge>,
     rules_refused: Family<ByRule, Counter>,
     recordings_active: Gauge,
     recordings_failed: Counter,
@@ -93,6 +94,7 @@ impl Metrics {
             coder_complexity: Gauge::default(),
             media_mos: Family::new_with_constructor(|| Histogram::new(MOS)),
             call_faults: Family::default(),
+            number_light: Family::default(),
             rules_refused: Family::default(),
             recordings_active: Gauge::default(),
             recordings_failed: Counter::default(),
@@ -228,6 +230,11 @@ impl Metrics {
     /// Counts a call that somebody was not satisfied with, by the hop at fault.
     pub fn call_fault(&self, hop: Hop) {
         self.call_faults.get_or_create(&ByHop::new(hop)).inc();
+    }
+
+    /// Sets how a business number is doing: 0 is GREEN, 1 YELLOW, 2 RED.
+    pub fn number_light(&self, number: &str, light: u8) {
+        self.number_light.get_or_create(&ByNumber::new(number)).set(i64::from(light));
     }
 
     /// Counts a rule that forbade a call, by its code.
@@ -414,6 +421,11 @@ impl Metrics {
             self.media_mos.clone(),
         );
         to.register(
+            "number_light",
+            "How business numbers are doing: 0 GREEN, 1 YELLOW, 2 RED",
+            self.number_light.clone(),
+        );
+        to.register(
             "call_faults",
             "Calls that somebody was not satisfied with, by the hop at fault",
             self.call_faults.clone(),
@@ -564,6 +576,7 @@ mod tests {
         metrics.first_audio_ms(Direction::BusinessInitiated, 40);
         metrics.stranger_refused(Side::Meta);
         metrics.registrations_active(7);
+        metrics.number_light("+911234567890", 2);
         metrics.media_packets(Fate::Sent, 50);
         metrics.media_legs(2);
         metrics.media_event("coded", 70);
@@ -591,6 +604,7 @@ mod tests {
             "setu_first_audio_seconds_bucket{le=\"0.04\",direction=\"business_initiated\"} 1",
             "setu_strangers_refused_total{side=\"meta\"} 1",
             "setu_registrations_active 7",
+            "setu_number_light{number=\"+911234567890\"} 2",
             "setu_media_packets_total{fate=\"sent\"} 50",
             "setu_media_packets_total{fate=\"rejected\"} 0",
             "setu_media_legs 2",

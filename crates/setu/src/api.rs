@@ -231,7 +231,15 @@ impl Backend for Answers {
         let (waits, inputs) = (self.inquiries.wait(&self.next), self.inputs.upgrade());
         Box::pin(async move {
             let ((token, answer), inputs) = waits.zip(inputs).ok_or_else(too_many)?;
-            let inquiry = driver::Inquiry { token, number, customer, by_hand, use_case, campaign };
+            let inquiry = driver::Inquiry {
+                token,
+                number,
+                customer,
+                by_hand,
+                use_case,
+                campaign,
+                sends_request: false,
+            };
             let found = asked(inputs, Input::Inquire(Box::new(inquiry)), answer).await?;
             found.map_err(Unavailable).map(|found| found.map(|found| finding(*found)))
         })

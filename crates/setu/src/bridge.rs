@@ -152,7 +152,9 @@ impl Bridge {
         let media = Arc::new(MediaPlane::spawn(settings::media_net(&config, identity), tap, on_media)?);
         health::show(&metrics, &net, &media, &state);
         let cdr_log = open_cdr_log(&config, &metrics)?;
-        let durable = Durable::open(&settings::store(&config)?, &metrics, &inputs, endpoints).await?;
+        let durable =
+            Durable::open(&settings::store(&config)?, &metrics, &inputs, endpoints, Subjects::of(&config))
+                .await?;
         answers.begin(durable.store());
         let webhooks = webhooks.map(|webhooks| webhooks.start(&durable, inputs.clone()));
 
@@ -248,7 +250,7 @@ impl Bridge {
             webhooks.reload(trust, Numbers::of(config));
         }
         if let Some(durable) = &self.durable {
-            durable.reload(endpoints);
+            durable.reload(endpoints, Subjects::of(config));
         }
         self.answers.reload(provisioner);
         if let Some(api) = &self.api {
@@ -466,6 +468,7 @@ impl Driver {
                 Output::Cdr(cdr) => self.ended(cdr),
                 Output::Found(token, found) => self.answers.found(token, found),
                 Output::Answered(token, answer) => self.answers.answered(token, *answer),
+                Output::Requested(requested) => self.keeper.keep(Keep::Requested(requested)),
                 Output::Load(load) => self.keeper.keep(Keep::Load(load)),
                 Output::Acted(event) => self.keeper.keep(Keep::Acted(event)),
                 Output::Stranger(side, _) => self.metrics.stranger_refused(side),

@@ -25,7 +25,8 @@ impl Days {
         Ok(Self::of(&tallies, &warnings))
     }
 
-    fn of(tallies: &[TallyRow], warnings: &[ComplaintRow]) -> Self {
+    /// What these rows say.
+    pub fn of(tallies: &[TallyRow], warnings: &[ComplaintRow]) -> Self {
         let mut days = Self::default();
         for row in tallies {
             let tally = days.tallies.entry(date(row.day)).or_default();

@@ -147,11 +147,14 @@ impl QualityPolicy {
         tally: impl Fn(Date) -> DayTally,
         restricted_until: Option<Wall>,
     ) -> Quality {
-        let readings = self.readings(today, &tally);
-        let meta = (0..self.window_days).map(|n| tally(back(today, n)).meta).max().unwrap_or_default();
+        // Today first, as far back as recovery and the window before a window reach.
+        let reach = self.clean_days + 2 * self.window_days;
+        let days: Vec<DayTally> = (0..reach).map(|n| tally(back(today, n))).collect();
+        let readings = self.readings(&days);
+        let meta = days.iter().take(length(self.window_days)).map(|day| day.meta).max().unwrap_or_default();
         // A restriction makes a number red for its own days and those of recovery, a warning yellow for the window.
-        let now = worst(&readings).max(meta.min(Light::Yellow)).max(tally(today).meta);
-        let clean_days = if now == Light::Red { None } else { self.recovering(today, &tally) };
+        let now = worst(&readings).max(meta.min(Light::Yellow)).max(meta_says(&days));
+        let clean_days = if now == Light::Red { None } else { self.recovering(&days) };
         let light = if clean_days.is_some() { Light::Red } else { now };
         let (green, yellow, red) = self.attempts_a_day;
         let attempts_a_day = match light {
@@ -162,8 +165,10 @@ impl QualityPolicy {
         Quality { light, readings, meta, clean_days, attempts_a_day, restricted_until }
     }
 
-    fn readings(&self, today: Date, tally: &impl Fn(Date) -> DayTally) -> [Reading; 3] {
-        let (window, before) = (self.sum(today, tally), self.sum(back(today, self.window_days), tally));
+    /// What the measures said at the end of the first of these days.
+    fn readings(&self, days: &[DayTally]) -> [Reading; 3] {
+        let before = days.get(length(self.window_days)..).unwrap_or_default();
+        let (window, before) = (self.sum(days), self.sum(before));
         [
             (Measure::AnswerRate, self.answer),
             (Measure::BlameRate, self.blame),
@@ -177,17 +182,16 @@ impl QualityPolicy {
     }
 
     /// How many clean days a number has behind it since it was last red; none if it was not within so many days.
-    fn recovering(&self, today: Date, tally: &impl Fn(Date) -> DayTally) -> Option<u32> {
+    fn recovering(&self, days: &[DayTally]) -> Option<u32> {
         (1..=self.clean_days).find(|n| {
-            let date = back(today, *n);
-            worst(&self.readings(date, tally)).max(tally(date).meta) == Light::Red
+            let days = days.get(length(*n)..).unwrap_or_default();
+            worst(&self.readings(days)).max(meta_says(days)) == Light::Red
         })
     }
 
-    fn sum(&self, last: Date, tally: &impl Fn(Date) -> DayTally) -> DayTally {
+    fn sum(&self, days: &[DayTally]) -> DayTally {
         let mut sum = DayTally::default();
-        for n in 0..self.window_days {
-            let day = tally(back(last, n));
+        for day in days.iter().take(length(self.window_days)) {
             sum.attempts = sum.attempts.saturating_add(day.attempts);
             sum.answered = sum.answered.saturating_add(day.answered);
             sum.short = sum.short.saturating_add(day.short);
@@ -209,6 +213,15 @@ impl QualityPolicy {
         }
         u32::try_from(u64::from(part) * 10_000 / u64::from(whole.max(1))).ok()
     }
+}
+
+/// What Meta itself said on the first of these days.
+fn meta_says(days: &[DayTally]) -> Light {
+    days.first().map(|day| day.meta).unwrap_or_default()
+}
+
+fn length(days: u32) -> usize {
+    usize::try_from(days).unwrap_or(usize::MAX)
 }
 
 fn worst(readings: &[Reading; 3]) -> Light {

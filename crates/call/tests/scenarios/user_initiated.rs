@@ -466,3 +466,14 @@ fn a_button_begins_a_call_of_the_use_case_whose_trigger_fits_best() {
         assert_eq!(told("X-Setu-Priority"), name.map(|_| "2"));
     }
 }
+
+#[test]
+fn a_customer_and_a_number_in_a_call_are_known_to_talk_until_it_ends() {
+    let mut house = House::with_alice();
+    assert!(!house.board.is_talking(NUMBER, CUSTOMER));
+    let (_, meta, _) = house.talking();
+    assert!(house.board.is_talking(NUMBER, CUSTOMER));
+    assert!(!house.board.is_talking(TRUNK_NUMBER, CUSTOMER));
+    house.ends(meta, EndHow::Bye);
+    assert!(!house.board.is_talking(NUMBER, CUSTOMER));
+}

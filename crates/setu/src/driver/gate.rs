@@ -39,6 +39,22 @@ pub struct Inquiry {
     pub use_case: Option<String>,
     /// The campaign it is part of.
     pub campaign: Option<String>,
+    /// Whether a permission request follows at once if the gate allows one: it counts for the campaign, and
+    /// [`Output::Requested`] tells of it.
+    pub sends_request: bool,
+}
+
+/// A permission request of a campaign that the gate allowed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Requested {
+    /// Names it for ever.
+    pub id: CallId,
+    /// The campaign.
+    pub campaign: String,
+    /// When.
+    pub at: Wall,
+    /// What the customer is to the business.
+    pub contact: Contact,
 }
 
 /// What the gate would say.
@@ -48,6 +64,8 @@ pub struct Finding {
     pub call: Answer,
     /// Of a permission request, by Meta's limits alone.
     pub request: Answer,
+    /// What the customer is to the business.
+    pub contact: Contact,
     /// Of a call.
     pub may_call: Decision,
     /// Of a permission request.
@@ -99,13 +117,27 @@ pub(super) struct Gate {
     campaigns: Campaigns,
 }
 
+/// What the desk says.
+#[derive(Debug, Clone, Copy)]
+struct AtTheDesk {
+    /// Whether somebody is there for the call.
+    agent: bool,
+    /// Whether the pair is in a call.
+    talking: bool,
+}
+
+/// The customer's number, E.164 with `+`, where it is known.
+fn number_of(customer: &Customer) -> Option<String> {
+    customer.wa_id.as_ref().map(|id| format!("+{}", id.reveal()))
+}
+
 impl Gate {
     fn find(
         &mut self,
         inquiry: &Inquiry,
         policy: &GatePolicy,
         known: &Known,
-        agent: bool,
+        desk: AtTheDesk,
         now: Wall,
     ) -> Finding {
         let ledger = ledger(&known.facts);
@@ -113,7 +145,7 @@ impl Gate {
         if let Some(campaign) = &inquiry.campaign {
             self.campaigns.recall(campaign, &known.requests, &policy.campaign);
         }
-        let number = inquiry.customer.wa_id.as_ref().map(|id| format!("+{}", id.reveal()));
+        let number = number_of(&inquiry.customer);
         let circumstances = Circumstances {
             ledger: &ledger,
             customer: number.as_deref(),
@@ -122,18 +154,25 @@ impl Gate {
             use_case: inquiry.use_case.as_deref(),
             campaign: inquiry.campaign.as_deref(),
             campaigns: &self.campaigns,
-            agent_reserved: agent,
-            // The desk lets a pair talk once at a time.
-            talking: false,
+            agent_reserved: desk.agent,
+            talking: desk.talking,
             attempts_today: u32::try_from(known.attempts).unwrap_or(u32::MAX),
             quality: &quality,
             now,
         };
+        let may_call = decide(Question::Call, policy, &circumstances);
+        let may_request = decide(Question::Request, policy, &circumstances);
+        if let (Some(campaign), true, Decision::Allowed { .. }) =
+            (&inquiry.campaign, inquiry.sends_request, &may_request)
+        {
+            self.campaigns.asked(campaign, ledger.contact(&policy.rules), &policy.campaign, now);
+        }
         Finding {
             call: ledger.answer(Question::Call, &policy.rules, now),
             request: ledger.answer(Question::Request, &policy.rules, now),
-            may_call: decide(Question::Call, policy, &circumstances),
-            may_request: decide(Question::Request, policy, &circumstances),
+            contact: ledger.contact(&policy.rules),
+            may_call,
+            may_request,
         }
     }
 }
@@ -143,7 +182,8 @@ impl Shard {
     pub(super) fn asked(&mut self, question: setu_call::Question, now: Now) {
         let setu_call::Question { call, number, customer, by_hand, use_case } = question;
         let customer = Customer::of_fields(customer.reveal(), None);
-        let inquiry = Inquiry { token: 0, number, customer, by_hand, use_case, campaign: None };
+        let inquiry =
+            Inquiry { token: 0, number, customer, by_hand, use_case, campaign: None, sends_request: false };
         self.look_up(Asker::Call(call), inquiry, now);
     }
 
@@ -160,7 +200,9 @@ impl Shard {
     pub(super) fn readiness_asked(&mut self, token: u64, number: String, now: Now) {
         if self.settings.gates.contains_key(&number) {
             let customer = Customer::default();
-            let inquiry = Inquiry { token, number, customer, by_hand: true, use_case: None, campaign: None };
+            let (use_case, campaign) = (None, None);
+            let inquiry =
+                Inquiry { token, number, customer, by_hand: true, use_case, campaign, sends_request: false };
             self.look_up(Asker::Readiness(token), inquiry, now);
         } else {
             self.answer(token, Told::Readiness(Ok(None)));
@@ -192,11 +234,23 @@ impl Shard {
             return self.answer(token, Told::Readiness(readiness));
         }
         let policy = self.settings.gates.get(&inquiry.number);
-        // Who makes a call is set aside for it before the gate is asked.
-        let agent = matches!(asker, Asker::Call(_)) || self.calls.is_ready(&inquiry.number);
-        let found = known.map(|known| Some(self.gate.find(&inquiry, policy?, &known, agent, now.wall)));
+        let desk = match asker {
+            // Who makes a call is set aside for it before the gate is asked, and the desk lets a pair talk once at a time.
+            Asker::Call(_) => AtTheDesk { agent: true, talking: false },
+            Asker::Inquiry(_) | Asker::Readiness(_) => {
+                let customer = number_of(&inquiry.customer).unwrap_or_default();
+                AtTheDesk {
+                    agent: self.calls.is_ready(&inquiry.number),
+                    talking: self.calls.is_talking(&inquiry.number, &customer),
+                }
+            }
+        };
+        let found = known.map(|known| Some(self.gate.find(&inquiry, policy?, &known, desk, now.wall)));
         match asker {
             Asker::Inquiry(token) | Asker::Readiness(token) => {
+                if let Ok(Some(finding)) = &found {
+                    self.campaign_asks(&inquiry, finding, now);
+                }
                 self.outputs.push_back(Output::Found(token, found.map(|found| found.map(Box::new))));
             }
             Asker::Call(call) => {
@@ -208,6 +262,18 @@ impl Shard {
                 };
                 self.calls.handle(setu_call::Input::Gate { call, verdict }, now);
             }
+        }
+    }
+}
+
+impl Shard {
+    /// What a campaign asks is kept: a restart must not give it another start.
+    fn campaign_asks(&mut self, inquiry: &Inquiry, finding: &Finding, now: Now) {
+        let Some(campaign) = inquiry.campaign.clone().filter(|_| inquiry.sends_request) else { return };
+        if let Decision::Allowed { .. } = finding.may_request {
+            let id = CallId::new(now.wall, &mut *self.entropy);
+            let requested = Requested { id, campaign, at: now.wall, contact: finding.contact };
+            self.outputs.push_back(Output::Requested(Box::new(requested)));
         }
     }
 }

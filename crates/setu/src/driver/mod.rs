@@ -14,7 +14,7 @@ mod reach;
 mod told;
 
 pub use ahead::{Ahead, Readiness};
-pub use gate::{Asker, Finding, Inquiry, Known, Load, Loaded};
+pub use gate::{Asker, Finding, Inquiry, Known, Load, Loaded, Requested};
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
@@ -98,6 +98,8 @@ pub enum Output {
     Found(u64, Result<Option<Box<Finding>>, String>),
     /// The answer to the [`Input::Request`] of this token.
     Answered(u64, Box<Answer>),
+    /// Keep that a campaign asks somebody for permission.
+    Requested(Box<Requested>),
     /// Find out what is known of a pair; answered by [`Input::Loaded`].
     Load(Box<Load>),
     /// What the webhook's event of this key asked for is done or under way: it need not be told again after a restart.

@@ -94,6 +94,7 @@ mod tests {
             cause: None,
             errors: Vec::new(),
             opaque: None,
+            complaints: Vec::new(),
         }
     }
 

@@ -7,15 +7,16 @@ use std::time::Duration;
 use setu_call::Progress;
 use setu_control::Metrics;
 use setu_model::{Cdr, Wall};
-use setu_store::{CdrRow, CustomerNames, OutboxRow, Revision, Store, StoreFault, Unreconciled};
+use setu_store::{CdrRow, CustomerNames, OutboxRow, RequestRow, Revision, Store, StoreFault, Unreconciled};
 use setu_whatsapp::campaign::{Campaigns, Contact};
 use setu_whatsapp::permission::PairLedger;
 use tokio::sync::{mpsc, watch};
 
 use super::{reconcile, rows};
 use crate::bridge::now;
-use crate::driver::{Input, Known, Load, Loaded};
+use crate::driver::{Input, Known, Load, Loaded, Requested};
 use crate::events::{Audience, Told};
+use crate::figures::Subjects;
 use crate::quality::Days;
 
 /// Something to keep.
@@ -29,6 +30,8 @@ pub(crate) enum Keep {
     Acted(String),
     /// Webhooks told of the ends of calls.
     Reconcile,
+    /// A campaign asks somebody for permission.
+    Requested(Box<Requested>),
     /// Not to keep but to find out, after all that was to be kept before.
     Load(Box<Load>),
 }
@@ -68,6 +71,8 @@ pub(super) struct Writer {
     pub(super) closing: Arc<AtomicBool>,
     /// Who is told of what is kept.
     pub(super) audience: watch::Receiver<Audience>,
+    /// Our numbers, whose lights are shown.
+    pub(super) subjects: watch::Receiver<Subjects>,
     /// Where what is found out goes.
     pub(super) inputs: mpsc::WeakSender<Input>,
 }
@@ -77,14 +82,17 @@ impl Writer {
     pub(super) async fn run(self, mut queue: mpsc::Receiver<Keep>) {
         self.reconcile().await;
         let mut tidying = tokio::time::interval(TIDYING);
+        let mut looking = tokio::time::interval(LOOKING);
         let mut batch = Vec::new();
         loop {
             tokio::select! {
                 count = queue.recv_many(&mut batch, BATCH) => if count == 0 { return },
                 _ = tidying.tick() => self.forget(now().wall).await,
+                _ = looking.tick() => self.show_lights(now().wall).await,
             }
             let (mut cdrs, mut acted, mut loads, mut ends) = (Vec::new(), Vec::new(), Vec::new(), false);
             let (audience, mut steps) = (self.audience.borrow().clone(), Vec::new());
+            let mut requests = Vec::new();
             for keep in batch.drain(..) {
                 match keep {
                     Keep::Progress(progress) => steps.extend(audience.rows(&Told::progress(&progress))),
@@ -96,6 +104,7 @@ impl Writer {
                     },
                     Keep::Acted(event) => acted.push(event),
                     Keep::Reconcile => ends = true,
+                    Keep::Requested(requested) => requests.push(rows::request(*requested)),
                     Keep::Load(load) => loads.push(load),
                 }
             }
@@ -106,6 +115,9 @@ impl Writer {
             if !cdrs.is_empty() {
                 ends |= cdrs.iter().any(|cdr| cdr.wacid.is_some());
                 self.insist(&Rows::Cdrs(cdrs)).await;
+            }
+            if !requests.is_empty() {
+                self.insist(&Rows::Requests(requests)).await;
             }
             for load in loads {
                 self.load(*load).await;
@@ -154,6 +166,7 @@ impl Writer {
             Rows::Steps(steps) => self.store.announce(steps).await,
             Rows::Cdrs(cdrs) => self.store.record(cdrs).await,
             Rows::Acted(events) => self.store.settle(events).await,
+            Rows::Requests(requests) => self.store.requested(requests).await,
         }
     }
 
@@ -189,6 +202,17 @@ impl Writer {
         }
     }
 
+    /// Shows how our numbers are doing.
+    async fn show_lights(&self, now: Wall) {
+        let numbers = self.subjects.borrow().numbers.clone();
+        for (number, hears) in numbers {
+            match Days::read(&self.store, &number, now).await {
+                Ok(days) => self.metrics.number_light(&number, days.judge(hears, now).light as u8),
+                Err(fault) => return self.failed(&fault),
+            }
+        }
+    }
+
     async fn forget(&self, now: Wall) {
         if let Err(fault) = self.store.forget(now, KEPT).await {
             self.failed(&fault);
@@ -206,6 +230,7 @@ enum Rows {
     Steps(Vec<OutboxRow>),
     Cdrs(Vec<CdrRow>),
     Acted(Vec<String>),
+    Requests(Vec<RequestRow>),
 }
 
 fn revision(met: &Unreconciled, audience: &Audience) -> Option<Revision> {
@@ -235,6 +260,9 @@ const RETRY: Duration = Duration::from_secs(1);
 
 /// How often a write is tried before shutdown gives it up.
 const LAST_TRIES: u32 = 3;
+
+/// How often the lights of numbers are looked at.
+const LOOKING: Duration = Duration::from_secs(60);
 
 /// How often old webhooks are looked for.
 const TIDYING: Duration = Duration::from_secs(3_600);

@@ -19,6 +19,7 @@ pub(crate) use rows::{Numbers, names};
 use crate::config::Webhooks;
 use crate::driver::Input;
 use crate::events::{Audience, Courier, Endpoints, Running};
+use crate::figures::Subjects;
 
 /// The store and its writer.
 #[derive(Debug)]
@@ -28,6 +29,7 @@ pub(crate) struct Durable {
     closing: Arc<AtomicBool>,
     writer: JoinHandle<()>,
     audience: watch::Sender<Audience>,
+    subjects: watch::Sender<Subjects>,
     courier: Running,
 }
 
@@ -41,21 +43,24 @@ impl Durable {
         metrics: &Arc<Metrics>,
         inputs: &mpsc::Sender<Input>,
         endpoints: Endpoints,
+        subjects: Subjects,
     ) -> Result<Self, OpenError> {
         let store = Arc::new(Store::open(at).await?);
         let closing = Arc::new(AtomicBool::new(false));
         let audience = watch::Sender::new(endpoints.audience.clone());
+        let subjects = watch::Sender::new(subjects);
         let (keeper, queue) = Keeper::new(metrics);
         let writer = keeper::Writer {
             store: Arc::clone(&store),
             metrics: Arc::clone(metrics),
             closing: Arc::clone(&closing),
             audience: audience.subscribe(),
+            subjects: subjects.subscribe(),
             inputs: inputs.downgrade(),
         };
         let writer = tokio::spawn(writer.run(queue));
         let courier = Courier::start(Arc::clone(&store), Arc::clone(metrics), watch::Sender::new(endpoints));
-        Ok(Self { store, keeper, closing, writer, audience, courier })
+        Ok(Self { store, keeper, closing, writer, audience, subjects, courier })
     }
 
     /// The database.
@@ -68,15 +73,16 @@ impl Durable {
         &self.keeper
     }
 
-    /// Takes new endpoints for events.
-    pub(crate) fn reload(&self, endpoints: Endpoints) {
+    /// Takes new endpoints for events, and new numbers.
+    pub(crate) fn reload(&self, endpoints: Endpoints, subjects: Subjects) {
+        self.subjects.send_replace(subjects);
         self.audience.send_replace(endpoints.audience.clone());
         self.courier.reload(endpoints);
     }
 
     /// Writes what is still to be kept, and closes the database. Everybody else who keeps something has ended.
     pub(crate) async fn close(self) {
-        let Self { store, keeper, closing, writer, courier, audience: _audience } = self;
+        let Self { store, keeper, closing, writer, courier, audience: _audience, subjects: _subjects } = self;
         closing.store(true, Ordering::Release);
         drop(keeper);
         let _ = writer.await;

@@ -4,13 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use setu_control::Delivery;
 use setu_model::{Cause, Cdr, Direction, EndedBy, Ingress, Milestone, Side, Wall};
-use setu_store::{Attempt, CdrRow, ComplaintRow, DeliveryRow, EndRow, EventRow, FactRow, digest};
+use setu_store::{Attempt, CdrRow, ComplaintRow, DeliveryRow, EndRow, EventRow, FactRow, RequestRow, digest};
+use setu_whatsapp::campaign::Contact;
 use setu_whatsapp::permission::{Customer, EARLY_S, Fact, FactId, Outcome, Reply, Verdict};
 use setu_whatsapp::quality::{BLAME_MINUTES, SHORT_S};
-use setu_whatsapp::webhook::{Event, Facts, Heard};
+use setu_whatsapp::webhook::{Complaint, Event, Facts, Heard};
 
 use super::reconcile::Told;
 use crate::config::Config;
+use crate::driver::Requested;
 use crate::events::{self, Audience};
 
 /// Which business numbers are ours, and Meta's ids of them.
@@ -112,9 +114,19 @@ fn complaints(heard: &Heard, numbers: &Numbers) -> Vec<ComplaintRow> {
                 numbers.ours.iter().map(row)
             })
             .collect(),
+        Event::Terminate(end) => {
+            let of = numbers.find(heard).zip(names(&end.customer));
+            let Some((number, (customer, _))) = of else { return Vec::new() };
+            let row = |(n, what): (usize, &Complaint)| ComplaintRow {
+                customer: Some(customer.clone()),
+                source: "provider".to_owned(),
+                blames: true,
+                ..complaint(number, what.word(), n)
+            };
+            end.complaints.iter().enumerate().map(row).collect()
+        }
         Event::Permission { .. }
         | Event::Connect(_)
-        | Event::Terminate(_)
         | Event::Status { .. }
         | Event::Created { .. }
         | Event::Message { .. }
@@ -178,6 +190,12 @@ pub(super) fn record(cdr: &Cdr, written: Wall, audience: &Audience) -> Result<Cd
         attempt: attempt(cdr),
         told: audience.rows(&events::Told::ended(cdr)),
     })
+}
+
+/// A request of a campaign.
+pub(super) fn request(requested: Requested) -> RequestRow {
+    let Requested { id, campaign, at, contact } = requested;
+    RequestRow { request: id.to_string(), campaign, moment: at, cold: contact == Contact::Cold }
 }
 
 /// What a call says of its number's quality.
@@ -367,6 +385,24 @@ mod tests {
         ));
         assert_eq!(restricted[0], row("+911", "restriction", true, false));
         assert_eq!(restricted.len(), 2);
+    }
+
+    #[test]
+    fn a_providers_metrics_of_a_call_say_who_blocked_or_reported() {
+        let said = |metrics: &str| {
+            let body = format!(
+                r#"{{"object":"whatsapp_business_calling","entry":[{{"id":"106","changes":[{{"field":"calls","value":{{
+                "calls":[{{"id":"c1","direction":"BUSINESS_INITIATED","to":"919876543210","timestamp":"1760681600"{metrics}}}]}}}}]}}]}}"#
+            );
+            let heard = read(Some("call.terminate"), body.as_bytes(), Wall::from_unix_ms(0)).unwrap();
+            let rows = heard.iter().flat_map(|heard| complaints(heard, &numbers()));
+            rows.map(|row| (row.number, row.customer, row.kind, row.blames)).collect::<Vec<_>>()
+        };
+        let row = |kind: &str| ("+911".to_owned(), Some("wa:919876543210".to_owned()), kind.to_owned(), true);
+        assert_eq!(said(r#","metrics":{"blocked":true,"reported":false}"#), [row("block")]);
+        assert_eq!(said(r#","blocked":true,"reported":true"#), [row("block"), row("report")]);
+        assert_eq!(said(r#","metrics":"none""#), []);
+        assert_eq!(said(""), []);
     }
 
     #[test]

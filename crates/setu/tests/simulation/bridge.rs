@@ -97,6 +97,7 @@ impl Bridge {
             Wanted::Graph(ask) => self.faults.push(format!("nobody signals by Graph here: {ask:?}")),
             Wanted::Keep(_)
             | Wanted::Found(..)
+            | Wanted::Requested(_)
             | Wanted::Acted(_)
             | Wanted::Stranger(..)
             | Wanted::Progress(_)

@@ -8,8 +8,10 @@
 #![expect(clippy::print_stderr, reason = "a failing seed shows what happened")]
 
 mod bridge;
+mod centre;
 mod invariants;
 mod media_plane;
+mod month;
 mod run;
 mod scenario;
 mod smooth;

@@ -10,6 +10,7 @@ mod media;
 mod numbers;
 mod permissions;
 mod report;
+mod reputation;
 mod settings;
 mod tell;
 
@@ -17,6 +18,7 @@ pub use config::{GraphCallSpec, GraphConfig, GraphHabits, GraphNumber, UserReply
 pub use edge::GraphEdge;
 pub use permissions::{Consequence, Forbidden, PermissionRules, Permissions, Permit};
 pub use report::{Asked, GraphEvent, GraphReport, GraphViolation};
+pub use reputation::{Reputation, ReputationRules};
 pub use settings::{CallSettings, SipServer};
 
 #[cfg(test)]

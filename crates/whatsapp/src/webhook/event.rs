@@ -148,6 +148,27 @@ pub struct Terminate {
     pub errors: Vec<GraphError>,
     /// What the request said in `biz_opaque_callback_data`.
     pub opaque: Option<String>,
+    /// What the customer did about the number after the call, where a provider tells (`metrics`).
+    pub complaints: Vec<Complaint>,
+}
+
+/// What a customer does about a number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Complaint {
+    /// Blocks it.
+    Block,
+    /// Reports it.
+    Report,
+}
+
+impl Complaint {
+    /// The word for it.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Block => "block",
+            Self::Report => "report",
+        }
+    }
 }
 
 /// How a call ended.

@@ -111,6 +111,7 @@ pub(super) fn terminate(source: &Source<'_>, object: &Value, wacid: String) -> T
         cause: word(object, "hangup_cause").or_else(|| word(object, "reason")),
         errors: if own.is_empty() { errors(source.value()) } else { own },
         opaque: word(object, "biz_opaque_callback_data"),
+        complaints: Vec::new(),
     }
 }
 

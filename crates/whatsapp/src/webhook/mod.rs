@@ -11,7 +11,8 @@ mod provider;
 mod signature;
 
 pub use event::{
-    CallStatus, Connect, EndStatus, Event, Facts, GraphError, Heard, Session, SessionKind, Terminate,
+    CallStatus, Complaint, Connect, EndStatus, Event, Facts, GraphError, Heard, Session, SessionKind,
+    Terminate,
 };
 pub use signature::{SignatureError, sign, verify};
 

@@ -4,8 +4,8 @@
 use serde_json::Value;
 use setu_model::Direction;
 
-use super::event::{Connect, Event, Heard, Terminate};
-use super::json::{Source, list, word};
+use super::event::{Complaint, Connect, Event, Heard, Terminate};
+use super::json::{Source, list, truth, word};
 use super::meta::{connect, make, terminate};
 
 pub(super) fn read(kind: &str, source: &Source<'_>, heard: &mut Vec<Heard>) {
@@ -45,7 +45,11 @@ fn call(kind: &str, source: &Source<'_>, object: &Value) -> Heard {
     } else {
         let end = terminate(source, object, wacid);
         let direction = end.direction;
-        Event::Terminate(Box::new(Terminate { direction, ..end }))
+        let metrics = object.get("metrics").unwrap_or(object);
+        let told = [("blocked", Complaint::Block), ("reported", Complaint::Report)];
+        let complaints = told.into_iter().filter(|(field, _)| truth(metrics, field) == Some(true));
+        let complaints = complaints.map(|(_, complaint)| complaint).collect();
+        Event::Terminate(Box::new(Terminate { direction, complaints, ..end }))
     };
     make(source, at, key, event)
 }
