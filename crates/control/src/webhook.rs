@@ -40,10 +40,19 @@ pub async fn serve_webhooks(
 /// What a sender of webhooks proves itself by. A new one may be sent through the channel at any time.
 #[derive(Debug, Clone, Default)]
 pub struct WebhookTrust {
-    /// The app's secrets; several while one is being rotated.
-    pub app_secrets: Vec<Secret<String>>,
+    /// The apps' secrets; several of one app while it is being rotated.
+    pub app_secrets: Vec<AppSecret>,
     /// What Meta shows when the webhook is set up (`hub.verify_token`).
     pub verify_token: Secret<String>,
+}
+
+/// The secret of an app.
+#[derive(Debug, Clone)]
+pub struct AppSecret {
+    /// The secret.
+    pub secret: Secret<String>,
+    /// The business account (WABA) that it speaks for; none for any.
+    pub account: Option<String>,
 }
 
 /// What a sender of webhooks may use up.
@@ -170,17 +179,27 @@ impl Door {
                 );
             }
         };
-        if let Err(why) = self.prove(&headers, &body) {
-            let (status, fate) = match why {
-                SignatureError::Missing | SignatureError::Malformed => {
-                    (StatusCode::UNAUTHORIZED, WebhookFate::NotSigned)
-                }
-                SignatureError::Wrong => (StatusCode::FORBIDDEN, WebhookFate::WronglySigned),
-            };
-            return self.refuse(status, fate, &why.to_string());
-        }
+        let account = match self.prove(&headers, &body) {
+            Ok(account) => account,
+            Err(why) => {
+                let (status, fate) = match why {
+                    SignatureError::Missing | SignatureError::Malformed => {
+                        (StatusCode::UNAUTHORIZED, WebhookFate::NotSigned)
+                    }
+                    SignatureError::Wrong => (StatusCode::FORBIDDEN, WebhookFate::WronglySigned),
+                };
+                return self.refuse(status, fate, &why.to_string());
+            }
+        };
         let received = wall();
+        let others =
+            |heard: &[Heard]| account.as_ref().is_some_and(|own| heard.iter().any(|one| one.account != *own));
         match read(kind.as_deref(), &body, received) {
+            Ok(heard) if others(&heard) => self.refuse(
+                StatusCode::FORBIDDEN,
+                WebhookFate::WronglySigned,
+                "the webhook tells of a business account that is not that of the secret it is signed with",
+            ),
             Ok(heard) => self.hand_over(began, kind, body, received, heard).await,
             Err(why) => {
                 let fate = match why {
@@ -192,13 +211,16 @@ impl Door {
         }
     }
 
-    fn prove(&self, headers: &HeaderMap, body: &[u8]) -> Result<(), SignatureError> {
+    /// Whose account the sender speaks for; none for any.
+    fn prove(&self, headers: &HeaderMap, body: &[u8]) -> Result<Option<String>, SignatureError> {
         let mut signatures = headers.get_all("x-hub-signature-256").iter();
         let signature = signatures.next().map(|value| value.to_str().unwrap_or_default());
         if signatures.next().is_some() {
             return Err(SignatureError::Malformed);
         }
-        verify(&self.trust.borrow().app_secrets, body, signature).map(drop)
+        let secrets = &self.trust.borrow().app_secrets;
+        let made = verify(secrets.iter().map(|one| &one.secret), body, signature)?;
+        Ok(secrets.get(made).and_then(|one| one.account.clone()))
     }
 
     async fn hand_over(

@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use setu_control::{Control, Delivery, Metrics, WebhookLimits, WebhookTrust, serve_webhooks};
+use setu_control::{AppSecret, Control, Delivery, Metrics, WebhookLimits, WebhookTrust, serve_webhooks};
 use setu_model::Secret;
 use setu_whatsapp::webhook::{Event, sign};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -29,7 +29,7 @@ fn secret(text: &str) -> Secret<String> {
 
 fn trusting(secrets: &[&str]) -> WebhookTrust {
     WebhookTrust {
-        app_secrets: secrets.iter().map(|text| secret(text)).collect(),
+        app_secrets: secrets.iter().map(|text| AppSecret { secret: secret(text), account: None }).collect(),
         verify_token: secret("the-token"),
     }
 }
@@ -253,5 +253,25 @@ async fn nothing_else_is_served_here() {
         let request = format!("{request}\r\nHost: setu\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
         let (status, answer) = exchange(listener.control.address(), request.as_bytes()).await;
         assert_eq!((status, &*code(&answer)), expected, "{request}");
+    }
+}
+
+/// Who has one business's app can sign, and must not speak for another business.
+#[tokio::test]
+async fn the_secret_of_one_business_proves_nothing_about_another() {
+    let mut listener = start().await;
+    let mut trust = trusting(&["new"]);
+    trust.app_secrets.push(AppSecret { secret: secret("of acme"), account: Some("1".to_owned()) });
+    listener.trust.send_replace(trust);
+    let body = |account: &str| {
+        format!(
+            r#"{{"entry":[{{"id":"1","changes":[{{"field":"new","value":{{}}}}]}},
+            {{"id":"{account}","changes":[{{"field":"calls","value":{{"calls":[{{"id":"w","event":"terminate"}}]}}}}]}}]}}"#
+        )
+    };
+    for (account, by, expected) in [("1", "of acme", 200), ("2", "of acme", 403), ("2", "new", 200)] {
+        let body = body(account);
+        let (status, answer, delivery) = listener.post("/webhooks/whatsapp", &body, &signed(by, &body)).await;
+        assert_eq!((status, delivery.is_some()), (expected, expected == 200), "{account} {by}: {answer}");
     }
 }

@@ -10,7 +10,8 @@ use setu_call::{
     PortUse, PrivateTrunk, Srtp, Timers, TrunkConfig, UseCase,
 };
 use setu_control::{
-    ApiToken, ApiTokens, EventClient, EventEndpoint, EventSecret, GraphConfig, Outbound, Scope, WebhookTrust,
+    ApiToken, ApiTokens, AppSecret, EventClient, EventEndpoint, EventSecret, GraphConfig, Outbound, Scope,
+    WebhookTrust,
 };
 use setu_media::{Cadence, Clip, ClipError, DtlsIdentity};
 use setu_media_net::{MediaNetConfig, MediaSide};
@@ -68,6 +69,7 @@ pub fn shard(config: &Config) -> Result<ShardSettings, SettingsError> {
         graph: graph_numbers(config)?,
         prices: prices(config),
         sip_hosts: config.webhooks.as_ref().map(|w| w.sip_hosts.clone()).unwrap_or_default(),
+        accounts: config.accounts(),
         number_ids: config
             .numbers
             .iter()
@@ -193,15 +195,16 @@ pub(crate) fn webhook_trust(config: &Config) -> Result<WebhookTrust, SettingsErr
     let secret = |setting: &str, source: &PasswordSource| {
         source.read().map_err(|problem| SettingsError { owner: setting.to_owned(), problem })
     };
+    let app_secret = |setting: &str, source: &PasswordSource, account: Option<&String>| {
+        Ok::<_, SettingsError>(AppSecret { secret: secret(setting, source)?, account: account.cloned() })
+    };
+    let any = webhooks.app_secrets.iter().map(|source| app_secret("webhooks.app_secrets", source, None));
+    let app_secrets = any.chain(config.businesses.iter().flat_map(|business| {
+        let of_business = |source| app_secret("businesses.app_secrets", source, business.id.as_ref());
+        business.app_secrets.iter().map(of_business)
+    }));
     Ok(WebhookTrust {
-        app_secrets: webhooks
-            .app_secrets
-            .iter()
-            .map(|source| secret("webhooks.app_secrets", source))
-            .chain(config.businesses.iter().flat_map(|business| {
-                business.app_secrets.iter().map(|source| secret("businesses.app_secrets", source))
-            }))
-            .collect::<Result<_, _>>()?,
+        app_secrets: app_secrets.collect::<Result<_, _>>()?,
         verify_token: secret("webhooks.verify_token", &webhooks.verify_token)?,
     })
 }

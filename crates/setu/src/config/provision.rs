@@ -1,5 +1,6 @@
 //! What the file may say of businesses, and of what the settings of their numbers at Meta should be.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use jiff::civil::Date;
@@ -109,6 +110,12 @@ impl TryFrom<String> for OpeningTime {
 }
 
 impl Config {
+    /// Meta's ids of the accounts of numbers, where they are known.
+    pub(crate) fn accounts(&self) -> BTreeMap<String, String> {
+        let account = |number: &Number| Some((number.number.clone(), self.business_of(number)?.id.clone()?));
+        self.numbers.iter().filter_map(account).collect()
+    }
+
     /// The business of a number.
     pub(crate) fn business_of(&self, number: &Number) -> Option<&Business> {
         let name = number.business.as_ref()?;

@@ -140,7 +140,12 @@ impl Shard {
         let by_id = self.settings.number_ids.get(&heard.number_id);
         let displayed =
             heard.number.as_ref().filter(|number| self.settings.calls.numbers.contains_key(*number));
-        by_id.or(displayed).cloned()
+        let ours = |number: &&String| {
+            self.settings.accounts.get(*number).is_none_or(|account| *account == heard.account)
+                // A provider names the number in its place.
+                || heard.account == heard.number_id
+        };
+        by_id.or(displayed).filter(ours).cloned()
     }
 }
 

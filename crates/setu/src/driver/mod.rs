@@ -131,6 +131,9 @@ pub struct ShardSettings {
     pub gates: BTreeMap<String, GatePolicy>,
     /// Business numbers (E.164 with `+`) by Meta's id of them, where it is known.
     pub number_ids: BTreeMap<String, String>,
+    /// Meta's ids of the accounts of business numbers (E.164 with `+`), where they are known: what is told of another account is
+    /// not about such a number.
+    pub accounts: BTreeMap<String, String>,
     /// The hosts that a webhook may name to be dialled: names, or `*.` and a domain for all below it.
     pub sip_hosts: Vec<String>,
     /// The business numbers (E.164 with `+`) whose calls are signalled by Graph.

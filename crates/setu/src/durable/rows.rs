@@ -20,6 +20,7 @@ use crate::events::{self, Audience};
 pub(crate) struct Numbers {
     by_id: BTreeMap<String, String>,
     ours: BTreeSet<String>,
+    accounts: BTreeMap<String, String>,
 }
 
 impl Numbers {
@@ -28,12 +29,16 @@ impl Numbers {
         Self {
             by_id: config.numbers.iter().filter_map(id).collect(),
             ours: config.numbers.iter().map(|n| n.number.clone()).collect(),
+            accounts: config.accounts(),
         }
     }
 
-    /// The number an event is about: by Meta's id of it, or as displayed.
+    /// The number an event is about: by Meta's id of it, or as displayed. What one account tells is not about another's number.
     fn find(&self, heard: &Heard) -> Option<&String> {
-        self.by_id.get(&heard.number_id).or_else(|| self.ours.get(heard.number.as_ref()?))
+        let number = self.by_id.get(&heard.number_id).or_else(|| self.ours.get(heard.number.as_ref()?));
+        // A provider names the number in its place.
+        let provider = heard.account == heard.number_id;
+        number.filter(|number| provider || self.accounts.get(*number).is_none_or(|own| *own == heard.account))
     }
 }
 
@@ -287,6 +292,7 @@ mod tests {
         Numbers {
             by_id: [("106".to_owned(), "+911".to_owned())].into(),
             ours: ["+911".to_owned(), "+912".to_owned()].into(),
+            accounts: [("+912".to_owned(), "another".to_owned())].into(),
         }
     }
 
@@ -316,6 +322,7 @@ mod tests {
         );
         assert_eq!(number(r#"{"display_phone_number":"+91 2"}"#), None);
         assert_eq!(number(r#"{"phone_number_id":"107"}"#), None);
+        assert_eq!(number(r#"{"display_phone_number":"+912"}"#), None, "it is another account's");
     }
 
     #[test]

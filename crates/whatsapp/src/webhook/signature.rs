@@ -24,8 +24,8 @@ pub enum SignatureError {
 /// # Errors
 ///
 /// [`SignatureError`] if the header is missing, malformed or not made with any of the secrets.
-pub fn verify(
-    secrets: &[Secret<String>],
+pub fn verify<'s>(
+    secrets: impl IntoIterator<Item = &'s Secret<String>>,
     body: &[u8],
     header: Option<&str>,
 ) -> Result<usize, SignatureError> {
@@ -33,7 +33,7 @@ pub fn verify(
     let digits = header.strip_prefix("sha256=").ok_or(SignatureError::Malformed)?;
     let told = unhex(digits).ok_or(SignatureError::Malformed)?;
     let made = |secret: &Secret<String>| mac(secret, body).is_some_and(|mac| mac.verify_slice(&told).is_ok());
-    secrets.iter().position(made).ok_or(SignatureError::Wrong)
+    secrets.into_iter().position(made).ok_or(SignatureError::Wrong)
 }
 
 /// Makes the header's value for a body.

@@ -327,7 +327,15 @@ fn passwords(config: &Config, report: &mut Report) {
     let webhooks = webhooks.map(|(setting, source)| (setting.to_owned(), source));
     let tokens = config.api.iter().flat_map(|api| &api.tokens).enumerate();
     let tokens = tokens.map(|(i, token)| (format!("api.tokens[{i}].token"), &token.token));
-    for (setting, source) in numbers.chain(accounts).chain(webhooks).chain(tokens) {
+    let businesses = config.businesses.iter().enumerate().flat_map(|(i, business)| {
+        let secrets = business.app_secrets.iter().chain(&business.token);
+        secrets.map(move |source| (format!("businesses[{i}]"), source))
+    });
+    let events = config.events.endpoints.iter().enumerate().flat_map(|(i, endpoint)| {
+        endpoint.secrets.iter().map(move |source| (format!("events.endpoints[{i}].secrets"), source))
+    });
+    let known = numbers.chain(accounts).chain(webhooks).chain(tokens).chain(businesses).chain(events);
+    for (setting, source) in known {
         let PasswordSource::File(path) = source else { continue };
         if fs::metadata(path).is_ok_and(|file| file.permissions().mode() & 0o004 != 0) {
             report.warning(
