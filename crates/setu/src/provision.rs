@@ -2,7 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -36,6 +36,8 @@ pub(crate) struct Target {
     country: Option<String>,
     webhooks: bool,
     gated: bool,
+    use_cases: usize,
+    caller_ids: usize,
 }
 
 /// Makes the requests.
@@ -43,6 +45,8 @@ pub(crate) struct Target {
 pub(crate) struct Provisioner {
     client: GraphClient,
     targets: Vec<Target>,
+    /// Numbers without Meta's id or a token.
+    others: Vec<String>,
 }
 
 impl Provisioner {
@@ -53,13 +57,24 @@ impl Provisioner {
     pub(crate) fn new(config: &Config) -> Result<Self, SettingsError> {
         let client = GraphClient::new(settings::graph(config))
             .map_err(|error| SettingsError::new("graph.extra_roots", error.to_string()))?;
-        let targets = (0..).zip(&config.numbers).filter_map(|(index, number)| target(config, index, number));
-        Ok(Self { client, targets: targets.collect::<Result<_, _>>()? })
+        let (mut targets, mut others) = (Vec::new(), Vec::new());
+        for (index, number) in config.numbers.iter().enumerate() {
+            match target(config, index, number) {
+                Some(target) => targets.push(target?),
+                None => others.push(number.number.clone()),
+            }
+        }
+        Ok(Self { client, targets, others })
     }
 
     /// The numbers.
     pub(crate) fn targets(&self) -> &[Target] {
         &self.targets
+    }
+
+    /// Numbers of which nothing can be asked: without Meta's id or a token.
+    pub(crate) fn others(&self) -> &[String] {
+        &self.others
     }
 
     /// Goes through the requests for one number.
@@ -105,7 +120,8 @@ impl Provisioner {
             found: &outcome.found,
             node: node.as_ref(),
             country: target.country.as_deref(),
-            use_cases: None,
+            use_cases: Some(target.use_cases),
+            caller_ids: target.caller_ids,
             webhooks: target.webhooks,
             gated: target.gated,
             now: now().wall,
@@ -146,6 +162,8 @@ fn target(config: &Config, index: usize, number: &Number) -> Option<Result<Targe
             number.country.clone().or_else(|| setu_whatsapp::country_of(&number.number).map(str::to_owned)),
         webhooks: config.webhooks.is_some(),
         gated: settings::is_gated(number, config),
+        use_cases: settings::use_cases(number, config).len(),
+        caller_ids: config.pstn.caller_ids.len(),
     }))
 }
 
@@ -209,6 +227,11 @@ pub(crate) fn keep_password(path: &Path, password: &Secret<String>) -> io::Resul
     let beside = folder.join(beside);
     let written = (|| {
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&beside)?;
+        // Whoever read the one before must be able to read this one, also where root makes it. Without the right to give it away it
+        // stays ours.
+        if let Ok(before) = std::fs::metadata(path).or_else(|_| std::fs::metadata(folder)) {
+            let _ = std::os::unix::fs::fchown(&file, Some(before.uid()), Some(before.gid()));
+        }
         file.write_all(password.reveal().as_bytes())?;
         file.write_all(b"\n")?;
         file.sync_all()?;

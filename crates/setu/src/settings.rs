@@ -142,7 +142,7 @@ fn prices(config: &Config) -> Prices {
 }
 
 /// What a number may be used for: what it lists, or all that is configured.
-fn use_cases(number: &Number, config: &Config) -> Vec<String> {
+pub(crate) fn use_cases(number: &Number, config: &Config) -> Vec<String> {
     let all = || config.use_cases.iter().map(|it| it.name.clone()).collect();
     number.use_cases.clone().unwrap_or_else(all)
 }

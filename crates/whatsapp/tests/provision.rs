@@ -247,6 +247,7 @@ fn the_report_says_what_is_missing_and_what_nobody_tells() {
         node: Some(&node),
         country: Some("IN"),
         use_cases: None,
+        caller_ids: 0,
         webhooks: true,
         gated: true,
         now: Wall::from_unix_ms(1_000_000),
@@ -262,6 +263,8 @@ fn the_report_says_what_is_missing_and_what_nobody_tells() {
     assert_eq!(facts[3].seen, "PHONE_NUMBER: AVAILABLE, APP: BLOCKED (bad name)");
     assert!(facts[6].seen.contains("until 1970-01-01T00:33:20"), "{}", facts[6].seen);
 
+    let known = Standing { use_cases: Some(2), caller_ids: 3, ..standing };
+    assert_eq!(said(&known)[8..10], [Yes, Yes]);
     let later = Standing { node: None, country: Some("US"), now: Wall::from_unix_ms(3_000_000), ..standing };
     assert_eq!(said(&later)[3..8], [Unknown, Unknown, Unknown, Yes, No]);
     let red =

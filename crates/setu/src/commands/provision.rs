@@ -29,6 +29,9 @@ pub(super) fn run(args: &ProvisionArgs) -> ExitCode {
             "no number has a phone_number_id and a token; add them, or a [[businesses]] section with the token",
         );
     }
+    for number in provisioner.others() {
+        tell_failure(&format!("{number} is left out: it has no phone_number_id or no token"));
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return fail(&format!("cannot start the runtime: {error}")),

@@ -20,7 +20,10 @@ impl Shard {
             restricted(&account, details);
         }
         match (number, event) {
-            (None, Event::Account { .. } | Event::Settings | Event::Errors(_) | Event::Unknown { .. }) => {
+            (_, Event::Settings) => {
+                tracing::info!(account, %at, "settings of a number changed at Meta: setu provision says whether they differ");
+            }
+            (None, Event::Account { .. } | Event::Errors(_) | Event::Unknown { .. }) => {
                 tracing::debug!(account, event = word, %at, "an event of the account");
             }
             (None, _) => {

@@ -33,6 +33,11 @@ impl Numbers {
         }
     }
 
+    /// The numbers that may be an account's: those of no other one.
+    fn may_be_of(&self, account: &str) -> impl Iterator<Item = &String> {
+        self.ours.iter().filter(move |number| self.accounts.get(*number).is_none_or(|own| own == account))
+    }
+
     /// The number an event is about: by Meta's id of it, or as displayed. What one account tells is not about another's number.
     fn find(&self, heard: &Heard) -> Option<&String> {
         let number = self.by_id.get(&heard.number_id).or_else(|| self.ours.get(heard.number.as_ref()?));
@@ -108,7 +113,7 @@ fn complaints(heard: &Heard, numbers: &Numbers) -> Vec<ComplaintRow> {
             });
             revoked.into_iter().collect()
         }
-        // Meta does not say which numbers of the account these are: all of ours.
+        // Meta does not say which numbers of the account these are: all of ours that may be.
         Event::Account { details, .. } => details
             .iter()
             .enumerate()
@@ -116,7 +121,7 @@ fn complaints(heard: &Heard, numbers: &Numbers) -> Vec<ComplaintRow> {
             .flat_map(|(n, (_, until))| {
                 let kind = if until.is_some() { "restriction" } else { "warning" };
                 let row = move |number: &String| ComplaintRow { until: *until, ..complaint(number, kind, n) };
-                numbers.ours.iter().map(row)
+                numbers.may_be_of(&heard.account).map(row)
             })
             .collect(),
         Event::Terminate(end) => {
@@ -291,8 +296,8 @@ mod tests {
     fn numbers() -> Numbers {
         Numbers {
             by_id: [("106".to_owned(), "+911".to_owned())].into(),
-            ours: ["+911".to_owned(), "+912".to_owned()].into(),
-            accounts: [("+912".to_owned(), "another".to_owned())].into(),
+            ours: ["+911".to_owned(), "+912".to_owned(), "+913".to_owned()].into(),
+            accounts: [("+913".to_owned(), "another".to_owned())].into(),
         }
     }
 
@@ -322,7 +327,7 @@ mod tests {
         );
         assert_eq!(number(r#"{"display_phone_number":"+91 2"}"#), None);
         assert_eq!(number(r#"{"phone_number_id":"107"}"#), None);
-        assert_eq!(number(r#"{"display_phone_number":"+912"}"#), None, "it is another account's");
+        assert_eq!(number(r#"{"display_phone_number":"+913"}"#), None, "it is another account's");
     }
 
     #[test]

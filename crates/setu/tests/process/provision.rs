@@ -9,9 +9,10 @@ use setu_twin::graph::{CallSettings, GraphConfig, GraphHabits, GraphNumber};
 use setu_twin::shell::{GraphHandle, GraphOptions, spawn_graph};
 
 use crate::api::{TOKEN, ask};
-use crate::house::{HOSTNAME, House, NUMBER, Ports};
+use crate::house::{CUSTOMER, HOSTNAME, House, NUMBER, Ports};
 use crate::peers::{Process, until};
 use crate::ports::port;
+use crate::webhooks::post;
 
 struct Desk {
     house: House,
@@ -34,7 +35,7 @@ impl Desk {
              monday = [\"09:00-12:30\", \"13:30-18:00\"], holidays = [\"2026-12-25\"] }} }}\n\
              [[numbers]]\nnumber = \"{OTHER}\"\nphone_number_id = \"107\"\ntoken = {{ file = \"other.token\" }}\n\
              signalling = \"graph\"\ntrunk = \"pbx\"\nextension = \"100\"\n\
-             [[trunks]]\nname = \"pbx\"\nhost = \"127.0.0.1\"\nport = 9\nprobe_s = 0\n\
+             [[trunks]]\nname = \"pbx\"\nhost = \"127.0.0.1\"\nport = 9\nprobe_s = 0\npstn = false\n\
              [webhooks]\nbind = \"127.0.0.1:{at}\"\nverify_token = \"the-token\"\n\
              [graph]\nextra_roots = \"ca.pem\"\n\
              [api]\nbind = \"127.0.0.1:{api}\"\n[[api.tokens]]\nname = \"ops\"\ntoken = \"{TOKEN}\"\n\
@@ -142,7 +143,7 @@ async fn the_report_says_what_is_missing_on_the_command_line_and_over_rest() {
         "no       the messaging limit is 2,000 or more: TIER_1K (GET /{phone_number_id})",
         "unknown  the number's quality was GREEN for 30 days: GREEN today",
         "no       Meta's calls reach the SIP server: PHONE_NUMBER: LIMITED (The SIP server cannot be reached)",
-        "unknown  the number's telephone calls were wanted (PSTN history)",
+        "unknown  no dialler shows the number on the telephone network (PSTN history)",
         "yes      permissions are known and kept to",
     ] {
         assert!(said.contains(expected), "wanted {expected:?}: {said}");
@@ -198,4 +199,53 @@ async fn the_twin_as_a_process_has_settings_that_are_set_up() {
     tokio::task::block_in_place(|| until("the twin listens", std::time::Duration::from_secs(20), listens));
     let (_, said) = desk.setu("provision", &["--apply"]);
     assert!(said.contains("Meta's password is in") && desk.password().len() == 32, "{said}");
+}
+
+/// Meta names the account in a restriction, and not the number.
+#[test]
+fn a_restriction_of_one_business_leaves_the_numbers_of_others_alone() {
+    let (api, at) = (port(), port());
+    let number = |number: &str, id: &str, business: &str| {
+        format!(
+            "[[numbers]]\nnumber = \"{number}\"\nphone_number_id = \"{id}\"\nbusiness = \"{business}\"\n\
+             password = \"x\"\ntrunk = \"pbx\"\nextension = \"100\"\n"
+        )
+    };
+    let business = |name: &str, id: &str| {
+        format!(
+            "[[businesses]]\nname = \"{name}\"\nid = \"{id}\"\napp_secrets = [{{ file = \"{name}.secret\" }}]\n"
+        )
+    };
+    let config = format!(
+        "{}{}{}{}[[trunks]]\nname = \"pbx\"\nhost = \"127.0.0.1\"\nport = 9\nprobe_s = 0\npstn = false\n\
+         [webhooks]\nbind = \"127.0.0.1:{at}\"\nverify_token = \"the-token\"\n\
+         [api]\nbind = \"127.0.0.1:{api}\"\n[[api.tokens]]\nname = \"ops\"\ntoken = \"{TOKEN}\"\nscopes = [\"gate:ask\"]\n",
+        business("acme", "1"),
+        business("other", "2"),
+        number(NUMBER, "106", "acme"),
+        number(OTHER, "107", "other"),
+    );
+    let house = House::new(Ports::pick(), &config);
+    house.write("acme.secret", "s3cret-of-acme");
+    house.write("other.secret", "s3cret-of-other");
+    let _bridge = house.serve();
+    let codes = |number: &str| {
+        let question =
+            serde_json::json!({"number": number, "customer": CUSTOMER, "by_hand": true}).to_string();
+        let refused = ask(api, "POST", "/v1/gate", &question)["refused"].take();
+        refused.as_array().unwrap().iter().map(|rule| rule["code"].as_u64().unwrap()).collect::<Vec<_>>()
+    };
+    let before = codes(NUMBER);
+    assert_eq!(codes(OTHER), before);
+    let end = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs() + 86_400;
+    let body = format!(
+        r#"{{"entry":[{{"id":"1","changes":[{{"field":"account_update","value":{{"event":"ACCOUNT_RESTRICTION",
+        "restriction_info":[{{"restriction_type":"RESTRICTED_BUSINESS_INITIATED_CALLING","expiration":{end}}}]}}}}]}}]}}"#
+    );
+    assert!(post(at, "/webhooks/whatsapp", "s3cret-of-other", &body).starts_with("HTTP/1.1 403 "));
+    assert!(post(at, "/webhooks/whatsapp", "s3cret-of-acme", &body).starts_with("HTTP/1.1 200 "));
+    until("the restriction holds", std::time::Duration::from_secs(10), || {
+        codes(NUMBER).len() == before.len() + 1
+    });
+    assert_eq!(codes(OTHER), before);
 }

@@ -53,6 +53,8 @@ pub struct Standing<'s> {
     pub country: Option<&'s str>,
     /// How many use cases are configured for it; none if they are not kept to.
     pub use_cases: Option<usize>,
+    /// How many numbers are known that diallers show on the telephone network; this is none of them.
+    pub caller_ids: usize,
     /// Whether webhooks are taken for it.
     pub webhooks: bool,
     /// Whether its calls keep to the calling rules.
@@ -114,7 +116,7 @@ pub fn onboarding(standing: &Standing<'_>) -> Vec<Fact> {
         restricted(standing),
         country(standing),
         use_case(standing),
-        pstn(),
+        pstn(standing),
         told(standing),
     ]
 }
@@ -261,13 +263,17 @@ fn use_case(it: &Standing<'_>) -> Fact {
     )
 }
 
-fn pstn() -> Fact {
+fn pstn(it: &Standing<'_>) -> Fact {
+    let (verdict, seen) = match it.caller_ids {
+        0 => (Verdict::Unknown, "pstn.caller_ids lists none, and no interface of Meta's tells".to_owned()),
+        count => (Verdict::Yes, format!("it is none of the {count} in pstn.caller_ids")),
+    };
     fact(
-        "the number's telephone calls were wanted (PSTN history)",
-        Verdict::Unknown,
-        "no interface of Meta's tells",
-        "nobody",
-        "have the records of the number's calls on the telephone network at hand for the review",
+        "no dialler shows the number on the telephone network (PSTN history)",
+        verdict,
+        seen,
+        CONFIGURATION,
+        "list the numbers that your diallers show in pstn.caller_ids; have the records of the number's calls at hand for the review",
     )
 }
 
