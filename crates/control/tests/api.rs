@@ -240,7 +240,8 @@ fn entry(n: usize) -> CdrEntry {
     CdrEntry {
         call: format!("CALL{n}"),
         record: json!({"call": format!("CALL{n}"), "customer": "+919876543210", "duration_ms": 12_000,
-            "termination": {"cause": "success", "by": "agent"}, "refused": [{"code": 4005}]}),
+            "termination": {"cause": "success", "by": "agent"}, "refused": [{"code": 4005}],
+            "use_case": "kyc", "cost": {"total": "0.75", "currency": "INR"}}),
         revisions: vec![revision],
         cursor: format!("{n}.CALL{n}"),
     }
@@ -557,7 +558,7 @@ async fn an_export_has_every_record_as_json_lines_or_as_a_table() {
     let rows: Vec<&str> = table.split_terminator("\r\n").collect();
     assert_eq!(rows.len(), 1_204);
     assert!(rows[0].starts_with("call,direction,ingress,number,customer,wacid,"), "{}", rows[0]);
-    assert_eq!(rows[1], "CALL0,,,,+919876543210,,,,,,12000,,17,3,duration,success,agent,,4005");
+    assert_eq!(rows[1], "CALL0,,,,+919876543210,,,,,,12000,,17,3,duration,success,agent,,4005,kyc,0.75,INR");
     assert_eq!(listener.get("/v1/cdrs/export?format=xml").await.0, 400);
 }
 

@@ -85,7 +85,7 @@ enum At {
     Webhook(&'static str),
 }
 
-const COLUMNS: [(&str, At); 19] = [
+const COLUMNS: [(&str, At); 22] = [
     ("call", At::Record("/call")),
     ("direction", At::Record("/direction")),
     ("ingress", At::Record("/ingress")),
@@ -105,6 +105,9 @@ const COLUMNS: [(&str, At); 19] = [
     ("ended_by", At::Record("/termination/by")),
     ("status", At::Record("/termination/status")),
     ("refused", At::Record("/refused")),
+    ("use_case", At::Record("/use_case")),
+    ("cost", At::Record("/cost/total")),
+    ("currency", At::Record("/cost/currency")),
 ];
 
 fn cell(cdr: &CdrEntry, at: At) -> String {

@@ -125,7 +125,7 @@ fn is_refused_for(report: &PhoneReport, record: &Cdr, codes: &[u16]) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_customer_is_called_once_permission_is_told_and_not_after_it_is_taken_back() {
-    let mut desk = Desk::new("", ALWAYS).await;
+    let mut desk = Desk::new("", &format!("{ALWAYS}[cost]\ncurrency = \"INR\"\n")).await;
     let refused = desk.dials().await;
     let record = desk.record(1);
     is_refused_for(&refused, &record, &[4005]);
@@ -140,7 +140,10 @@ async fn a_customer_is_called_once_permission_is_told_and_not_after_it_is_taken_
     desk.replies(YES);
     let talked = desk.dials().await;
     assert!(talked.answered, "{talked:?}");
-    assert_eq!(desk.record(2).termination.cause, Cause::Success);
+    let record = desk.record(2);
+    assert_eq!(record.termination.cause, Cause::Success);
+    let cost = record.cost.unwrap();
+    assert_eq!((cost.currency.as_str(), cost.provider.as_str()), ("INR", "0.4"), "one begun minute");
 
     // What is known is known after a restart.
     desk.restarts().await;
