@@ -29,6 +29,8 @@ pub struct Live {
 /// Where a call stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {
+    /// The customer was asked to allow it, and the provider's call is awaited.
+    Awaiting,
     /// Whether it may be is not decided.
     Asking,
     /// It may be, and nobody is called yet.
@@ -45,12 +47,20 @@ pub enum Stage {
 
 impl Stage {
     /// Every stage, in order.
-    pub const ALL: [Self; 6] =
-        [Self::Asking, Self::Opening, Self::Ringing, Self::Reaching, Self::Connected, Self::Ending];
+    pub const ALL: [Self; 7] = [
+        Self::Awaiting,
+        Self::Asking,
+        Self::Opening,
+        Self::Ringing,
+        Self::Reaching,
+        Self::Connected,
+        Self::Ending,
+    ];
 
     /// The word for it.
     pub const fn word(self) -> &'static str {
         match self {
+            Self::Awaiting => "awaiting",
             Self::Asking => "asking",
             Self::Opening => "opening",
             Self::Ringing => "ringing",

@@ -63,11 +63,30 @@ impl GraphClient {
         let request = Wanted {
             word: action.word(),
             method: Method::POST,
-            path: format!("{number_id}/calls"),
+            url: self.url(&format!("{number_id}/{}", action.resource())),
             body: action.body().to_string(),
             repeatable: action.is_repeatable(),
         };
         self.insist(&request, token, read_reply).await
+    }
+
+    /// The same of whoever takes what Meta does at this address, such as a provider.
+    ///
+    /// # Errors
+    /// [`Failure`], as it says or as far as is known.
+    pub async fn ask_at(&self, url: &str, token: &Secret<String>, action: &Action) -> Result<Reply, Failure> {
+        let request = Wanted {
+            word: action.word(),
+            method: Method::POST,
+            url: url.to_owned(),
+            body: action.body().to_string(),
+            repeatable: action.is_repeatable(),
+        };
+        self.insist(&request, token, read_reply).await
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("https://{}/{}/{path}", self.host, self.version)
     }
 
     /// Asks Meta for the object at `path`, such as `106540352242922/settings`. Takes at most [`MOST_TIME`].
@@ -75,8 +94,8 @@ impl GraphClient {
     /// # Errors
     /// As [`ask`](Self::ask).
     pub async fn read(&self, path: &str, token: &Secret<String>) -> Result<Value, Failure> {
-        let (method, path) = (Method::GET, path.to_owned());
-        let request = Wanted { word: "read", method, path, body: String::new(), repeatable: true };
+        let (method, url) = (Method::GET, self.url(path));
+        let request = Wanted { word: "read", method, url, body: String::new(), repeatable: true };
         self.insist(&request, token, read_object).await
     }
 
@@ -85,8 +104,8 @@ impl GraphClient {
     /// # Errors
     /// As [`ask`](Self::ask).
     pub async fn write(&self, path: &str, token: &Secret<String>, body: &Value) -> Result<Value, Failure> {
-        let (method, path, body) = (Method::POST, path.to_owned(), body.to_string());
-        let request = Wanted { word: "write", method, path, body, repeatable: true };
+        let (method, url, body) = (Method::POST, self.url(path), body.to_string());
+        let request = Wanted { word: "write", method, url, body, repeatable: true };
         self.insist(&request, token, read_object).await
     }
 
@@ -122,7 +141,7 @@ impl GraphClient {
         let unsent = |error: &dyn std::fmt::Display| Unanswered::NotSent(error.to_string());
         let request = Request::builder()
             .method(wanted.method.clone())
-            .uri(format!("https://{}/{}/{}", self.host, self.version, wanted.path))
+            .uri(&wanted.url)
             .header(header::AUTHORIZATION, format!("Bearer {}", token.reveal()))
             .header(header::CONTENT_TYPE, "application/json")
             .body(Full::new(Bytes::from(wanted.body.clone())))
@@ -157,8 +176,7 @@ struct Wanted {
     /// For the log.
     word: &'static str,
     method: Method,
-    /// Behind the version.
-    path: String,
+    url: String,
     body: String,
     /// Whether it does nothing twice.
     repeatable: bool,

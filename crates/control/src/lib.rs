@@ -19,9 +19,10 @@ mod webhook;
 pub use api::{
     AgentState, Amounts, ApiToken, ApiTokens, Backend, CallFilter, CallOrder, CdrEntry, CdrFilter,
     CdrRevisionEntry, DeadEvent, Feedback, FeedbackKind, Figured, Figures, Finding, Grant, Inquiry, LiveCall,
-    NotMade, NumberQuality, Pending, ProvisioningDrift, ProvisioningFact, ProvisioningReport, QualityReading,
-    Readiness, ReportBy, ReportFilter, ReservationOrder, Reserved, Ring, Rule, Scope, Standing, Sums,
-    TrunkState, Unavailable, openapi, serve_api,
+    NotMade, NumberQuality, Pending, PermissionOrder, PermissionRequested, PermissionTemplate,
+    ProvisioningDrift, ProvisioningFact, ProvisioningReport, QualityReading, Readiness, ReportBy,
+    ReportFilter, ReservationOrder, Reserved, Ring, Rule, Scope, Standing, Sums, TrunkState, Unavailable,
+    openapi, serve_api,
 };
 pub use events::{EventAnswer, EventClient, EventEndpoint, EventSecret, EventUrl};
 pub use graph::{GraphClient, GraphConfig, MOST_TIME};

@@ -9,8 +9,9 @@ use serde_json::{Value, json};
 use setu_control::{
     ApiToken, ApiTokens, Backend, CallFilter, CallOrder, CdrEntry, CdrFilter, CdrRevisionEntry, Control,
     DeadEvent, Feedback, FeedbackKind, Figured, Figures, Finding, HttpLimits, Inquiry, LiveCall, Metrics,
-    NotMade, NumberQuality, Pending, ProvisioningReport, Readiness, ReportBy, ReportFilter, ReservationOrder,
-    Reserved, Ring, Rule, Scope, Standing, Sums, Unavailable, openapi, serve_api,
+    NotMade, NumberQuality, Pending, PermissionOrder, PermissionRequested, ProvisioningReport, Readiness,
+    ReportBy, ReportFilter, ReservationOrder, Reserved, Ring, Rule, Scope, Standing, Sums, Unavailable,
+    openapi, serve_api,
 };
 use setu_model::Secret;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -132,6 +133,12 @@ impl Backend for Fake {
 
     fn hang_up(&self, call: String) -> Pending<bool> {
         Box::pin(async move { Ok(call == "CALL0") })
+    }
+
+    fn request_permission(&self, order: PermissionOrder) -> Pending<Result<PermissionRequested, NotMade>> {
+        let reservation = order.reserve_seconds.map(|_| "HELD0".to_owned());
+        let message = Some("wamid.1".to_owned());
+        Box::pin(async move { Ok(Ok(PermissionRequested { message, reservation })) })
     }
 
     fn reserve(&self, order: ReservationOrder) -> Pending<Result<Reserved, NotMade>> {
@@ -337,7 +344,7 @@ const BLOCKED: &str =
 async fn every_operation_refuses_without_its_scope_and_works_with_it() {
     let listener = start(Fake { records: 1, ..Fake::default() }).await;
     let operations = operations();
-    assert_eq!(operations.len(), 22);
+    assert_eq!(operations.len(), 23);
     for (method, path, scope, done) in operations {
         let path = filled(&path);
         let body = match (&*method, &*path) {
@@ -362,7 +369,7 @@ async fn every_operation_refuses_without_its_scope_and_works_with_it() {
         }
     }
     let text = listener.metrics.encode().unwrap();
-    assert!(text.contains("setu_api_answers_total{code=\"401\"} 44"), "{text}");
+    assert!(text.contains("setu_api_answers_total{code=\"401\"} 46"), "{text}");
 }
 
 #[tokio::test]
@@ -509,6 +516,33 @@ async fn a_reservation_is_made_with_a_number_and_a_time_and_seen_page_by_page() 
     assert_eq!(listener.get("/v1/reservations/HELD1").await.0, 404);
     assert_eq!(listener.get("/v1/readiness").await.0, 400);
     assert_eq!(listener.get("/v1/readiness?number=%2B15550009999").await.0, 404);
+}
+
+#[tokio::test]
+async fn a_permission_request_is_a_text_or_a_template_and_may_set_somebody_aside() {
+    let listener = start(Fake::default()).await;
+    let request = async |change: Value| {
+        let mut order: Value = serde_json::from_str(QUESTION).unwrap();
+        order.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+        let order = order.to_string();
+        let (status, answer) =
+            listener.ask("POST", "/v1/permission-requests", Some("everybody"), &order).await;
+        (status, serde_json::from_str::<Value>(&answer).unwrap())
+    };
+    for wrong in [
+        json!({"customer": "IN.1A2b"}),
+        json!({"reserve_seconds": 0}),
+        json!({"reserve_seconds": 3_601}),
+        json!({"text": "x".repeat(513)}),
+        json!({"template": {"name": "delivery"}}),
+        json!({"template": "delivery"}),
+    ] {
+        assert_eq!(request(wrong.clone()).await.0, 400, "{wrong}");
+    }
+    let (status, sent) = request(json!({"text": "May we call?", "reserve_seconds": 60.0})).await;
+    assert_eq!((status, &sent["message"], &sent["reservation"]), (202, &json!("wamid.1"), &json!("HELD0")));
+    let (_, sent) = request(json!({"template": {"name": "delivery", "language": "en"}})).await;
+    assert_eq!(sent["reservation"], Value::Null);
 }
 
 #[tokio::test]

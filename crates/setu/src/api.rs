@@ -9,8 +9,9 @@ use std::sync::{Arc, Mutex};
 
 use setu_control::{
     ApiTokens, Backend, CallFilter, CallOrder, CdrEntry, CdrFilter, CdrRevisionEntry, Control, DeadEvent,
-    Grant, HttpLimits, Inquiry, LiveCall, Metrics, NotMade, Pending, ProvisioningReport, Readiness,
-    ReservationOrder, Reserved, Rule, Standing, StartError, Unavailable, serve_api,
+    Grant, HttpLimits, Inquiry, LiveCall, MOST_TIME, Metrics, NotMade, Pending, PermissionOrder,
+    PermissionRequested, ProvisioningReport, Readiness, ReservationOrder, Reserved, Rule, Standing,
+    StartError, Unavailable, serve_api,
 };
 use setu_model::{Pii, Wall};
 use setu_store::{CdrQuery, CdrRevision, DeadRow, Store, StoreFault};
@@ -18,7 +19,7 @@ use setu_whatsapp::gate::Decision;
 use setu_whatsapp::permission::{Answer, Considered, Customer};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::api::calls::{live_call, not_made, placing, readiness, reserved};
+use crate::api::calls::{asking, live_call, not_made, placing, readiness, requested, reserved};
 use crate::driver::{self, Input};
 use crate::figures::Subjects;
 use crate::provision::Provisioner;
@@ -197,10 +198,13 @@ impl Answers {
 
     /// Asks the driver.
     fn request(&self, request: driver::Request) -> Pending<driver::Answer> {
+        // These may send a message.
+        let sends = matches!(request, driver::Request::Place(_) | driver::Request::Permission(_));
+        let patience = if sends { PATIENCE + MOST_TIME } else { PATIENCE };
         let (waits, inputs) = (self.requests.wait(&self.next), self.inputs.upgrade());
         Box::pin(async move {
             let ((token, answer), inputs) = waits.zip(inputs).ok_or_else(too_many)?;
-            asked(inputs, Input::Request(token, Box::new(request)), answer).await
+            asked(inputs, Input::Request(token, Box::new(request)), answer, patience).await
         })
     }
 }
@@ -214,12 +218,13 @@ async fn asked<T>(
     inputs: mpsc::Sender<Input>,
     input: Input,
     answer: oneshot::Receiver<T>,
+    patience: std::time::Duration,
 ) -> Result<T, Unavailable> {
     let gone = || Unavailable("the bridge is stopping".to_owned());
     inputs.send(input).await.map_err(|_| gone())?;
     // Held any longer it would keep the driver from its end.
     drop(inputs);
-    let answer = tokio::time::timeout(PATIENCE, answer).await;
+    let answer = tokio::time::timeout(patience, answer).await;
     let answer = answer.map_err(|_| Unavailable("the database does not answer".to_owned()))?;
     answer.map_err(|_| gone())
 }
@@ -240,7 +245,7 @@ impl Backend for Answers {
                 campaign,
                 sends_request: false,
             };
-            let found = asked(inputs, Input::Inquire(Box::new(inquiry)), answer).await?;
+            let found = asked(inputs, Input::Inquire(Box::new(inquiry)), answer, PATIENCE).await?;
             found.map_err(Unavailable).map(|found| found.map(|found| finding(*found)))
         })
     }
@@ -295,6 +300,14 @@ impl Backend for Answers {
         let Ok(call) = call.parse() else { return Box::pin(async { Ok(false) }) };
         let lives = self.lives(driver::Request::HangUp(call));
         Box::pin(async move { Ok(!lives.await?.is_empty()) })
+    }
+
+    fn request_permission(&self, order: PermissionOrder) -> Pending<Result<PermissionRequested, NotMade>> {
+        let asked = self.request(driver::Request::Permission(Box::new(asking(order))));
+        Box::pin(async move {
+            let driver::Answer::Requested(sent) = asked.await? else { return Err(at_odds()) };
+            Ok(sent.map(requested).map_err(not_made))
+        })
     }
 
     fn reserve(&self, order: ReservationOrder) -> Pending<Result<Reserved, NotMade>> {
@@ -445,5 +458,5 @@ fn rules(decision: Decision) -> Vec<Rule> {
 /// Questions that may wait for their answers at once.
 const MOST_WAITING: usize = 256;
 
-/// How long one waits.
+/// How long one waits, but for what Graph or a provider is asked.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(5);

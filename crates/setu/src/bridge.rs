@@ -23,7 +23,7 @@ use tokio::task::JoinHandle;
 use crate::api::{Answers, Api};
 use crate::cdr_log::CdrLog;
 use crate::config::Config;
-use crate::driver::{GraphAsk, Input, Output, Shard};
+use crate::driver::{GraphAsk, Input, MessageAsk, MessagesTo, Messenger, Output, Shard};
 use crate::durable::{Durable, Keep, Keeper, Numbers, WebhookInbox};
 use crate::figures::Subjects;
 use crate::inputs::{INPUT_QUEUE, forward, net_input};
@@ -462,6 +462,8 @@ impl Driver {
                 Output::Keep(flow) => self.net.keep(flow),
                 Output::Close(flow) => self.net.close(flow),
                 Output::Graph(ask) => self.ask_graph(*ask),
+                Output::Message(ask) => self.send_message(*ask),
+                Output::Note(note) => self.keeper.keep(Keep::Note(note)),
                 Output::Media(command) => self.command_media(command),
                 Output::Record(command) => self.record(command),
                 Output::Progress(progress) => self.keeper.keep(Keep::Progress(progress)),
@@ -493,6 +495,21 @@ impl Driver {
         let (graph, inputs, metrics) = (self.graph.clone(), self.inputs.clone(), Arc::clone(&self.metrics));
         tokio::spawn(async move {
             let reply = graph.ask(&number.id, &number.token, &action).await;
+            metrics.graph_request(action.word(), outcome(&reply));
+            // The driver ends only with the bridge.
+            let _ = inputs.send(Input::GraphReplied(token, reply)).await;
+        });
+    }
+
+    /// Each question of the REST interface sends one at most.
+    fn send_message(&self, MessageAsk { token, messenger, action }: MessageAsk) {
+        let (graph, inputs, metrics) = (self.graph.clone(), self.inputs.clone(), Arc::clone(&self.metrics));
+        tokio::spawn(async move {
+            let Messenger { to, token: bearer } = messenger;
+            let reply = match to {
+                MessagesTo::Graph(id) => graph.ask(&id, &bearer, &action).await,
+                MessagesTo::Provider { url, .. } => graph.ask_at(&url, &bearer, &action).await,
+            };
             metrics.graph_request(action.word(), outcome(&reply));
             // The driver ends only with the bridge.
             let _ = inputs.send(Input::GraphReplied(token, reply)).await;

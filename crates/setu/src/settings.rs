@@ -39,7 +39,7 @@ use crate::config::{
     Hours, MediaAddresses, MetaSrtp, Number, PasswordSource, Signalling, SoundFrom, SrtpUse, Trunk,
     TrunkTransport, Zone,
 };
-use crate::driver::{GraphNumber, MetaPeer, ShardSettings, Sounds, TrunkPeer};
+use crate::driver::{GraphNumber, MessagesTo, Messenger, MetaPeer, ShardSettings, Sounds, TrunkPeer};
 use crate::events::{Audience, Endpoints, Retry};
 use crate::pricing::Prices;
 
@@ -68,6 +68,7 @@ pub fn shard(config: &Config) -> Result<ShardSettings, SettingsError> {
         gates: gates(config),
         graph: graph_numbers(config)?,
         prices: prices(config),
+        messengers: messengers(config)?,
         sip_hosts: config.webhooks.as_ref().map(|w| w.sip_hosts.clone()).unwrap_or_default(),
         accounts: config.accounts(),
         number_ids: config
@@ -291,6 +292,29 @@ pub(crate) fn events(config: &Config) -> Result<Endpoints, SettingsError> {
     }
     let retry = Retry { first: Duration::from_secs(events.retry_s), tries: events.tries };
     Ok(Endpoints { retry, clients, audience: Audience(audience) })
+}
+
+/// How messages are sent, of the numbers that can.
+fn messengers(config: &Config) -> Result<BTreeMap<String, Messenger>, SettingsError> {
+    let to = |number: &Number| match (&number.provider, &number.phone_number_id, config.token_of(number)) {
+        (Some(provider), ..) => {
+            let wait = Duration::from_secs(provider.wait_s);
+            Some((
+                MessagesTo::Provider { url: provider.url.clone(), wait },
+                provider.token.clone(),
+                "provider.token",
+            ))
+        }
+        (None, Some(id), Some(token)) => Some((MessagesTo::Graph(id.clone()), token.clone(), "token")),
+        (None, ..) => None,
+    };
+    let able = config.numbers.iter().filter_map(|number| Some((number, to(number)?)));
+    able.map(|(number, (to, token, setting))| {
+        let owner = || format!("numbers.{setting} of {}", number.number);
+        let token = token.read().map_err(|problem| SettingsError { owner: owner(), problem })?;
+        Ok((number.number.clone(), Messenger { to, token }))
+    })
+    .collect()
 }
 
 /// Where Graph is, and how it is reached.

@@ -53,6 +53,7 @@ fn every_default_shown_in_the_example_is_the_real_one() {
         "phone_number_id",
         "country =",
         "token =",
+        "provider =",
         "postgres",
         "password",
         "country_code",
@@ -144,6 +145,24 @@ fn what_cannot_work_is_refused_with_a_remedy() {
 fn a_missing_file_is_named() {
     let said = Config::load(Path::new("/nonexistent/setu.toml")).unwrap_err().to_string();
     assert!(said.contains("/nonexistent/setu.toml") && said.contains("example-config"), "{said}");
+}
+
+#[test]
+fn a_provider_is_reached_by_https_and_tells_of_its_calls_by_webhooks() {
+    let (folder, text) = example();
+    let provider = |url: &str, wait_s: u32| {
+        let line = format!(
+            "provider = {{ url = \"{url}\", token = \"t\", wait_s = {wait_s} }}\nagents = [\"alice\""
+        );
+        text.replacen("agents = [\"alice\"", &line, 1)
+    };
+    assert!(Config::parse(&provider("https://provider.example/messages", 60), folder.path()).is_ok());
+    for url in ["http://provider.example/messages", "https://", "https:///messages", "provider.example"] {
+        let said = refusal(&provider(url, 60), folder.path());
+        assert!(said.contains("numbers[0].provider.url") && said.contains("https://HOST/PATH"), "{said}");
+    }
+    let said = refusal(&provider("https://provider.example/messages", 3_601), folder.path());
+    assert!(said.contains("numbers[0].provider.wait_s"), "{said}");
 }
 
 #[test]

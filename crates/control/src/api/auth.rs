@@ -33,6 +33,8 @@ pub enum Scope {
     CdrsRead,
     /// Read what is known of permissions.
     PermissionsRead,
+    /// Ask customers for permission.
+    PermissionsRequest,
     /// Ask whether a call or request may be made.
     GateAsk,
     /// Read which events were given up.
@@ -61,9 +63,10 @@ pub enum Scope {
 
 impl Scope {
     /// Every scope.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::CdrsRead,
         Self::PermissionsRead,
+        Self::PermissionsRequest,
         Self::GateAsk,
         Self::CallsRead,
         Self::CallsWrite,
@@ -83,6 +86,7 @@ impl Scope {
         match self {
             Self::CdrsRead => "cdrs:read",
             Self::PermissionsRead => "permissions:read",
+            Self::PermissionsRequest => "permissions:request",
             Self::GateAsk => "gate:ask",
             Self::EventsRead => "events:read",
             Self::EventsWrite => "events:write",
@@ -159,6 +163,8 @@ pub(super) trait Need: Send {
 pub(super) struct ReadCdrs;
 /// Needs [`Scope::PermissionsRead`].
 pub(super) struct ReadPermissions;
+/// Needs [`Scope::PermissionsRequest`].
+pub(super) struct RequestPermissions;
 /// Needs [`Scope::GateAsk`].
 pub(super) struct AskGate;
 /// Needs [`Scope::EventsRead`].
@@ -190,6 +196,10 @@ impl Need for ReadCdrs {
 
 impl Need for ReadPermissions {
     const SCOPE: Scope = Scope::PermissionsRead;
+}
+
+impl Need for RequestPermissions {
+    const SCOPE: Scope = Scope::PermissionsRequest;
 }
 
 impl Need for AskGate {

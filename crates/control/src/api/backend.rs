@@ -9,6 +9,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::calls::{CallFilter, CallOrder, LiveCall, NotMade};
 use super::figures::Figures;
+use super::requests::{PermissionOrder, PermissionRequested};
 use super::reservations::{Readiness, ReservationOrder, Reserved};
 
 /// An answer that takes a while.
@@ -41,6 +42,9 @@ pub trait Backend: Figures {
 
     /// The numbers' settings at Meta, asked for now.
     fn provisioning(&self) -> Pending<Vec<ProvisioningReport>>;
+
+    /// Asks a customer for permission.
+    fn request_permission(&self, order: PermissionOrder) -> Pending<Result<PermissionRequested, NotMade>>;
 
     /// Sets somebody aside for a call to come.
     fn reserve(&self, order: ReservationOrder) -> Pending<Result<Reserved, NotMade>>;

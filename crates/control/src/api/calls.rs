@@ -79,6 +79,8 @@ pub enum NotMade {
     UnknownAgent(String),
     /// There is no such reservation of the number.
     UnknownReservation,
+    /// A setting is missing without which it cannot be done; which, for people.
+    NoWay(String),
     /// The customer is no number that can be called.
     NoCustomer,
     /// Another order had the same key.
@@ -101,6 +103,7 @@ impl NotMade {
                 "unknown_reservation",
                 "the number has no such reservation: it is over, or its call has come",
             ),
+            Self::NoWay(why) => refusal(StatusCode::CONFLICT, "no_way", &why),
             Self::NoCustomer => invalid("the customer is no number that can be called"),
             Self::KeyTaken => refusal(
                 StatusCode::CONFLICT,

@@ -8,6 +8,7 @@ mod events;
 mod export;
 mod figures;
 mod provisioning;
+mod requests;
 mod reservations;
 mod rules;
 
@@ -37,6 +38,7 @@ pub use figures::{
     Sums,
 };
 
+pub use requests::{PermissionOrder, PermissionRequested, PermissionTemplate};
 pub use reservations::{AgentState, Readiness, ReservationOrder, Reserved, TrunkState};
 
 use crate::metrics::Metrics;
@@ -82,6 +84,7 @@ fn documented() -> OpenApiRouter<Api> {
         .build();
     OpenApiRouter::with_openapi(document)
         .routes(routes!(rules::permission))
+        .routes(routes!(requests::request))
         .routes(routes!(rules::gate))
         .routes(routes!(calls::place, calls::list))
         .routes(routes!(calls::one, calls::hang_up))

@@ -284,10 +284,18 @@ fn checked(order: ReservationOrder) -> Result<ReservationOrder, String> {
 fn whole<'de, D: Deserializer<'de>>(from: D) -> Result<u32, D::Error> {
     let number = f64::deserialize(from)?;
     let whole = number.fract() == 0.0 && (0.0..=f64::from(u32::MAX)).contains(&number);
-    if whole { Ok(number as u32) } else { Err(serde::de::Error::custom("seconds is no whole number")) }
+    if whole { Ok(number as u32) } else { Err(serde::de::Error::custom("it is no whole number")) }
+}
+
+/// The same, or null.
+pub(super) fn some_whole<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u32>, D::Error> {
+    match Option::<f64>::deserialize(from)? {
+        Some(number) => whole(serde::de::value::F64Deserializer::<D::Error>::new(number)).map(Some),
+        None => Ok(None),
+    }
 }
 
 const NONE: &str = "there is no such reservation: it is over, or its call has come";
 
 /// The longest time for which somebody is set aside, in seconds: agents are there to talk.
-const MOST_SECONDS: u32 = 3_600;
+pub(super) const MOST_SECONDS: u32 = 3_600;

@@ -1,9 +1,16 @@
 //! Calls and reservations in the words of the REST interface and of the driver.
 
+use std::time::Duration;
+
 use serde_json::Value;
 use setu_call::{Held, Live, Reservation, SeatState, Seated, Staff};
-use setu_control::{AgentState, CallOrder, LiveCall, NotMade, Readiness, Reserved, Ring, Rule, TrunkState};
+use setu_control::{
+    AgentState, CallOrder, LiveCall, NotMade, PermissionOrder, PermissionRequested, PermissionTemplate,
+    Readiness, Reserved, Ring, Rule, TrunkState,
+};
 use setu_model::{AnsweredBy, Pii, RuleRefusal};
+
+use setu_whatsapp::graph::Template;
 
 use crate::driver;
 
@@ -69,11 +76,36 @@ pub(super) fn placing(order: CallOrder) -> driver::Order {
     }
 }
 
+pub(super) fn asking(order: PermissionOrder) -> driver::PermissionOrder {
+    let template = order.template.map(|template| {
+        let PermissionTemplate { name, language } = template;
+        Template { name, language }
+    });
+    driver::PermissionOrder {
+        number: order.number,
+        customer: Pii::new(order.customer),
+        agents: order.agents,
+        reserve: order.reserve_seconds.map(|seconds| Duration::from_secs(seconds.into())),
+        by_hand: order.by_hand,
+        use_case: order.use_case,
+        campaign: order.campaign,
+        reference: order.reference,
+        text: order.text,
+        template,
+    }
+}
+
+pub(super) fn requested(sent: driver::Sent) -> PermissionRequested {
+    let driver::Sent { message, reservation } = sent;
+    PermissionRequested { message, reservation: reservation.map(|id| id.to_string()) }
+}
+
 pub(super) fn not_made(why: driver::NotPlaced) -> NotMade {
     match why {
         driver::NotPlaced::UnknownNumber => NotMade::UnknownNumber,
         driver::NotPlaced::UnknownAgent(name) => NotMade::UnknownAgent(name),
         driver::NotPlaced::UnknownReservation => NotMade::UnknownReservation,
+        driver::NotPlaced::NoWay(why) => NotMade::NoWay(why.to_owned()),
         driver::NotPlaced::NoCustomer => NotMade::NoCustomer,
         driver::NotPlaced::KeyTaken => NotMade::KeyTaken,
         driver::NotPlaced::Refused(rules) => NotMade::Refused(rules.into_iter().map(rule).collect()),

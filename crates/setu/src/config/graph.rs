@@ -2,6 +2,8 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
+use super::PasswordSource;
+
 /// Meta's Graph, by which calls of numbers with `signalling = "graph"` are taken, made and ended.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -29,4 +31,21 @@ pub enum Signalling {
     Sip,
     /// Graph requests and webhooks.
     Graph,
+}
+
+/// A provider who takes permission requests as Meta's `/messages` does, and calls back by `call.connect`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Provider {
+    /// Where messages are posted to, by https.
+    pub url: String,
+    /// Where the token of the requests is found.
+    pub token: PasswordSource,
+    /// How long a customer who was asked is waited for, in seconds.
+    #[serde(default = "default_wait_s")]
+    pub wait_s: u64,
+}
+
+const fn default_wait_s() -> u64 {
+    120
 }

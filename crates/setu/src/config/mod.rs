@@ -23,7 +23,7 @@ pub use calling::{Calling, Cost, Plan, Pstn, Rate, UseCase};
 pub use error::{ConfigError, Finding};
 pub use events::{EventEndpoint, EventKind, Events};
 pub use gate::{Dialect, DialledBy, GateUse, Hours, Weekday, Zone};
-pub use graph::{Graph, Signalling};
+pub use graph::{Graph, Provider, Signalling};
 pub use provision::{Business, OpeningHours, OpeningTime, Provisioning};
 pub use ringing::{Ring, Ringing};
 pub use secret::PasswordSource;
@@ -290,7 +290,8 @@ pub struct Number {
     /// What its settings at Meta should be, beside what follows from the other lines.
     #[serde(default)]
     pub provision: Provisioning,
-    /// Where the access token of its Graph requests is found, if not with its business. Needed with Graph.
+    /// Where the access token of its Graph requests is found, if not with its business. Needed with
+    /// Graph, and for permission requests.
     pub token: Option<PasswordSource>,
     /// Agents to ring at once, by account name. Either this or `trunk`.
     #[serde(default)]
@@ -313,6 +314,8 @@ pub struct Number {
     pub srtp: MetaSrtp,
     /// Meta's id of the number: webhooks name it by this, and not always by the number itself.
     pub phone_number_id: Option<String>,
+    /// The provider by whom its customers are asked for permission, and who then calls back.
+    pub provider: Option<Provider>,
     /// Whose rules hold for calls from it.
     #[serde(default)]
     pub dialect: Dialect,
@@ -664,7 +667,8 @@ impl Default for Limits {
 
 impl Number {
     fn files_mut(&mut self) -> impl Iterator<Item = &mut PathBuf> {
-        let sources = self.password.iter_mut().chain(&mut self.token);
+        let of_provider = self.provider.iter_mut().map(|provider| &mut provider.token);
+        let sources = self.password.iter_mut().chain(&mut self.token).chain(of_provider);
         self.announcement.iter_mut().chain(sources.filter_map(PasswordSource::file_mut))
     }
 }

@@ -250,13 +250,32 @@ fn signalling(config: &Config, number: &Number, at: &dyn Fn(&str) -> String, fou
     };
     match number.signalling {
         Signalling::Sip => {
-            need("password", number.password.is_none(), "name where Meta's SIP password is found");
+            let none = number.password.is_none() && number.provider.is_none();
+            need("password", none, "name where Meta's SIP password is found");
         }
         Signalling::Graph => {
             need("token", config.token_of(number).is_none(), "name where the access token is found");
             need("phone_number_id", number.phone_number_id.is_none(), "give Meta's id of the number");
             need("signalling", !webhooks, "add a [webhooks] section: calls come by webhooks");
         }
+    }
+    if let Some(provider) = &number.provider {
+        need("provider", !webhooks, "add a [webhooks] section: the provider's calls come by webhooks");
+        let host = provider.url.strip_prefix("https://").unwrap_or_default();
+        if host.is_empty()
+            || host.starts_with(['/', ':'])
+            || !host.bytes().all(|byte| byte.is_ascii_graphic())
+        {
+            found.add(
+                at("provider.url"),
+                format!("{:?} is no https address", provider.url),
+                "write it as https://HOST/PATH",
+            );
+        }
+        if !(5..=3_600).contains(&provider.wait_s) {
+            found.add(at("provider.wait_s"), format!("{} s", provider.wait_s), "wait 5 to 3600 s");
+        }
+        found.password(&at("provider.token"), &provider.token);
     }
     for (field, source) in [("password", &number.password), ("token", &number.token)] {
         if let Some(source) = source {

@@ -38,7 +38,7 @@ impl Shard {
         Answer::Reserved(self.try_reserve(ahead, now))
     }
 
-    fn try_reserve(&mut self, ahead: Ahead, now: Now) -> Result<Box<Reservation>, NotPlaced> {
+    pub(super) fn try_reserve(&mut self, ahead: Ahead, now: Now) -> Result<Box<Reservation>, NotPlaced> {
         let Ahead { number, customer, agents, lasts, use_case, reference } = ahead;
         self.knows(&number, &agents)?;
         let plan = &self.settings.calls.dial_plan;
@@ -69,6 +69,6 @@ impl Shard {
     }
 }
 
-fn nobody(why: &str) -> RuleRefusal {
+pub(super) fn nobody(why: &str) -> RuleRefusal {
     RuleRefusal::new(GateCode::NoAgentReady, why, "wait for an agent to be free")
 }

@@ -22,6 +22,8 @@ pub enum Asker {
     Inquiry(u64),
     /// A question how ready a number is, by its token.
     Readiness(u64),
+    /// A permission request that is held back.
+    Request(u64),
 }
 
 /// What would the gate say? Nothing is set aside for it and nothing is counted.
@@ -216,7 +218,7 @@ impl Shard {
         closed(policy, restricted_until, now).into_iter().map(rule).collect()
     }
 
-    fn look_up(&mut self, asker: Asker, inquiry: Inquiry, now: Now) {
+    pub(super) fn look_up(&mut self, asker: Asker, inquiry: Inquiry, now: Now) {
         let since = Wall::from_unix_ms(now.wall.unix_ms().saturating_sub(DAY_MS));
         let (number, customer) = (inquiry.number.clone(), inquiry.customer.clone());
         let campaign = inquiry.campaign.clone().filter(|campaign| !self.gate.campaigns.remembers(campaign));
@@ -237,6 +239,7 @@ impl Shard {
         let desk = match asker {
             // Who makes a call is set aside for it before the gate is asked, and the desk lets a pair talk once at a time.
             Asker::Call(_) => AtTheDesk { agent: true, talking: false },
+            Asker::Request(id) => AtTheDesk { agent: self.is_ready_for(id, &inquiry.number), talking: false },
             Asker::Inquiry(_) | Asker::Readiness(_) => {
                 let customer = number_of(&inquiry.customer).unwrap_or_default();
                 AtTheDesk {
@@ -252,6 +255,12 @@ impl Shard {
                     self.campaign_asks(&inquiry, finding, now);
                 }
                 self.outputs.push_back(Output::Found(token, found.map(|found| found.map(Box::new))));
+            }
+            Asker::Request(id) => {
+                if let Ok(Some(finding)) = &found {
+                    self.campaign_asks(&inquiry, finding, now);
+                }
+                self.request_judged(id, found);
             }
             Asker::Call(call) => {
                 let verdict = match found {
@@ -331,7 +340,7 @@ pub(super) fn explain(cdr: &mut Cdr) {
     }
 }
 
-fn rule(refusal: GateRefusal) -> RuleRefusal {
+pub(super) fn rule(refusal: GateRefusal) -> RuleRefusal {
     let GateRefusal { code, reason, remedy, next_allowed } = refusal;
     RuleRefusal { code: code.number(), title: code.title().to_owned(), reason, remedy, next_allowed }
 }

@@ -66,6 +66,13 @@ impl GraphLegs {
         self.legs.is_empty()
     }
 
+    /// Names a request.
+    pub(super) const fn token(&mut self) -> GraphToken {
+        let token = GraphToken(self.next);
+        self.next += 1;
+        token
+    }
+
     fn insert(&mut self, id: LegId, leg: Leg, number: &str) {
         if !leg.wacid().is_empty() {
             self.by_wacid.insert(leg.wacid().to_owned(), id);
@@ -143,6 +150,7 @@ impl Shard {
 
     /// Takes the reply to a request.
     pub(super) fn graph_replied(&mut self, token: GraphToken, reply: Result<Reply, Failure>, now: Now) {
+        let Err(reply) = self.message_replied(token, reply, now) else { return };
         let Some(id) = self.graph.asked.remove(&token) else { return };
         let Some(carried) = self.graph.legs.get_mut(&id) else { return };
         if let Err(failure) = &reply {
@@ -203,8 +211,7 @@ impl Shard {
             return;
         };
         tracing::debug!(call = %id.call, action = action.word(), at = %now.wall, "asks Graph");
-        let token = GraphToken(self.graph.next);
-        self.graph.next += 1;
+        let token = self.graph.token();
         self.graph.asked.insert(token, id);
         self.outputs.push_back(Output::Graph(Box::new(GraphAsk { token, number, action })));
     }

@@ -1,7 +1,7 @@
 //! What webhooks tell: whose number it is about, and what follows.
 
 use setu_call::{AnswerIn, EndHow, LegEvent, Offered, Origin};
-use setu_model::{CallId, Cause, Direction, Ingress, LegId, Now, Wall};
+use setu_model::{CallFacts, CallId, Cause, Direction, Ingress, LegId, Now, Wall};
 use setu_whatsapp::webhook::{Connect, Event, Heard, Terminate};
 
 use super::graph::Told;
@@ -94,12 +94,18 @@ impl Shard {
             );
             return;
         };
-        let call = CallId::new(now.wall, &mut *self.entropy);
+        let mut facts = connect.facts(number);
+        let awaited = self.awaits(number, facts.customer.reveal());
+        let call = awaited.unwrap_or_else(|| CallId::new(now.wall, &mut *self.entropy));
         let late = match self.told.begin(&connect.wacid, call) {
             Beginning::New => None,
             Beginning::Late(end) => Some(end),
             Beginning::Again => return,
         };
+        if let Some(asked) = self.take_awaited(call) {
+            let CallFacts { use_case, payload, queue, reference, .. } = asked;
+            facts = CallFacts { use_case, payload, queue, reference, ..facts };
+        }
         let reach = Waiting::new(uri, &self.settings.sip_hosts, number, &connect.wacid);
         let leg = LegId::originator(call);
         let offered = Offered {
@@ -108,7 +114,7 @@ impl Shard {
             direction: connect.direction,
             origin: Origin::Meta { number: number.to_owned() },
             dialled: String::new(),
-            facts: connect.facts(number),
+            facts,
             offer: None,
             answer_in: AnswerIn::OneStep,
         };

@@ -11,6 +11,7 @@ mod legs;
 mod media;
 mod place;
 mod reach;
+mod requests;
 mod told;
 
 pub use ahead::{Ahead, Readiness};
@@ -24,6 +25,7 @@ use std::time::Instant;
 use bytes::Bytes;
 pub use graph::{GraphAsk, GraphNumber, GraphToken};
 pub use place::{Answer, NotPlaced, Order, Request};
+pub use requests::{MessageAsk, MessagesTo, Messenger, Note, PermissionOrder, Sent};
 use setu_call::{CallConfig, ContactId, RecordCommand, RecordEvent, Switchboard};
 use setu_media::Clip;
 use setu_model::{Cdr, Entropy, Now, Secret, Side};
@@ -96,6 +98,10 @@ pub enum Output {
     /// The answer to the [`Input::Inquire`] of this token: none if the number is none of ours; or why there is none, for
     /// people.
     Found(u64, Result<Option<Box<Finding>>, String>),
+    /// Send a message. Answered by [`Input::GraphReplied`].
+    Message(Box<MessageAsk>),
+    /// Keep something of a pair, before anything that is loaded later.
+    Note(Box<Note>),
     /// The answer to the [`Input::Request`] of this token.
     Answered(u64, Box<Answer>),
     /// Keep that a campaign asks somebody for permission.
@@ -140,6 +146,8 @@ pub struct ShardSettings {
     pub graph: BTreeMap<String, GraphNumber>,
     /// What calls cost.
     pub prices: Prices,
+    /// How messages of business numbers (E.164 with `+`) are sent, where they can be.
+    pub messengers: BTreeMap<String, Messenger>,
 }
 
 /// What callers hear who are not with an agent. None is silence.
@@ -186,6 +194,7 @@ pub struct Shard {
     graph: graph::GraphLegs,
     told: told::ToldCalls,
     placing: place::Placing,
+    requests: requests::Requests,
     contacts: BTreeMap<ContactId, Binding>,
     gate: gate::Gate,
     outputs: VecDeque<Output>,
@@ -205,6 +214,7 @@ impl Shard {
             graph: graph::GraphLegs::default(),
             told: told::ToldCalls::default(),
             placing: place::Placing::default(),
+            requests: requests::Requests::default(),
             contacts: BTreeMap::new(),
             gate: gate::Gate::default(),
             outputs: VecDeque::new(),
@@ -231,7 +241,10 @@ impl Shard {
             Input::Request(token, request) => self.requested(token, *request, now),
             Input::Loaded(loaded) => self.loaded(*loaded, now),
             Input::GraphReplied(token, reply) => self.graph_replied(token, reply, now),
-            Input::Drain => self.calls.handle(setu_call::Input::Drain, now),
+            Input::Drain => {
+                self.give_up_all_awaited(now);
+                self.calls.handle(setu_call::Input::Drain, now);
+            }
             Input::Reload(settings) => {
                 self.endpoint.reload_access(settings.endpoint.access.clone(), now);
                 self.calls.handle(setu_call::Input::Configure(Box::new(settings.calls.clone())), now);
@@ -246,6 +259,7 @@ impl Shard {
     pub fn handle_timeout(&mut self, now: Now) {
         self.endpoint.handle_timeout(now);
         self.calls.handle_timeout(now);
+        self.expire_requests(now);
         self.pump(now);
     }
 
@@ -256,7 +270,8 @@ impl Shard {
 
     /// Returns when [`handle_timeout`](Self::handle_timeout) is next due.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        [self.endpoint.poll_timeout().map(|(at, _)| at), self.calls.poll_timeout().map(|(at, _)| at)]
+        let (sip, calls) = (self.endpoint.poll_timeout(), self.calls.poll_timeout());
+        [sip.map(|(at, _)| at), calls.map(|(at, _)| at), self.requests.poll_timeout()]
             .into_iter()
             .flatten()
             .min()
@@ -288,6 +303,9 @@ impl Shard {
         }
         if !self.graph.is_empty() {
             left.push("legs of Graph are left".to_owned());
+        }
+        if !self.requests.is_empty() {
+            left.push("permission requests are under way".to_owned());
         }
         if !self.reaches.is_empty() {
             left.push(format!("{} customers still wait to be reached", self.reaches.len()));

@@ -6,13 +6,15 @@ use setu_call::{AnswerIn, Live, Offered, Origin, Placed, Reservation, RingOrder,
 use setu_model::{CallFacts, CallId, Cdr, Direction, Ingress, LegId, Now, Pii, RuleRefusal};
 
 use super::reach::Reach;
-use super::{Ahead, Output, Readiness, Shard};
+use super::{Ahead, Output, PermissionOrder, Readiness, Sent, Shard};
 
 /// What the REST interface asks for.
 #[derive(Debug, Clone)]
 pub enum Request {
     /// To place a call.
     Place(Box<Order>),
+    /// To ask a customer for permission.
+    Permission(Box<PermissionOrder>),
     /// The calls that live, from the one after `after` on.
     Lives {
         /// The last one that was seen.
@@ -50,6 +52,8 @@ pub enum Request {
 pub enum Answer {
     /// To [`Request::Place`].
     Placed(Result<CallId, NotPlaced>),
+    /// To [`Request::Permission`].
+    Requested(Result<Sent, NotPlaced>),
     /// What can be seen of calls, which is nothing of one that does not live.
     Lives(Vec<Live>),
     /// To [`Request::Reserve`].
@@ -96,6 +100,8 @@ pub enum NotPlaced {
     UnknownAgent(String),
     /// There is no such reservation of the number.
     UnknownReservation,
+    /// There is no way to do it: a setting is missing; which, for people.
+    NoWay(&'static str),
     /// Whom to call is no number.
     NoCustomer,
     /// Another order had the same key.
@@ -129,7 +135,7 @@ impl Placing {
     }
 
     /// The call came to nothing: its key may be used again.
-    fn forget(&mut self, call: CallId) {
+    pub(super) fn forget(&mut self, call: CallId) {
         if let Some((key, _)) = self.keys.iter().find(|(_, (_, of))| *of == call) {
             let key = key.clone();
             self.keys.remove(&key);
@@ -143,6 +149,7 @@ impl Shard {
     pub(super) fn requested(&mut self, token: u64, request: Request, now: Now) {
         let answer = match request {
             Request::Place(order) => return self.place(token, *order, now),
+            Request::Permission(order) => return self.request_permission(token, *order, now),
             Request::Reserve(ahead) => self.reserve(*ahead, now),
             Request::Reservations { after, number, most } => {
                 let reservations = self.calls.reservations().filter(|it| {
@@ -158,15 +165,24 @@ impl Shard {
             Request::Readiness(number) => return self.readiness_asked(token, number, now),
             Request::Lives { after, number, most } => {
                 let of = |live: &Live| number.as_ref().is_none_or(|number| live.facts.number == *number);
-                Answer::Lives(self.calls.lives(after).filter(of).take(most).collect())
+                let mut lives: Vec<Live> = self.calls.lives(after).filter(of).take(most).collect();
+                let later = |live: &Live| after.is_none_or(|after| live.call > after);
+                lives.extend(self.awaited().filter(later).filter(of));
+                lives.sort_by_key(|live| live.call);
+                lives.truncate(most);
+                Answer::Lives(lives)
             }
-            Request::Live(call) => Answer::Lives(self.calls.live(call).into_iter().collect()),
+            Request::Live(call) => {
+                let awaited = || self.awaited().find(|live| live.call == call);
+                Answer::Lives(self.calls.live(call).or_else(awaited).into_iter().collect())
+            }
             Request::HangUp(call) => {
                 // One that is ending already is none any more.
                 let live = self.calls.live(call).filter(|live| live.stage != Stage::Ending);
                 if live.is_some() {
                     self.calls.handle(setu_call::Input::HangUp { call }, now);
                 }
+                let live = live.or_else(|| self.give_up_awaited(call, "the business took it back", now));
                 Answer::Lives(live.into_iter().collect())
             }
         };
@@ -189,6 +205,12 @@ impl Shard {
             Ok(customer) => customer,
             Err(why) => return self.answer(token, Answer::Placed(Err(why))),
         };
+        if let Some(wait) = self.is_called_back(&order.number) {
+            if let Some(call) = self.place_by_request(token, &order, &customer, wait, now) {
+                self.placing.remember(order, call);
+            }
+            return;
+        }
         let call = CallId::new(now.wall, &mut *self.entropy);
         let by_graph = self.settings.graph.contains_key(&order.number);
         let reach = Reach::ByNumber { number: order.number.clone(), customer: customer.clone() };

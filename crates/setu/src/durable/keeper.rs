@@ -7,14 +7,16 @@ use std::time::Duration;
 use setu_call::Progress;
 use setu_control::Metrics;
 use setu_model::{Cdr, Wall};
-use setu_store::{CdrRow, CustomerNames, OutboxRow, RequestRow, Revision, Store, StoreFault, Unreconciled};
+use setu_store::{
+    CdrRow, CustomerNames, FactRow, OutboxRow, RequestRow, Revision, Store, StoreFault, Unreconciled,
+};
 use setu_whatsapp::campaign::{Campaigns, Contact};
 use setu_whatsapp::permission::PairLedger;
 use tokio::sync::{mpsc, watch};
 
 use super::{reconcile, rows};
 use crate::bridge::now;
-use crate::driver::{Input, Known, Load, Loaded, Requested};
+use crate::driver::{Input, Known, Load, Loaded, Note, Requested};
 use crate::events::{Audience, Told};
 use crate::figures::Subjects;
 use crate::quality::Days;
@@ -32,6 +34,8 @@ pub(crate) enum Keep {
     Reconcile,
     /// A campaign asks somebody for permission.
     Requested(Box<Requested>),
+    /// Something of a pair.
+    Note(Box<Note>),
     /// Not to keep but to find out, after all that was to be kept before.
     Load(Box<Load>),
 }
@@ -91,6 +95,7 @@ impl Writer {
                 _ = looking.tick() => self.show_lights(now().wall).await,
             }
             let (mut cdrs, mut acted, mut loads, mut ends) = (Vec::new(), Vec::new(), Vec::new(), false);
+            let mut notes = Vec::new();
             let (audience, mut steps) = (self.audience.borrow().clone(), Vec::new());
             let mut requests = Vec::new();
             for keep in batch.drain(..) {
@@ -105,6 +110,7 @@ impl Writer {
                     Keep::Acted(event) => acted.push(event),
                     Keep::Reconcile => ends = true,
                     Keep::Requested(requested) => requests.push(rows::request(*requested)),
+                    Keep::Note(note) => notes.extend(rows::note(*note)),
                     Keep::Load(load) => loads.push(load),
                 }
             }
@@ -115,6 +121,9 @@ impl Writer {
             if !cdrs.is_empty() {
                 ends |= cdrs.iter().any(|cdr| cdr.wacid.is_some());
                 self.insist(&Rows::Cdrs(cdrs)).await;
+            }
+            if !notes.is_empty() {
+                self.insist(&Rows::Notes(notes)).await;
             }
             if !requests.is_empty() {
                 self.insist(&Rows::Requests(requests)).await;
@@ -166,6 +175,7 @@ impl Writer {
             Rows::Steps(steps) => self.store.announce(steps).await,
             Rows::Cdrs(cdrs) => self.store.record(cdrs).await,
             Rows::Acted(events) => self.store.settle(events).await,
+            Rows::Notes(facts) => self.store.note(facts).await,
             Rows::Requests(requests) => self.store.requested(requests).await,
         }
     }
@@ -227,6 +237,7 @@ impl Writer {
 
 /// What is tried until it is written.
 enum Rows {
+    Notes(Vec<FactRow>),
     Steps(Vec<OutboxRow>),
     Cdrs(Vec<CdrRow>),
     Acted(Vec<String>),

@@ -12,7 +12,7 @@ use setu_whatsapp::webhook::{Complaint, Event, Facts, Heard};
 
 use super::reconcile::Told;
 use crate::config::Config;
-use crate::driver::Requested;
+use crate::driver::{Note, Requested};
 use crate::events::{self, Audience};
 
 /// Which business numbers are ours, and Meta's ids of them.
@@ -155,6 +155,12 @@ fn fact(number: &str, facts: Facts) -> Option<FactRow> {
         telling: serde_json::to_string(&fact).ok()?,
         moment: fact.at(),
     })
+}
+
+/// What the bridge itself did with a pair.
+pub(super) fn note(note: Note) -> Option<FactRow> {
+    let Note { number, customer, id, fact: it } = note;
+    fact(&number, Facts { customer, id: FactId(id), fact: it })
 }
 
 /// The names a customer is kept under: both, or one twice; none for nobody.

@@ -47,6 +47,8 @@ pub(crate) struct Setup {
     pub(crate) account: &'static str,
     /// Settings of the business number.
     pub(crate) number: &'static str,
+    /// Whether calls ask the gate.
+    pub(crate) gate: &'static str,
     /// Further sections of the configuration.
     pub(crate) config: &'static str,
     /// How the provider's edge takes calls that a webhook asks for.
@@ -67,6 +69,7 @@ impl Default for Setup {
             algorithms: vec![setu_twin::Algorithm::Sha256, setu_twin::Algorithm::Md5],
             account: "",
             number: "",
+            gate: "off",
             config: "",
             provider: Habits {
                 answer: PhoneAnswer::AfterMs(100),
@@ -357,7 +360,7 @@ fn config_text(setup: &Setup, [meta, tcp, tls, udp]: [u16; 4], [edge, provider, 
     // Below the range the system hands out. Ports of other processes' tests in it are skipped as busy.
     let shift = u16::try_from(std::process::id() % 50).unwrap() * 4;
     let media = 12_000 + (MEDIA.fetch_add(1, Ordering::Relaxed) % 110 * 160 + shift) % 18_000;
-    let (account, number, rest) = (setup.account, setup.number, setup.config);
+    let (account, number, rest, gate) = (setup.account, setup.number, setup.config, setup.gate);
     format!(
         r#"
 [meta]
@@ -383,7 +386,7 @@ ports = "{}-{}"
 number = "{NUMBER}"
 password = "a-number"
 phone_number_id = "PHONE_NUMBER_ID"
-gate = "off"
+gate = "{gate}"
 agents = ["alice"]
 {number}
 [[accounts]]
@@ -414,7 +417,7 @@ bind = "127.0.0.1:0"
 [[api.tokens]]
 name = "crm"
 token = "{API_TOKEN}"
-scopes = ["calls:read", "calls:write", "reservations:read", "reservations:write", "readiness:read"]
+scopes = ["calls:read", "calls:write", "reservations:read", "reservations:write", "readiness:read", "permissions:request"]
 {rest}
 "#,
         media + 79,

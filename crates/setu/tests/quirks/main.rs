@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
 
 mod agents;
+mod asked;
 mod before_the_answer;
 mod dialogs;
 mod dtls;

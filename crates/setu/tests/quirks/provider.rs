@@ -9,7 +9,7 @@ use setu_twin::webhook::sign;
 use crate::lab::*;
 
 /// The body that a provider documents, to the letter.
-const EXAMPLE: &str = r#"{"object":"whatsapp_business_calling","entry":[{"id":"PHONE_NUMBER_ID","changes":[{"field":"calls","value":{"messaging_product":"whatsapp","metadata":{"display_phone_number":"+9199999XXXXX"},"calls":[{"id":"CALL_ID","from":"+919876543210","timestamp":"1714719300","type":"audio","sip":"sip:agent-bridge.example.in;transport=tls","permission_source":"template_button"}]}}]}]}"#;
+pub(crate) const EXAMPLE: &str = r#"{"object":"whatsapp_business_calling","entry":[{"id":"PHONE_NUMBER_ID","changes":[{"field":"calls","value":{"messaging_product":"whatsapp","metadata":{"display_phone_number":"+9199999XXXXX"},"calls":[{"id":"CALL_ID","from":"+919876543210","timestamp":"1714719300","type":"audio","sip":"sip:agent-bridge.example.in;transport=tls","permission_source":"template_button"}]}}]}]}"#;
 
 const TERMINATE: &str = r#"{"object":"whatsapp_business_calling","entry":[{"id":"PHONE_NUMBER_ID","changes":[{"field":"calls","value":{"messaging_product":"whatsapp","metadata":{"display_phone_number":"+9199999XXXXX"},"calls":[{"id":"CALL_ID","from":"+919876543210","timestamp":"1714719337","duration":37,"hangup_cause":"user_hangup","quality_metrics":{"mos":4.1}}]}}]}]}"#;
 

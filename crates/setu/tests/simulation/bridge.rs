@@ -94,6 +94,7 @@ impl Bridge {
             Wanted::Drained => self.drained = true,
             // No number here has a gate.
             Wanted::Load(load) => self.faults.push(format!("the gate was asked: {load:?}")),
+            Wanted::Message(ask) => self.faults.push(format!("nobody is sent a message here: {ask:?}")),
             Wanted::Graph(ask) => self.faults.push(format!("nobody signals by Graph here: {ask:?}")),
             Wanted::Keep(_)
             | Wanted::Found(..)
@@ -102,6 +103,7 @@ impl Bridge {
             | Wanted::Stranger(..)
             | Wanted::Progress(_)
             | Wanted::Answered(..)
+            | Wanted::Note(_)
             | Wanted::Registrations(_) => {}
         }
     }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-/// One request to `POST /{version}/{phone_number_id}/calls`.
+/// One request to `POST /{version}/{phone_number_id}/calls`, or to its `messages`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
     /// Begin a call.
@@ -38,6 +38,24 @@ pub enum Action {
         /// WhatsApp's id of the call.
         wacid: String,
     },
+    /// Ask a user, in a message, whether the business may call.
+    RequestPermission {
+        /// Whom: a number without `+`.
+        to: String,
+        /// What the message says, within the 24 hours after the user wrote.
+        text: Option<String>,
+        /// The template it is made of in its place, which may go out at any time.
+        template: Option<Template>,
+    },
+}
+
+/// A message template with a permission request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Template {
+    /// Its name.
+    pub name: String,
+    /// Its language, such as `en`.
+    pub language: String,
 }
 
 impl Action {
@@ -49,15 +67,28 @@ impl Action {
             Self::Accept { .. } => "accept",
             Self::Reject { .. } => "reject",
             Self::Terminate { .. } => "terminate",
+            Self::RequestPermission { .. } => "request_permission",
+        }
+    }
+
+    /// The resource of the number that takes it.
+    pub const fn resource(&self) -> &'static str {
+        match self {
+            Self::RequestPermission { .. } => "messages",
+            Self::Connect { .. }
+            | Self::PreAccept { .. }
+            | Self::Accept { .. }
+            | Self::Reject { .. }
+            | Self::Terminate { .. } => "calls",
         }
     }
 
     /// Whether it may be asked again if nobody knows what became of it: it does nothing twice. A second `connect` would
-    /// be a second call, and a second `accept` be refused although the first was taken.
+    /// be a second call, and a second `accept` be refused although the first was taken; a second message is one too many.
     pub const fn is_repeatable(&self) -> bool {
         match self {
             Self::PreAccept { .. } | Self::Reject { .. } | Self::Terminate { .. } => true,
-            Self::Connect { .. } | Self::Accept { .. } => false,
+            Self::Connect { .. } | Self::Accept { .. } | Self::RequestPermission { .. } => false,
         }
     }
 
@@ -81,6 +112,30 @@ impl Action {
                 "action": word,
                 "session": { "sdp_type": "answer", "sdp": sdp },
             }),
+            Self::RequestPermission { to, template: Some(template), .. } => json!({
+                "messaging_product": "whatsapp",
+                "recipient_type": "individual",
+                "to": to,
+                "type": "template",
+                "template": {
+                    "name": template.name,
+                    "language": { "code": template.language },
+                    "components": [{ "type": PERMISSION }],
+                },
+            }),
+            Self::RequestPermission { to, text, template: None } => {
+                let mut interactive = json!({ "type": PERMISSION, "action": { "name": PERMISSION } });
+                if let (Some(text), Some(fields)) = (text, interactive.as_object_mut()) {
+                    fields.insert("body".to_owned(), json!({ "text": text }));
+                }
+                json!({
+                    "messaging_product": "whatsapp",
+                    "recipient_type": "individual",
+                    "to": to,
+                    "type": "interactive",
+                    "interactive": interactive,
+                })
+            }
             Self::Reject { wacid } | Self::Terminate { wacid } => json!({
                 "messaging_product": "whatsapp",
                 "call_id": wacid,
@@ -95,6 +150,8 @@ impl Action {
 pub struct Reply {
     /// The id of the call that a `connect` began.
     pub wacid: Option<String>,
+    /// The id of the message that was sent.
+    pub message: Option<String>,
 }
 
 /// Meta did not take a request, or nobody knows whether it did.
@@ -129,10 +186,13 @@ impl std::fmt::Display for Failure {
 /// [`Failure`], as Meta's error envelope or the status tells.
 pub fn read_reply(status: u16, body: &[u8]) -> Result<Reply, Failure> {
     let body = read_object(status, body)?;
-    let call = body.get("calls").and_then(|calls| calls.get(0));
-    let wacid = call.and_then(|call| call.get("id")).and_then(Value::as_str).map(str::to_owned);
-    if wacid.is_some() || body.get("success") == Some(&Value::Bool(true)) {
-        return Ok(Reply { wacid });
+    let first = |list: &str| {
+        let id = body.get(list).and_then(|list| list.get(0)).and_then(|it| it.get("id"));
+        id.and_then(Value::as_str).map(str::to_owned)
+    };
+    let (wacid, message) = (first("calls"), first("messages"));
+    if wacid.is_some() || message.is_some() || body.get("success") == Some(&Value::Bool(true)) {
+        return Ok(Reply { wacid, message });
     }
     Err(senseless(status))
 }
@@ -169,6 +229,9 @@ fn senseless(status: u16) -> Failure {
     Failure::Unknown { text: format!("status {status} without a word that makes sense") }
 }
 
+/// Meta's word for a permission request, in all its shapes.
+const PERMISSION: &str = "call_permission_request";
+
 /// The longest text kept of an error, in characters: it goes into every record and log line.
 const MOST_TEXT: usize = 256;
 
@@ -198,14 +261,29 @@ mod tests {
     }
 
     #[test]
+    fn a_permission_request_is_a_free_message_or_a_template() {
+        let ask = |text: Option<&str>, template| {
+            let to = "919876543210".to_owned();
+            Action::RequestPermission { to, text: text.map(str::to_owned), template }.body()
+        };
+        let free = ask(Some("May we call?"), None);
+        let expected = r#"{"messaging_product":"whatsapp","recipient_type":"individual","to":"919876543210","type":"interactive","interactive":{"type":"call_permission_request","action":{"name":"call_permission_request"},"body":{"text":"May we call?"}}}"#;
+        assert_eq!(free, serde_json::from_str::<Value>(expected).unwrap());
+        assert!(ask(None, None)["interactive"].get("body").is_none());
+        let (name, language) = ("delivery".to_owned(), "en".to_owned());
+        let template = ask(None, Some(Template { name, language }));
+        assert_eq!(template["template"]["components"], json!([{"type": "call_permission_request"}]));
+    }
+
+    #[test]
     fn both_shapes_of_success_and_every_kind_of_failure_are_understood() {
         let reply = |status, body: &str| read_reply(status, body.as_bytes());
-        assert_eq!(
-            reply(200, r#"{"messaging_product":"whatsapp","success":true}"#),
-            Ok(Reply { wacid: None })
-        );
+        assert_eq!(reply(200, r#"{"messaging_product":"whatsapp","success":true}"#), Ok(Reply::default()));
         let began = reply(200, r#"{"messaging_product":"whatsapp","calls":[{"id":"wacid.A"}]}"#);
-        assert_eq!(began, Ok(Reply { wacid: Some("wacid.A".to_owned()) }));
+        assert_eq!(began, Ok(Reply { wacid: Some("wacid.A".to_owned()), message: None }));
+        let sent =
+            reply(200, r#"{"messaging_product":"whatsapp","contacts":[{}],"messages":[{"id":"wamid.A"}]}"#);
+        assert_eq!(sent, Ok(Reply { wacid: None, message: Some("wamid.A".to_owned()) }));
         let no = r#"{"error":{"message":"No approved call permission","type":"OAuthException","code":138006,"error_data":{"details":"from the recipient"},"fbtrace_id":"A"}}"#;
         let text = "No approved call permission: from the recipient".to_owned();
         assert_eq!(reply(401, no), Err(Failure::Refused { code: 138_006, text }));

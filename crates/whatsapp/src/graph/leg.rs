@@ -191,8 +191,8 @@ impl Leg {
                 self.state = State::Tidying;
             }
             (State::Accepting { leaves: true }, Ok(_) | Err(Failure::Unknown { .. })) => self.terminate(),
-            (State::Calling { leaves }, Ok(Reply { wacid: Some(wacid) })) => self.named(wacid, leaves),
-            (State::Calling { .. }, Ok(Reply { wacid: None })) => {
+            (State::Calling { leaves }, Ok(Reply { wacid: Some(wacid), .. })) => self.named(wacid, leaves),
+            (State::Calling { .. }, Ok(Reply { wacid: None, .. })) => {
                 let text = "Meta took the call without giving its id".to_owned();
                 self.refused(lost(&Failure::Unknown { text }));
             }
@@ -507,7 +507,7 @@ mod tests {
 
     fn called() -> Leg {
         let mut leg = Leg::connect("+919876543210", "sdp".to_owned(), "x".to_owned());
-        leg.handle_reply(Ok(Reply { wacid: Some("w".to_owned()) }));
+        leg.handle_reply(Ok(Reply { wacid: Some("w".to_owned()), message: None }));
         assert_eq!(
             (says(&mut leg), leg.wacid()),
             (vec!["ask connect".to_owned(), "named w".to_owned()], "w")
@@ -559,7 +559,7 @@ mod tests {
     fn a_call_of_ours_that_is_given_up_before_it_has_an_id_is_ended_as_soon_as_it_has_one() {
         let mut leg = Leg::connect("+919876543210", "sdp".to_owned(), "x".to_owned());
         leg.hang_up();
-        leg.handle_reply(Ok(Reply { wacid: Some("w".to_owned()) }));
+        leg.handle_reply(Ok(Reply { wacid: Some("w".to_owned()), message: None }));
         assert_eq!(says(&mut leg), ["ask connect", "named w", "ask terminate"]);
         leg.handle_reply(ok());
         assert_eq!(says(&mut leg), ["ended"]);

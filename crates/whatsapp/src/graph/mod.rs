@@ -8,6 +8,6 @@ mod action;
 mod leg;
 mod refusal;
 
-pub use action::{Action, Failure, Reply, read_object, read_reply};
+pub use action::{Action, Failure, Reply, Template, read_object, read_reply};
 pub use leg::{Ended, Event, Leg, Output};
 pub use refusal::refusal;

@@ -1,0 +1,478 @@
+//! Permission requests: whether one may be sent, the message, and what follows from it. A number whose provider calls back
+//! is called by one.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use setu_call::{AnswerIn, Live, Offered, Origin, Stage};
+use setu_model::{CallFacts, CallId, Direction, GateCode, Ingress, Now, Pii, RuleRefusal, Secret};
+use setu_whatsapp::gate::Decision;
+use setu_whatsapp::graph::{Action, Failure, Reply, Template};
+use setu_whatsapp::permission::{Customer, Fact};
+
+use super::{Ahead, Answer, Asker, Finding, GraphToken, Inquiry, NotPlaced, Order, Output, Shard};
+
+/// How a number's messages are sent.
+#[derive(Debug, Clone)]
+pub struct Messenger {
+    /// Where to.
+    pub to: MessagesTo,
+    /// What the requests bear.
+    pub token: Secret<String>,
+}
+
+/// Where messages are sent to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MessagesTo {
+    /// Meta's Graph, for the number with this id.
+    Graph(String),
+    /// A provider, whose customers call back: it tells by `call.connect` where they wait.
+    Provider {
+        /// The address, by https.
+        url: String,
+        /// How long a customer who was asked is waited for.
+        wait: Duration,
+    },
+}
+
+/// A message to send. Answered by [`super::Input::GraphReplied`].
+#[derive(Debug)]
+pub struct MessageAsk {
+    /// Comes back with the reply.
+    pub token: GraphToken,
+    /// How it is sent.
+    pub messenger: Messenger,
+    /// What.
+    pub action: Action,
+}
+
+/// Something to keep of a pair.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Note {
+    /// The business number.
+    pub number: String,
+    /// The customer.
+    pub customer: Customer,
+    /// The fact's name.
+    pub id: String,
+    /// The fact.
+    pub fact: Fact,
+}
+
+/// A permission request to send.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PermissionOrder {
+    /// The business number.
+    pub number: String,
+    /// Whom to ask.
+    pub customer: Pii<String>,
+    /// Who is to be ready for the call: one of these, or anybody of the number's route.
+    pub agents: Vec<String>,
+    /// For how long one of them is set aside; none sets nobody aside.
+    pub reserve: Option<Duration>,
+    /// Whether a person asks.
+    pub by_hand: bool,
+    /// What the call will be for.
+    pub use_case: Option<String>,
+    /// The campaign it is part of.
+    pub campaign: Option<String>,
+    /// What it belongs to elsewhere.
+    pub reference: Option<String>,
+    /// What the message says, in an open conversation.
+    pub text: Option<String>,
+    /// The template it is made of, which may go out at any time.
+    pub template: Option<Template>,
+}
+
+/// A permission request that was sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sent {
+    /// WhatsApp's id of the message, where it was told.
+    pub message: Option<String>,
+    /// Who was set aside for the call.
+    pub reservation: Option<CallId>,
+}
+
+/// Requests under way.
+#[derive(Debug, Default)]
+pub(super) struct Requests {
+    /// The gate was asked.
+    asked: BTreeMap<u64, Pending>,
+    /// The message is out.
+    sent: BTreeMap<GraphToken, Pending>,
+    /// Customers who were asked and whose provider is to call back.
+    awaited: BTreeMap<CallId, Awaited>,
+    next: u64,
+}
+
+#[derive(Debug)]
+struct Pending {
+    /// Who waits for the answer.
+    token: u64,
+    order: PermissionOrder,
+    reservation: Option<CallId>,
+    /// The gate has to answer until then.
+    until: Instant,
+    /// The call that the request is for, where a provider calls back.
+    call: Option<Box<Awaited>>,
+}
+
+/// A call that comes once its customer allows it.
+#[derive(Debug, Clone)]
+struct Awaited {
+    call: CallId,
+    began: Now,
+    until: Instant,
+    facts: CallFacts,
+    reservation: Option<CallId>,
+    /// It came before the reply to the request.
+    come: bool,
+}
+
+impl Requests {
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        let asked = self.asked.values().map(|pending| pending.until);
+        self.awaited.values().map(|awaited| awaited.until).chain(asked).min()
+    }
+
+    fn is_full(&self) -> bool {
+        self.asked.len() + self.sent.len() + self.awaited.len() >= MOST_REQUESTS
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.asked.is_empty() && self.sent.is_empty() && self.awaited.is_empty()
+    }
+
+    /// Whether a customer is being asked already.
+    fn has(&self, number: &str, customer: &str) -> bool {
+        let of = |order: &PermissionOrder| order.number == number && order.customer.reveal() == customer;
+        self.asked.values().chain(self.sent.values()).any(|pending| of(&pending.order))
+            || self.awaited.values().any(|it| is_pair(&it.facts, number, customer))
+    }
+}
+
+fn is_pair(facts: &CallFacts, number: &str, customer: &str) -> bool {
+    facts.number == number && facts.customer.reveal() == customer
+}
+
+impl Shard {
+    /// Whether calls of a number are made by asking its provider.
+    pub(super) fn is_called_back(&self, number: &str) -> Option<Duration> {
+        match self.settings.messengers.get(number).map(|messenger| &messenger.to) {
+            Some(MessagesTo::Provider { wait, .. }) => Some(*wait),
+            Some(MessagesTo::Graph(_)) | None => None,
+        }
+    }
+
+    /// Asks a customer for permission.
+    pub(super) fn request_permission(&mut self, token: u64, order: PermissionOrder, now: Now) {
+        if let Err(why) = self.try_request(token, order, None, now) {
+            self.answer(token, Answer::Requested(Err(why)));
+        }
+    }
+
+    /// Places a call by asking the customer, whose provider calls back.
+    pub(super) fn place_by_request(
+        &mut self,
+        token: u64,
+        order: &Order,
+        customer: &str,
+        wait: Duration,
+        now: Now,
+    ) -> Option<CallId> {
+        let facts = CallFacts {
+            number: order.number.clone(),
+            customer: Pii::new(customer.to_owned()),
+            use_case: order.use_case.clone(),
+            payload: order.payload.clone(),
+            queue: order.queue.clone(),
+            reference: order.reference.clone(),
+            ..CallFacts::default()
+        };
+        let call = CallId::new(now.wall, &mut *self.entropy);
+        let until = now.after(wait).mono;
+        let awaited = Awaited { call, began: now, until, facts, reservation: order.reservation, come: false };
+        let request = PermissionOrder {
+            number: order.number.clone(),
+            customer: Pii::new(customer.to_owned()),
+            agents: order.agents.clone(),
+            reserve: order.reservation.is_none().then_some(wait),
+            by_hand: order.by_hand,
+            use_case: order.use_case.clone(),
+            reference: order.reference.clone(),
+            ..PermissionOrder::default()
+        };
+        match self.try_request(token, request, Some(Box::new(awaited)), now) {
+            Ok(()) => Some(call),
+            Err(why) => {
+                self.answer(token, Answer::Placed(Err(why)));
+                None
+            }
+        }
+    }
+
+    fn try_request(
+        &mut self,
+        token: u64,
+        mut order: PermissionOrder,
+        mut call: Option<Box<Awaited>>,
+        now: Now,
+    ) -> Result<(), NotPlaced> {
+        self.knows(&order.number, &order.agents)?;
+        let plan = &self.settings.calls.dial_plan;
+        let customer = setu_call::normalise(order.customer.reveal(), plan).ok_or(NotPlaced::NoCustomer)?;
+        order.customer = Pii::new(customer.clone());
+        if !self.settings.messengers.contains_key(&order.number) {
+            let why =
+                "no message can be sent from the number: give its phone_number_id and token, or its provider";
+            return Err(NotPlaced::NoWay(why));
+        }
+        if self.requests.is_full() {
+            return Err(NotPlaced::Unable("too many customers are being asked".to_owned()));
+        }
+        if self.requests.has(&order.number, &customer) {
+            let why = "the customer is being asked already";
+            let rule = RuleRefusal::new(GateCode::RequestLimit, why, "wait for the customer's answer");
+            return Err(NotPlaced::Refused(vec![rule]));
+        }
+        let reservation = match order.reserve {
+            Some(lasts) => Some(self.try_reserve(ahead(&order, lasts), now)?.id),
+            None => call.as_ref().and_then(|call| call.reservation),
+        };
+        if let Some(call) = &mut call {
+            call.reservation = reservation;
+        }
+        let until = now.after(self.settings.calls.timers.gate).mono;
+        let pending = Pending { token, order, reservation, until, call };
+        if !self.settings.calls.numbers.get(&pending.order.number).is_some_and(|number| number.gated) {
+            if pending.reservation.is_none() && !self.calls.is_ready(&pending.order.number) {
+                return Err(NotPlaced::Refused(vec![super::ahead::nobody("no agent is ready")]));
+            }
+            self.send_request(pending);
+            return Ok(());
+        }
+        let id = self.requests.next;
+        self.requests.next += 1;
+        let order = &pending.order;
+        let inquiry = Inquiry {
+            token: id,
+            number: order.number.clone(),
+            customer: Customer::of_fields(&customer, None),
+            by_hand: order.by_hand,
+            use_case: order.use_case.clone(),
+            campaign: order.campaign.clone(),
+            sends_request: true,
+        };
+        self.requests.asked.insert(id, pending);
+        self.look_up(Asker::Request(id), inquiry, now);
+        Ok(())
+    }
+
+    /// Whether somebody is there for the call that a request may bring.
+    pub(super) fn is_ready_for(&self, request: u64, number: &str) -> bool {
+        let reserved = self.requests.asked.get(&request).is_some_and(|pending| pending.reservation.is_some());
+        reserved || self.calls.is_ready(number)
+    }
+
+    /// Takes the gate's answer.
+    pub(super) fn request_judged(&mut self, id: u64, found: Result<Option<Finding>, String>) {
+        let Some(pending) = self.requests.asked.remove(&id) else { return };
+        let why = match found.map(|found| found.map(|found| found.may_request)) {
+            Ok(Some(Decision::Allowed { .. })) => return self.send_request(pending),
+            Ok(Some(Decision::Refused(refusals))) => {
+                NotPlaced::Refused(refusals.into_iter().map(super::gate::rule).collect())
+            }
+            Ok(None) => NotPlaced::UnknownNumber,
+            Err(why) => NotPlaced::Unable(why),
+        };
+        self.request_failed(pending, why);
+    }
+
+    fn request_failed(&mut self, pending: Pending, why: NotPlaced) {
+        if let Some(id) = pending.reservation.filter(|_| pending.order.reserve.is_some()) {
+            self.calls.unreserve(id);
+        }
+        let answer = match pending.call {
+            // It came all the same.
+            Some(awaited) if awaited.come => Answer::Placed(Ok(awaited.call)),
+            Some(awaited) => {
+                self.placing.forget(awaited.call);
+                Answer::Placed(Err(why))
+            }
+            None => Answer::Requested(Err(why)),
+        };
+        self.answer(pending.token, answer);
+    }
+
+    fn send_request(&mut self, pending: Pending) {
+        let Some(messenger) = self.settings.messengers.get(&pending.order.number).cloned() else {
+            // A reload took it away meanwhile.
+            return self.request_failed(pending, NotPlaced::UnknownNumber);
+        };
+        let order = &pending.order;
+        let to = order.customer.reveal().trim_start_matches('+').to_owned();
+        let (text, template) = (order.text.clone(), order.template.clone());
+        let action = Action::RequestPermission { to, text, template };
+        let token = self.graph.token();
+        self.requests.sent.insert(token, pending);
+        self.outputs.push_back(Output::Message(Box::new(MessageAsk { token, messenger, action })));
+    }
+
+    /// Takes the reply to a message; hands it back if it answers none.
+    pub(super) fn message_replied(
+        &mut self,
+        token: GraphToken,
+        reply: Result<Reply, Failure>,
+        now: Now,
+    ) -> Result<(), Result<Reply, Failure>> {
+        let Some(pending) = self.requests.sent.remove(&token) else { return Err(reply) };
+        let why = match reply {
+            Ok(Reply { message, .. }) => {
+                self.note_request(&pending, message.as_deref(), now);
+                self.request_sent(pending, message);
+                return Ok(());
+            }
+            Err(Failure::Refused { code, text }) => match GateCode::of_meta(code) {
+                Some(rule) => {
+                    let refusal = RuleRefusal::new(
+                        rule,
+                        format!("Meta refuses it: {text}"),
+                        "wait, or let the customer call",
+                    );
+                    NotPlaced::Refused(vec![refusal])
+                }
+                None => NotPlaced::Unable(format!("the request is refused: {text} ({code})")),
+            },
+            Err(Failure::Unknown { text }) => {
+                // It may have been delivered: it counts.
+                self.note_request(&pending, None, now);
+                NotPlaced::Unable(format!("whether the request was delivered is not known: {text}"))
+            }
+        };
+        tracing::warn!(number = pending.order.number, ?why, "a permission request came to nothing");
+        self.request_failed(pending, why);
+        Ok(())
+    }
+
+    fn note_request(&mut self, pending: &Pending, message: Option<&str>, now: Now) {
+        let name =
+            message.map_or_else(|| CallId::new(now.wall, &mut *self.entropy).to_string(), str::to_owned);
+        let (number, customer) = (pending.order.number.clone(), &pending.order.customer);
+        let customer = Customer::of_fields(customer.reveal(), None);
+        let fact = Fact::Asked { at: now.wall };
+        let note = Note { number, customer, id: format!("asked:{name}"), fact };
+        self.outputs.push_back(Output::Note(Box::new(note)));
+    }
+
+    fn request_sent(&mut self, pending: Pending, message: Option<String>) {
+        let Pending { token, reservation, call, .. } = pending;
+        let answer = match call {
+            Some(awaited) => {
+                let call = awaited.call;
+                tracing::info!(%call, number = awaited.facts.number, "the customer is asked, and the provider's call awaited");
+                if !awaited.come {
+                    self.requests.awaited.insert(call, *awaited);
+                }
+                Answer::Placed(Ok(call))
+            }
+            None => Answer::Requested(Ok(Sent { message, reservation })),
+        };
+        self.answer(token, answer);
+    }
+
+    /// The call for which a customer was asked, if it has not come.
+    pub(super) fn awaits(&self, number: &str, customer: &str) -> Option<CallId> {
+        let sent = self.requests.sent.values().filter_map(|pending| pending.call.as_deref());
+        let mut all = self.requests.awaited.values().chain(sent);
+        all.find(|it| !it.come && is_pair(&it.facts, number, customer)).map(|it| it.call)
+    }
+
+    /// It comes; returns what was known of it.
+    pub(super) fn take_awaited(&mut self, call: CallId) -> Option<CallFacts> {
+        if let Some(awaited) = self.requests.awaited.remove(&call) {
+            return Some(awaited.facts);
+        }
+        let sent = self.requests.sent.values_mut().filter_map(|pending| pending.call.as_mut());
+        let awaited = sent.into_iter().find(|it| it.call == call)?;
+        awaited.come = true;
+        Some(awaited.facts.clone())
+    }
+
+    /// Customers who did not allow their calls in time are waited for no longer, nor is a gate that does not answer.
+    pub(super) fn expire_requests(&mut self, now: Now) {
+        let late = self.requests.asked.iter().filter(|(_, pending)| pending.until <= now.mono);
+        let late: Vec<u64> = late.map(|(id, _)| *id).collect();
+        for id in late {
+            self.request_judged(id, Err("the gate does not answer".to_owned()));
+        }
+        let over = self.requests.awaited.values().filter(|it| it.until <= now.mono);
+        let over: Vec<CallId> = over.map(|it| it.call).collect();
+        for call in over {
+            self.give_up_awaited(call, "the customer did not allow the call in time", now);
+        }
+    }
+
+    /// No awaited call may come any more.
+    pub(super) fn give_up_all_awaited(&mut self, now: Now) {
+        let all: Vec<CallId> = self.requests.awaited.keys().copied().collect();
+        for call in all {
+            self.give_up_awaited(call, "the bridge is draining", now);
+        }
+    }
+
+    /// Waits for a call no longer, which leaves a record; returns what could be seen of it.
+    pub(super) fn give_up_awaited(&mut self, call: CallId, why: &str, now: Now) -> Option<Live> {
+        let awaited = self.requests.awaited.remove(&call)?;
+        if let Some(id) = awaited.reservation {
+            self.calls.unreserve(id);
+        }
+        let live = awaited.live();
+        let offered = Box::new(Offered {
+            call,
+            ingress: Ingress::ProviderUri,
+            direction: Direction::BusinessInitiated,
+            origin: Origin::Meta { number: awaited.facts.number.clone() },
+            dialled: String::new(),
+            facts: awaited.facts,
+            offer: None,
+            answer_in: AnswerIn::OneStep,
+        });
+        let why = why.to_owned();
+        self.calls.handle(setu_call::Input::TurnedAway { offered, status: 480, why }, now);
+        Some(live)
+    }
+
+    /// The awaited calls, in the order of their ids.
+    pub(super) fn awaited(&self) -> impl Iterator<Item = Live> {
+        self.requests.awaited.values().map(Awaited::live)
+    }
+}
+
+impl Awaited {
+    fn live(&self) -> Live {
+        Live {
+            call: self.call,
+            direction: Direction::BusinessInitiated,
+            ingress: Ingress::ProviderUri,
+            facts: self.facts.clone(),
+            began: self.began.wall,
+            answered: None,
+            agent: None,
+            stage: Stage::Awaiting,
+        }
+    }
+}
+
+fn ahead(order: &PermissionOrder, lasts: Duration) -> Ahead {
+    Ahead {
+        number: order.number.clone(),
+        customer: Some(order.customer.clone()),
+        agents: order.agents.clone(),
+        lasts,
+        use_case: order.use_case.clone(),
+        reference: order.reference.clone(),
+    }
+}
+
+/// The most customers who are being asked at once: as many as there may be reservations.
+const MOST_REQUESTS: usize = 2_048;
