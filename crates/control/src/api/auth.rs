@@ -159,6 +159,18 @@ pub(super) trait Need: Send {
     const SCOPE: Scope;
 }
 
+/// What every operation answers to those who may not ask for it.
+#[derive(utoipa::IntoResponses)]
+#[expect(dead_code, reason = "it describes answers, which are made elsewhere")]
+pub(super) enum NotAllowed {
+    /// No token that is known
+    #[response(status = 401)]
+    Unknown,
+    /// The token has not the scope
+    #[response(status = 403)]
+    WithoutScope,
+}
+
 /// Needs [`Scope::CdrsRead`].
 pub(super) struct ReadCdrs;
 /// Needs [`Scope::PermissionsRead`].

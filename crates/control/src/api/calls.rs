@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 
-use super::auth::{May, ReadCalls, WriteCalls};
+use super::auth::{May, NotAllowed, ReadCalls, WriteCalls};
 use super::backend::Rule;
 use super::{Api, answered, invalid, refused, unavailable, unknown};
 use crate::refusal::refusal;
@@ -181,8 +181,7 @@ pub(super) struct PlacedCall {
     responses(
         (status = 202, body = PlacedCall),
         (status = 400, description = "The order cannot be read"),
-        (status = 401, description = "No token that is known"),
-        (status = 403, description = "The token has not the scope"),
+        NotAllowed,
         (status = 404, description = "Number, agent or reservation are none of ours: `unknown_number`, \
             `unknown_agent`, `unknown_reservation`"),
         (status = 409, description = "Rules forbid it (`refused`, with `rules`), or the key was another order's (`key_taken`)"),
@@ -220,8 +219,7 @@ pub(super) async fn place(
     responses(
         (status = 200, body = CallPage),
         (status = 400, description = "A filter cannot be read"),
-        (status = 401, description = "No token that is known"),
-        (status = 403, description = "The token has not the scope"),
+        NotAllowed,
         (status = 503, description = "It cannot be said now"),
     ),
     security(("bearer" = ["calls:read"])),
@@ -283,8 +281,7 @@ fn is_id(text: &str) -> bool {
     params(("call" = String, Path, description = "The call's id")),
     responses(
         (status = 200, body = LiveCall),
-        (status = 401, description = "No token that is known"),
-        (status = 403, description = "The token has not the scope"),
+        NotAllowed,
         (status = 404, description = "No such call lives"),
         (status = 503, description = "It cannot be said now"),
     ),
@@ -302,8 +299,7 @@ pub(super) async fn one(_may: May<ReadCalls>, State(api): State<Api>, Path(call)
     params(("call" = String, Path, description = "The call's id")),
     responses(
         (status = 204, description = "The call is being ended"),
-        (status = 401, description = "No token that is known"),
-        (status = 403, description = "The token has not the scope"),
+        NotAllowed,
         (status = 404, description = "No such call lives"),
         (status = 503, description = "It cannot be done now"),
     ),

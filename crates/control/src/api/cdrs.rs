@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::auth::{May, ReadCdrs};
+use super::auth::{May, NotAllowed, ReadCdrs};
 use super::backend::{CdrEntry, CdrFilter};
 use super::export::{Format, PAGE as LINES, lines};
 use super::{Api, answered, invalid, unavailable};
@@ -32,8 +32,7 @@ pub(super) struct Page {
     responses(
         (status = 200, body = Page),
         (status = 400, description = "A filter cannot be read"),
-        (status = 401, description = "No token that is known"),
-        (status = 403, description = "The token has not the scope"),
+        NotAllowed,
         (status = 503, description = "It cannot be said now"),
     ),
     security(("bearer" = ["cdrs:read"])),
@@ -70,8 +69,7 @@ pub(super) async fn list(
     params(("call" = String, Path, description = "The call's id")),
     responses(
         (status = 200, body = CdrEntry),
-        (status = 401, description = "No token that is known"),
-        (status = 403, description = "The token has not the scope"),
+        NotAllowed,
         (status = 404, description = "There is no such record"),
         (status = 503, description = "It cannot be said now"),
     ),
@@ -94,8 +92,7 @@ pub(super) async fn one(_may: May<ReadCdrs>, State(api): State<Api>, Path(call):
             (String = "text/csv"),
         )),
         (status = 400, description = "A filter cannot be read"),
-        (status = 401, description = "No token that is known"),
-        (status = 403, description = "The token has not the scope"),
+        NotAllowed,
         (status = 503, description = "It cannot be said now"),
     ),
     security(("bearer" = ["cdrs:read"])),

@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::auth::{May, ReadEvents, WriteEvents};
+use super::auth::{May, NotAllowed, ReadEvents, WriteEvents};
 use super::backend::DeadEvent;
 use super::{Api, answered, invalid, unavailable};
 
@@ -49,8 +49,7 @@ pub(super) struct Retried {
     responses(
         (status = 200, body = DeadPage),
         (status = 400, description = "A filter cannot be read"),
-        (status = 401, description = "No token that is known"),
-        (status = 403, description = "The token has not the scope"),
+        NotAllowed,
         (status = 503, description = "It cannot be said now"),
     ),
     security(("bearer" = ["events:read"])),
@@ -90,8 +89,7 @@ pub(super) async fn dead(
     params(("id" = String, Path, description = "The event, as the list names it")),
     responses(
         (status = 200, body = Retried),
-        (status = 401, description = "No token that is known"),
-        (status = 403, description = "The token has not the scope"),
+        NotAllowed,
         (status = 404, description = "No such event was given up"),
         (status = 503, description = "It cannot be done now"),
     ),

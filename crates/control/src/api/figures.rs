@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::auth::{May, ReadCosts, ReadQuality, WriteFeedback};
+use super::auth::{May, NotAllowed, ReadCosts, ReadQuality, WriteFeedback};
 use super::backend::Pending;
 use super::{Api, answered, invalid, unavailable};
 
@@ -265,8 +265,7 @@ pub(super) struct UseCaseLine {
     tag = "quality",
     responses(
         (status = 200, body = Vec<NumberQuality>),
-        (status = 401, description = "No token that is known"),
-        (status = 403, description = "The token has not the scope"),
+        NotAllowed,
         (status = 503, description = "It cannot be said now"),
     ),
     security(("bearer" = ["quality:read"])),
@@ -283,8 +282,7 @@ pub(super) async fn qualities(_may: May<ReadQuality>, State(api): State<Api>) ->
     params(("number" = String, Path, description = "The business number, E.164 with `+`")),
     responses(
         (status = 200, body = NumberQuality),
-        (status = 401, description = "No token that is known"),
-        (status = 403, description = "The token has not the scope"),
+        NotAllowed,
         (status = 404, description = "The number is none of ours"),
         (status = 503, description = "It cannot be said now"),
     ),
@@ -308,8 +306,7 @@ pub(super) async fn quality(
     responses(
         (status = 200, body = Noted),
         (status = 400, description = "It cannot be read"),
-        (status = 401, description = "No token that is known"),
-        (status = 403, description = "The token has not the scope"),
+        NotAllowed,
         (status = 404, description = "The number is none of ours"),
         (status = 503, description = "It cannot be kept now"),
     ),
@@ -343,8 +340,7 @@ pub(super) async fn feedback(
     responses(
         (status = 200, body = Costs),
         (status = 400, description = "A filter cannot be read"),
-        (status = 401, description = "No token that is known"),
-        (status = 403, description = "The token has not the scope"),
+        NotAllowed,
         (status = 503, description = "It cannot be said now"),
     ),
     security(("bearer" = ["costs:read"])),
@@ -376,8 +372,7 @@ pub(super) async fn costs(
     responses(
         (status = 200, body = UseCases),
         (status = 400, description = "A filter cannot be read"),
-        (status = 401, description = "No token that is known"),
-        (status = 403, description = "The token has not the scope"),
+        NotAllowed,
         (status = 503, description = "It cannot be said now"),
     ),
     security(("bearer" = ["costs:read"])),

@@ -6,7 +6,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::auth::{May, ReadProvisioning};
+use super::auth::{May, NotAllowed, ReadProvisioning};
 use super::backend::ProvisioningReport;
 use super::{Api, unavailable};
 
@@ -25,8 +25,7 @@ pub(super) struct Numbers {
     tag = "provisioning",
     responses(
         (status = 200, body = Numbers),
-        (status = 401, description = "No token that is known"),
-        (status = 403, description = "The token has not the scope"),
+        NotAllowed,
         (status = 503, description = "It cannot be said now"),
     ),
     security(("bearer" = ["provisioning:read"])),

@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::auth::{May, RequestPermissions};
+use super::auth::{May, NotAllowed, RequestPermissions};
 use super::calls::{checked_agents, checked_numbers, checked_texts};
 use super::reservations::{MOST_SECONDS, some_whole};
 use super::{Api, invalid, unavailable};
@@ -85,8 +85,7 @@ pub struct PermissionRequested {
     responses(
         (status = 202, body = PermissionRequested),
         (status = 400, description = "The order cannot be read"),
-        (status = 401, description = "No token that is known"),
-        (status = 403, description = "The token has not the scope"),
+        NotAllowed,
         (status = 404, description = "Number or agent are none of ours: `unknown_number`, `unknown_agent`"),
         (status = 409, description = "Rules forbid it (`refused`, with `rules`), or the number can send nothing (`no_way`)"),
         (status = 503, description = "It cannot be sent now, or nobody knows whether it was"),

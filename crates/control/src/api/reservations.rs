@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::auth::{May, ReadReadiness, ReadReservations, WriteReservations};
+use super::auth::{May, NotAllowed, ReadReadiness, ReadReservations, WriteReservations};
 use super::backend::Rule;
 use super::calls::{CallFilter, checked_agents, checked_filter, checked_numbers, checked_texts, page_of};
 use super::{Api, answered, invalid, unavailable, unknown};
@@ -131,8 +131,7 @@ pub struct TrunkState {
     responses(
         (status = 201, body = Reserved),
         (status = 400, description = "The order cannot be read"),
-        (status = 401, description = "No token that is known"),
-        (status = 403, description = "The token has not the scope"),
+        NotAllowed,
         (status = 404, description = "Number or agent are none of ours: `unknown_number`, `unknown_agent`"),
         (status = 409, description = "Nobody is free (`refused`, with `rules`)"),
         (status = 503, description = "It cannot be done now"),
@@ -167,8 +166,7 @@ pub(super) async fn reserve(
     responses(
         (status = 200, body = ReservationPage),
         (status = 400, description = "A filter cannot be read"),
-        (status = 401, description = "No token that is known"),
-        (status = 403, description = "The token has not the scope"),
+        NotAllowed,
         (status = 503, description = "It cannot be said now"),
     ),
     security(("bearer" = ["reservations:read"])),
@@ -199,8 +197,7 @@ pub(super) async fn list(
     params(("reservation" = String, Path, description = "The reservation's id")),
     responses(
         (status = 200, body = Reserved),
-        (status = 401, description = "No token that is known"),
-        (status = 403, description = "The token has not the scope"),
+        NotAllowed,
         (status = 404, description = "There is no such reservation: it is over, or its call has come"),
         (status = 503, description = "It cannot be said now"),
     ),
@@ -222,8 +219,7 @@ pub(super) async fn one(
     params(("reservation" = String, Path, description = "The reservation's id")),
     responses(
         (status = 204, description = "Who was set aside may be given other calls"),
-        (status = 401, description = "No token that is known"),
-        (status = 403, description = "The token has not the scope"),
+        NotAllowed,
         (status = 404, description = "There is no such reservation: it is over, or its call has come"),
         (status = 503, description = "It cannot be done now"),
     ),
@@ -250,8 +246,7 @@ pub(super) async fn release(
     responses(
         (status = 200, body = Readiness),
         (status = 400, description = "The number is not named"),
-        (status = 401, description = "No token that is known"),
-        (status = 403, description = "The token has not the scope"),
+        NotAllowed,
         (status = 404, description = "The number is none of ours"),
         (status = 503, description = "It cannot be said now"),
     ),

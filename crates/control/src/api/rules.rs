@@ -7,7 +7,7 @@ use axum::response::Response;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::auth::{AskGate, May, ReadPermissions};
+use super::auth::{AskGate, May, NotAllowed, ReadPermissions};
 use super::backend::{Finding, Inquiry, Rule, Standing};
 use super::{Api, answered, invalid};
 
@@ -42,8 +42,7 @@ pub(super) struct Answer {
     ),
     responses(
         (status = 200, body = Permission),
-        (status = 401, description = "No token that is known"),
-        (status = 403, description = "The token has not the scope"),
+        NotAllowed,
         (status = 404, description = "The number is none of ours"),
         (status = 503, description = "It cannot be said now"),
     ),
@@ -69,8 +68,7 @@ pub(super) async fn permission(
     responses(
         (status = 200, body = Answer),
         (status = 400, description = "The question cannot be read"),
-        (status = 401, description = "No token that is known"),
-        (status = 403, description = "The token has not the scope"),
+        NotAllowed,
         (status = 404, description = "The number is none of ours"),
         (status = 503, description = "It cannot be said now"),
     ),
