@@ -23,7 +23,7 @@ use tokio::task::JoinHandle;
 use crate::api::{Answers, Api};
 use crate::cdr_log::CdrLog;
 use crate::config::Config;
-use crate::driver::{GraphAsk, Input, MessageAsk, MessagesTo, Messenger, Output, Shard};
+use crate::driver::{GraphAsk, Input, Load, Loaded, MessageAsk, MessagesTo, Messenger, Output, Shard};
 use crate::durable::{Durable, Keep, Keeper, Numbers, WebhookInbox};
 use crate::figures::Subjects;
 use crate::inputs::{INPUT_QUEUE, forward, net_input};
@@ -463,16 +463,16 @@ impl Driver {
                 Output::Close(flow) => self.net.close(flow),
                 Output::Graph(ask) => self.ask_graph(*ask),
                 Output::Message(ask) => self.send_message(*ask),
-                Output::Note(note) => self.keeper.keep(Keep::Note(note)),
+                Output::Note(note) => self.keep(Keep::Note(note)),
                 Output::Media(command) => self.command_media(command),
                 Output::Record(command) => self.record(command),
-                Output::Progress(progress) => self.keeper.keep(Keep::Progress(progress)),
+                Output::Progress(progress) => self.keep(Keep::Progress(progress)),
                 Output::Cdr(cdr) => self.ended(cdr),
                 Output::Found(token, found) => self.answers.found(token, found),
                 Output::Answered(token, answer) => self.answers.answered(token, *answer),
-                Output::Requested(requested) => self.keeper.keep(Keep::Requested(requested)),
-                Output::Load(load) => self.keeper.keep(Keep::Load(load)),
-                Output::Acted(event) => self.keeper.keep(Keep::Acted(event)),
+                Output::Requested(requested) => self.keep(Keep::Requested(requested)),
+                Output::Load(load) => self.load(load),
+                Output::Acted(event) => self.keep(Keep::Acted(event)),
                 Output::Stranger(side, _) => self.metrics.stranger_refused(side),
                 Output::Registrations(contacts) => self.metrics.registrations_active(contacts as u64),
                 Output::Drained => {
@@ -488,6 +488,20 @@ impl Driver {
         *self.state.sip.lock().unwrap_or_else(PoisonError::into_inner) = self.shard.sip_counters();
         let sizes = self.shard.sip_sizes();
         self.metrics.sip_remembered(sizes.sessions as u64, sizes.transactions as u64);
+    }
+
+    /// What does not fit is counted by the keeper.
+    fn keep(&self, what: Keep) {
+        self.keeper.keep(what);
+    }
+
+    /// A question that the database cannot take is answered in its place: nobody waits for ever.
+    fn load(&mut self, load: Box<Load>) {
+        let asker = load.asker;
+        if !self.keeper.keep(Keep::Load(load)) {
+            let known = Err("the database is too slow".to_owned());
+            self.shard.handle(Input::Loaded(Box::new(Loaded { asker, known })), now());
+        }
     }
 
     /// Each call has one request under way at most, so the bound of calls is theirs.
@@ -573,7 +587,7 @@ impl Driver {
         }
         // Nobody may be listening.
         let _ = self.cdrs.send(Arc::new((*cdr).clone()));
-        self.keeper.keep(Keep::Cdr(cdr.clone()));
+        self.keep(Keep::Cdr(cdr.clone()));
         self.cdr_log.write(cdr);
     }
 

@@ -57,13 +57,14 @@ impl Keeper {
         Arc::clone(&self.metrics)
     }
 
-    /// Never waits: what does not fit is lost and counted. The CDR file has the records all the same.
-    pub(crate) fn keep(&self, what: Keep) {
-        // A load that is lost is not answered, and what waits for it is refused.
-        if self.queue.try_send(what).is_err() {
+    /// Never waits: what does not fit is lost and counted. The CDR file has the records all the same. Returns whether it fit.
+    pub(crate) fn keep(&self, what: Keep) -> bool {
+        let fits = self.queue.try_send(what).is_ok();
+        if !fits {
             self.metrics.store_failed();
             tracing::error!("the database is too slow: something was not kept");
         }
+        fits
     }
 }
 
