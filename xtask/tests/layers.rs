@@ -43,7 +43,7 @@ const EDGES: &[(&str, &[&str])] = &[
         ],
     ),
     ("embed", &["setu"]),
-    ("setu-benches", &["setu-media", "setu-media-net", "setu-model", "setu-srtp"]),
+    ("setu-benches", &["setu-media", "setu-media-net", "setu-model", "setu-srtp", "setu-whatsapp"]),
     ("setu-fuzz", &["setu-call", "setu-media", "setu-model", "setu-sdp", "setu-sip", "setu-srtp"]),
     ("xtask", &[]),
 ];
