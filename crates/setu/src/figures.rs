@@ -158,7 +158,8 @@ fn complaint(feedback: Feedback) -> Option<ComplaintRow> {
     })
 }
 
-fn shown(number: String, quality: &Quality) -> NumberQuality {
+/// How a number is doing, as it is told.
+pub(crate) fn shown(number: String, quality: &Quality) -> NumberQuality {
     let drives = |reading: &&Reading| reading.light != Light::Green;
     let measures = quality.readings.iter().filter(drives).map(|reading| word(reading.measure).to_owned());
     let meta = (quality.meta != Light::Green).then(|| "meta".to_owned());

@@ -1,5 +1,6 @@
 //! What the driver wants kept: written by a task of its own, tried until it is written.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -12,13 +13,14 @@ use setu_store::{
 };
 use setu_whatsapp::campaign::{Campaigns, Contact};
 use setu_whatsapp::permission::PairLedger;
+use setu_whatsapp::quality::Light;
 use tokio::sync::{mpsc, watch};
 
 use super::{reconcile, rows};
 use crate::bridge::now;
 use crate::driver::{Input, Known, Load, Loaded, Note, Requested};
 use crate::events::{Audience, Told};
-use crate::figures::Subjects;
+use crate::figures::{Subjects, shown};
 use crate::quality::Days;
 
 /// Something to keep.
@@ -88,12 +90,13 @@ impl Writer {
         self.reconcile().await;
         let mut tidying = tokio::time::interval(TIDYING);
         let mut looking = tokio::time::interval(LOOKING);
+        let mut lights = Lights::default();
         let mut batch = Vec::new();
         loop {
             tokio::select! {
                 count = queue.recv_many(&mut batch, BATCH) => if count == 0 { return },
                 _ = tidying.tick() => self.forget(now().wall).await,
-                _ = looking.tick() => self.show_lights(now().wall).await,
+                _ = looking.tick() => self.show_lights(&mut lights, now().wall).await,
             }
             let (mut cdrs, mut acted, mut loads, mut ends) = (Vec::new(), Vec::new(), Vec::new(), false);
             let mut notes = Vec::new();
@@ -214,12 +217,26 @@ impl Writer {
     }
 
     /// Shows how our numbers are doing.
-    async fn show_lights(&self, now: Wall) {
+    async fn show_lights(&self, lights: &mut Lights, now: Wall) {
         let numbers = self.subjects.borrow().numbers.clone();
         for (number, hears) in numbers {
-            match Days::read(&self.store, &number, now).await {
-                Ok(days) => self.metrics.number_light(&number, days.judge(hears, now).light as u8),
+            let quality = match Days::read(&self.store, &number, now).await {
+                Ok(days) => days.judge(hears, now),
                 Err(fault) => return self.failed(&fault),
+            };
+            self.metrics.number_light(&number, quality.light as u8);
+            if let Some(before) = lights.changed(&number, quality.light) {
+                tracing::warn!(
+                    number,
+                    before = before.word(),
+                    light = quality.light.word(),
+                    "a number's light changes"
+                );
+                let audience = self.audience.borrow().clone();
+                let rows = audience.rows(&Told::light(before, &shown(number, &quality), now));
+                if !rows.is_empty() {
+                    self.insist(&Rows::Steps(rows)).await;
+                }
             }
         }
     }
@@ -233,6 +250,18 @@ impl Writer {
     fn failed(&self, fault: &StoreFault) {
         self.metrics.store_failed();
         tracing::error!(%fault, "the database cannot be used; this is tried again later");
+    }
+}
+
+/// The lights as they were last seen. What changed while the bridge was down is not noticed.
+#[derive(Debug, Default)]
+struct Lights(BTreeMap<String, Light>);
+
+impl Lights {
+    /// Takes a number's light; returns the one before if that was another.
+    fn changed(&mut self, number: &str, light: Light) -> Option<Light> {
+        let before = self.0.insert(number.to_owned(), light)?;
+        (before != light).then_some(before)
     }
 }
 
@@ -281,3 +310,57 @@ const TIDYING: Duration = Duration::from_secs(3_600);
 
 /// How long webhooks are kept, and recognised when they are delivered again: Meta gives up after 7 days.
 const KEPT: Duration = Duration::from_secs(30 * 24 * 3_600);
+
+#[cfg(test)]
+mod tests {
+    use setu_store::{CdrQuery, Location};
+    use setu_whatsapp::quality::QualityPolicy;
+
+    use super::*;
+    use crate::config::EventKind;
+
+    #[tokio::test]
+    async fn an_endpoint_is_told_once_when_a_numbers_light_changes() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = Location::Sqlite(folder.path().join("setu.db"));
+        let store = Arc::new(Store::open(&at).await.unwrap());
+        let kinds = std::collections::BTreeSet::from([EventKind::QualityChanged]);
+        let audience = watch::Sender::new(Audience(vec![("crm".to_owned(), kinds)]));
+        let mut ours = Subjects::default();
+        ours.numbers.insert("+911234567890".to_owned(), true);
+        let subjects = watch::Sender::new(ours);
+        let (inputs, _driver) = mpsc::channel(1);
+        let writer = Writer {
+            store: Arc::clone(&store),
+            metrics: Arc::new(Metrics::new()),
+            closing: Arc::new(AtomicBool::new(false)),
+            audience: audience.subscribe(),
+            subjects: subjects.subscribe(),
+            inputs: inputs.downgrade(),
+        };
+        let mut lights = Lights::default();
+        let now = Wall::from_unix_ms(1_780_000_000_000);
+        writer.show_lights(&mut lights, now).await;
+        let unanswered = |n: u64| {
+            let mut cdr = crate::durable::tests::cdr(setu_model::Direction::BusinessInitiated);
+            cdr.call = setu_model::CallId::from_bits(u128::from(n) + 1);
+            (cdr.began, cdr.ended) = (now, now);
+            rows::record(&cdr, now, &Audience::default()).unwrap()
+        };
+        let calls: Vec<_> = (0..u64::from(QualityPolicy::default().least_calls)).map(unanswered).collect();
+        store.record(&calls).await.unwrap();
+        assert_eq!(
+            store.cdrs(&CdrQuery { most: 100, ..CdrQuery::default() }).await.unwrap().len(),
+            calls.len()
+        );
+        for _ in 0..2 {
+            writer.show_lights(&mut lights, now).await;
+        }
+        let told = store.outbox("crm", 10).await.unwrap();
+        assert_eq!(told.len(), 1, "{told:?}");
+        for part in ["\"before\":\"GREEN\"", "\"light\":\"RED\"", "answer_rate", "quality.changed"] {
+            assert!(told[0].payload.contains(part), "{part}: {}", told[0].payload);
+        }
+        store.close().await;
+    }
+}

@@ -4,8 +4,10 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 use setu_call::{Progress, Step};
+use setu_control::NumberQuality;
 use setu_model::{Cdr, Wall};
 use setu_store::{OutboxRow, digest};
+use setu_whatsapp::quality::Light;
 use setu_whatsapp::webhook::{Event, Heard};
 
 use crate::config::EventKind;
@@ -107,6 +109,21 @@ impl Told {
             stream: call.to_owned(),
             at,
             data: json!({ "call": call, "source": source, "record": record }),
+        }
+    }
+
+    /// A number's light is another than it was when it was looked at before.
+    pub(crate) fn light(before: Light, now: &NumberQuality, at: Wall) -> Self {
+        let mut data = json!(now);
+        if let Some(data) = data.as_object_mut() {
+            data.insert("before".to_owned(), json!(before.word()));
+        }
+        Self {
+            kind: EventKind::QualityChanged,
+            id: format!("quality.changed.{}", digest(&[now.number.as_bytes(), at.to_string().as_bytes()])),
+            stream: now.number.clone(),
+            at,
+            data,
         }
     }
 
