@@ -283,7 +283,7 @@ async fn start(fake: Fake) -> Listener {
 
 impl Listener {
     async fn ask(&self, method: &str, path: &str, token: Option<&str>, body: &str) -> (u16, String) {
-        let bearer = |name: &str| format!("Authorization: Bearer token-of-{name}\r\n");
+        let bearer = |name: &str| format!("Authorization: bEARER token-of-{name}\r\n");
         let shown = token.map(bearer).unwrap_or_default();
         let length = body.len();
         let request = format!(

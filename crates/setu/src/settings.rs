@@ -107,6 +107,7 @@ fn gates(config: &Config) -> BTreeMap<String, GatePolicy> {
             .or_else(|| setu_whatsapp::country_of(&number.number).map(str::to_owned)),
         blocked_countries: config.calling.blocked_countries.clone(),
         use_cases: Some(use_cases(number, config)),
+        names_use_case: number.use_cases.is_some(),
         campaign: CampaignPolicy::default(),
         hears_revocations: config.webhooks.is_some() && number.phone_number_id.is_some(),
         cautious_misses: Rules::META.misses - 1,

@@ -128,6 +128,7 @@ fn what_cannot_work_is_refused_with_a_remedy() {
         ("pstn = false\n", "", "say pstn = false"),
         ("pstn = false\n", "pstn = true\n", "must not reach the public telephone network"),
         ("extension = \"agents\"", "extension = \"09876543210\"", "is a telephone number"),
+        ("# to = \"21:00\"", "to = \"08:00\"", "nobody may ever be called"),
         ("# blocked_countries = []", "blocked_countries = [\"India\"]", "is no country"),
         ("{ IN = \"0.35\" }", "{ IN = 0.35 }", "expected a string"),
         ("{ IN = \"0.35\" }", "{ IN = \"-1\" }", "is no rate"),

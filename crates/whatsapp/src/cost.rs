@@ -93,7 +93,10 @@ impl Cost {
 
 /// Returns what a call cost.
 pub fn cost(rates: &Rates, plan: Plan, usage: &Usage<'_>) -> Cost {
-    let minutes = |ms: u64| Decimal::from(ms) / Decimal::from(60_000);
+    // Multiplied before it is divided: a third of a minute at 3 is 1.
+    let minutes = |rate: Decimal, ms: u64| {
+        (rate * Decimal::from(ms) / Decimal::from(60_000)).round_dp(DECIMALS).normalize()
+    };
     let meta_rate = usage.country.and_then(|country| rates.meta_per_minute.get(country));
     let meta = match plan {
         Plan::ClientPays if usage.business_initiated => {
@@ -106,10 +109,12 @@ pub fn cost(rates: &Rates, plan: Plan, usage: &Usage<'_>) -> Cost {
     Cost {
         provider: rates.provider_per_minute * Decimal::from(usage.connected_ms.div_ceil(60_000)),
         meta,
-        sip: rates.sip_per_minute * minutes(usage.connected_ms),
-        storage: rates.storage_per_gb_month * rates.storage_months * Decimal::from(usage.recording_bytes)
-            / Decimal::from(1_000_000_000),
-        agent: rates.agent_per_minute * minutes(usage.agent_ms),
+        sip: minutes(rates.sip_per_minute, usage.connected_ms),
+        storage: (rates.storage_per_gb_month * rates.storage_months * Decimal::from(usage.recording_bytes)
+            / Decimal::from(1_000_000_000))
+        .round_dp(DECIMALS)
+        .normalize(),
+        agent: minutes(rates.agent_per_minute, usage.agent_ms),
     }
 }
 
@@ -119,6 +124,9 @@ pub const fn pulses(connected_ms: u64) -> u64 {
 }
 
 const PULSE_MS: u64 = 6_000;
+
+/// The decimal places of a part whose price does not come out even.
+const DECIMALS: u32 = 10;
 
 #[cfg(test)]
 mod tests {
@@ -166,6 +174,16 @@ mod tests {
         assert_eq!(cost.agent, decimal("6.30"));
         assert_eq!(cost.storage, decimal("0.003"));
         assert_eq!(cost.total(), decimal("0.80") + decimal("0.45") + decimal("0.075") + decimal("6.303"));
+    }
+
+    #[test]
+    fn a_third_of_a_minute_is_a_third_of_the_price() {
+        let rates = Rates { sip_per_minute: decimal("3"), agent_per_minute: decimal("0.7"), ..rates() };
+        let of = |ms| cost(&rates, Plan::Inclusive, &usage(ms));
+        assert_eq!(of(2_000).sip, decimal("0.1"));
+        assert_eq!(of(20_000).sip, decimal("1"));
+        assert_eq!(of(1_003).sip, decimal("0.05015"));
+        assert_eq!(of(1_000).agent, decimal("0.0116666667"), "rounded to ten places");
     }
 
     #[test]

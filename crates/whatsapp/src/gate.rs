@@ -24,6 +24,8 @@ pub struct GatePolicy {
     pub blocked_countries: Vec<String>,
     /// The use cases the number may be called for; none allows any.
     pub use_cases: Option<Vec<String>>,
+    /// Whether a call must say what it is for: the number itself lists its use cases.
+    pub names_use_case: bool,
     /// The limits of campaigns.
     pub campaign: CampaignPolicy,
     /// Whether webhooks tell when a customer takes a permission back: without, nothing is known of blocks but what is
@@ -233,6 +235,14 @@ impl Inquiry<'_> {
                 GateCode::UseCaseNotAllowed,
                 reason,
                 "add the use case to the number, or choose another",
+                None,
+            );
+        }
+        if self.policy.names_use_case && self.it.use_case.is_none() {
+            self.refuse(
+                GateCode::UseCaseNotAllowed,
+                "the number is for certain use cases, and none is named",
+                "say what the call is for (use_case)",
                 None,
             );
         }

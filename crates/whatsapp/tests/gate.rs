@@ -27,6 +27,7 @@ fn policy() -> GatePolicy {
         number_country: Some("IN".into()),
         blocked_countries: Vec::new(),
         use_cases: None,
+        names_use_case: false,
         campaign: CampaignPolicy::default(),
         hears_revocations: true,
         cautious_misses: 3,
@@ -196,6 +197,14 @@ fn a_red_number_makes_a_thousand_calls_a_day_and_a_restricted_one_none() {
     scene.quality = Quality { restricted_until: Some(at(60)), ..Scene::new().quality };
     assert_eq!(codes(&scene.ask(|_| {})), [4004]);
     assert_eq!(codes(&scene.ask(|it| it.now = at(60))), [0_u16; 0]);
+}
+
+#[test]
+fn a_number_for_certain_use_cases_is_told_which() {
+    let mut scene = Scene::new();
+    scene.policy.names_use_case = true;
+    assert_eq!(codes(&scene.ask(|_| {})), [0; 0]);
+    assert_eq!(codes(&scene.ask(|it| it.use_case = None)), [4009]);
 }
 
 #[test]

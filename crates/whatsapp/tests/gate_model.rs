@@ -207,6 +207,7 @@ fn policy(scene: &Scene) -> GatePolicy {
         number_country: Some(scene.number_country.to_owned()),
         blocked_countries: vec!["PK".to_owned()],
         use_cases: Some(vec!["kyc".to_owned()]),
+        names_use_case: false,
         campaign: CampaignPolicy::default(),
         hears_revocations: true,
         cautious_misses: 3,

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::marker::PhantomData;
 
-use axum::extract::FromRequestParts;
+use axum::extract::{FromRequestParts, MatchedPath};
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
@@ -267,26 +267,26 @@ impl<N: Need> FromRequestParts<Api> for May<N> {
 
     async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Response> {
         let shown = parts.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-        let token = shown.and_then(|value| value.strip_prefix("Bearer ")).map(str::trim);
+        // The scheme in any case (RFC 9110 section 11.1).
+        let bearer =
+            |value: &'_ str| value.get(..7).is_some_and(|scheme| scheme.eq_ignore_ascii_case("bearer "));
+        let token = shown.filter(|value| bearer(value)).and_then(|value| value.get(7..)).map(str::trim);
+        // As the document names it: what stands in its place may be a customer's number.
+        let path = parts.extensions.get::<MatchedPath>().map_or("", MatchedPath::as_str);
         let tokens = api.tokens.borrow();
         let Some(known) = token.and_then(|token| tokens.find(token)) else {
             let why = if token.is_some() { "the token is not known" } else { "no bearer token is shown" };
-            tracing::warn!(path = parts.uri.path(), why, "a request to the REST interface is refused");
+            tracing::warn!(path, why, "a request to the REST interface is refused");
             let mut refused = refusal(StatusCode::UNAUTHORIZED, "unauthorized", why);
             refused.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
             return Err(refused);
         };
         if known.scopes.contains(&N::SCOPE) {
-            tracing::debug!(by = known.name, path = parts.uri.path(), "asked over the REST interface");
+            tracing::debug!(by = known.name, path, "asked over the REST interface");
             return Ok(Self(PhantomData));
         }
         let why = format!("the token has no scope {}", N::SCOPE.word());
-        tracing::warn!(
-            by = known.name,
-            path = parts.uri.path(),
-            why,
-            "a request to the REST interface is refused"
-        );
+        tracing::warn!(by = known.name, path, why, "a request to the REST interface is refused");
         Err(refusal(StatusCode::FORBIDDEN, "forbidden", &why))
     }
 }

@@ -16,13 +16,14 @@ impl Config {
             cdr,
             store,
             http,
+            api,
             webhooks,
             graph,
             log,
             limits,
             ..
         } = self;
-        let settings: [(&str, &dyn Debug); 28] = [
+        let settings: [(&str, &dyn Debug); 29] = [
             ("meta.bind", &meta.bind),
             ("meta.hostname", &meta.hostname),
             ("meta.advertised_port", &meta.advertised_port),
@@ -44,6 +45,7 @@ impl Config {
             ("cdr.file", &cdr.file),
             ("store", store),
             ("http.bind", &http.bind),
+            ("api.bind", &api.as_ref().map(|api| api.bind)),
             ("webhooks.bind", &webhooks.as_ref().map(|webhooks| webhooks.bind)),
             ("graph", graph),
             ("log", log),

@@ -3,11 +3,12 @@
 use std::collections::BTreeSet;
 
 use super::validate::{Findings, e164, name};
-use super::{Config, Number};
+use super::{Config, Hours, Number};
 
 pub(super) fn guards(config: &Config, found: &mut Findings) {
     use_cases(config, found);
     countries(config, found);
+    hours(config, found);
     caller_ids(config, found);
     private_trunks(config, found);
     for (i, number) in config.numbers.iter().enumerate() {
@@ -97,7 +98,9 @@ const ALWAYS_COLD: [&str; 7] = [
 fn countries(config: &Config, found: &mut Findings) {
     let blocked = config.calling.blocked_countries.iter().map(|code| ("calling.blocked_countries", code));
     let priced = config.cost.iter().flat_map(|cost| cost.meta_per_minute.keys());
-    for (setting, code) in blocked.chain(priced.map(|code| ("cost.meta_per_minute", code))) {
+    let numbers =
+        config.numbers.iter().filter_map(|number| Some(("numbers.country", number.country.as_ref()?)));
+    for (setting, code) in blocked.chain(priced.map(|code| ("cost.meta_per_minute", code))).chain(numbers) {
         if code.len() != 2 || !code.bytes().all(|letter| letter.is_ascii_uppercase()) {
             found.add(setting, format!("{code:?} is no country"), "write its two letters, such as \"IN\"");
         }
@@ -110,6 +113,28 @@ fn countries(config: &Config, found: &mut Findings) {
             format!("{:?} is no currency", cost.currency),
             "write its three letters, such as \"INR\"",
         );
+    }
+}
+
+/// When customers may be called.
+fn hours(config: &Config, found: &mut Findings) {
+    let Hours { from, to, zones, .. } = &config.hours;
+    let midnight = jiff::civil::Time::midnight();
+    if *to != midnight && from >= to {
+        found.add(
+            "hours.to",
+            format!("{to} is not after {from}, so that nobody may ever be called"),
+            "name a later moment; \"00:00\" is the end of the day",
+        );
+    }
+    for prefix in zones.keys() {
+        if prefix.is_empty() || !prefix.bytes().all(|digit| digit.is_ascii_digit()) {
+            found.add(
+                "hours.zones",
+                format!("{prefix:?} is not how a number begins"),
+                "write the digits without \"+\", such as \"91\"",
+            );
+        }
     }
 }
 

@@ -378,7 +378,7 @@ fn events(config: &Config, found: &mut Findings) {
 
 fn api(config: &Config, found: &mut Findings) {
     let Some(api) = &config.api else { return };
-    let mut seen = BTreeSet::new();
+    let (mut seen, mut secrets) = (BTreeSet::new(), BTreeSet::new());
     if api.tokens.is_empty() {
         found.add("api.tokens", "no token, so that nobody may ask", "add [[api.tokens]], or remove [api]");
     }
@@ -391,6 +391,11 @@ fn api(config: &Config, found: &mut Findings) {
                 at("token"),
                 format!("shorter than {SHORTEST_TOKEN} characters"),
                 "make one with `openssl rand -hex 32`",
+            ),
+            Ok(secret) if !secrets.insert(secret.reveal().clone()) => found.add(
+                at("token"),
+                "another token is the same, and which of them counts is not said",
+                "make one for each with `openssl rand -hex 32`",
             ),
             Ok(_) => {}
         }

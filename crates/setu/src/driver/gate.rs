@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use setu_call::Verdict;
-use setu_model::{CallId, Cause, Cdr, Now, RuleRefusal, Wall};
+use setu_call::{Live, Verdict};
+use setu_model::{CallId, Cause, Cdr, Direction, Now, RuleRefusal, Wall};
 use setu_whatsapp::campaign::{Campaigns, Contact};
 use setu_whatsapp::country_of;
 use setu_whatsapp::gate::{Circumstances, Decision, GateCode, GatePolicy, GateRefusal, closed, decide};
@@ -126,6 +126,16 @@ struct AtTheDesk {
     agent: bool,
     /// Whether the pair is in a call.
     talking: bool,
+    /// Other calls of the number that the business makes now, which have no record yet.
+    live: usize,
+}
+
+/// The campaign that a request counts in: the one that is named, in whatever case, or else the number's own. What a person
+/// sends by hand is part of none.
+fn campaign_of(inquiry: &Inquiry) -> Option<String> {
+    let named =
+        inquiry.campaign.as_ref().map(|name| name.trim().to_lowercase()).filter(|name| !name.is_empty());
+    named.or_else(|| (!inquiry.by_hand).then(|| inquiry.number.clone()))
 }
 
 /// The customer's number, E.164 with `+`, where it is known.
@@ -158,7 +168,8 @@ impl Gate {
             campaigns: &self.campaigns,
             agent_reserved: desk.agent,
             talking: desk.talking,
-            attempts_today: u32::try_from(known.attempts).unwrap_or(u32::MAX),
+            attempts_today: u32::try_from(known.attempts.saturating_add(desk.live as u64))
+                .unwrap_or(u32::MAX),
             quality: &quality,
             now,
         };
@@ -218,7 +229,8 @@ impl Shard {
         closed(policy, restricted_until, now).into_iter().map(rule).collect()
     }
 
-    pub(super) fn look_up(&mut self, asker: Asker, inquiry: Inquiry, now: Now) {
+    pub(super) fn look_up(&mut self, asker: Asker, mut inquiry: Inquiry, now: Now) {
+        inquiry.campaign = campaign_of(&inquiry);
         let since = Wall::from_unix_ms(now.wall.unix_ms().saturating_sub(DAY_MS));
         let (number, customer) = (inquiry.number.clone(), inquiry.customer.clone());
         let campaign = inquiry.campaign.clone().filter(|campaign| !self.gate.campaigns.remembers(campaign));
@@ -236,15 +248,24 @@ impl Shard {
             return self.answer(token, Told::Readiness(readiness));
         }
         let policy = self.settings.gates.get(&inquiry.number);
+        let others = |live: &Live| {
+            live.facts.number == inquiry.number
+                && live.direction == Direction::BusinessInitiated
+                && asker != Asker::Call(live.call)
+        };
+        let live = self.calls.lives(None).filter(others).count();
         let desk = match asker {
             // Who makes a call is set aside for it before the gate is asked, and the desk lets a pair talk once at a time.
-            Asker::Call(_) => AtTheDesk { agent: true, talking: false },
-            Asker::Request(id) => AtTheDesk { agent: self.is_ready_for(id, &inquiry.number), talking: false },
+            Asker::Call(_) => AtTheDesk { agent: true, talking: false, live },
+            Asker::Request(id) => {
+                AtTheDesk { agent: self.is_ready_for(id, &inquiry.number), talking: false, live }
+            }
             Asker::Inquiry(_) | Asker::Readiness(_) => {
                 let customer = number_of(&inquiry.customer).unwrap_or_default();
                 AtTheDesk {
                     agent: self.calls.is_ready(&inquiry.number),
                     talking: self.calls.is_talking(&inquiry.number, &customer),
+                    live,
                 }
             }
         };
@@ -385,6 +406,25 @@ mod tests {
         assert_eq!(missed(std::slice::from_ref(&ours)), 1);
         assert_eq!(missed(&[ours.clone(), webhook.clone()]), 1);
         assert_eq!(missed(&[called("call:02", 900, Outcome::Missed), ours, webhook]), 2);
+    }
+
+    #[test]
+    fn a_request_without_a_campaign_counts_for_its_number_unless_a_person_sends_it() {
+        let campaign = |named: Option<&str>, by_hand| {
+            campaign_of(&Inquiry {
+                token: 0,
+                number: "+911".to_owned(),
+                customer: Customer::default(),
+                by_hand,
+                use_case: None,
+                campaign: named.map(str::to_owned),
+                sends_request: true,
+            })
+        };
+        assert_eq!(campaign(Some(" Spring "), false).as_deref(), Some("spring"));
+        assert_eq!(campaign(None, false).as_deref(), Some("+911"));
+        assert_eq!(campaign(Some(""), false).as_deref(), Some("+911"));
+        assert_eq!(campaign(None, true), None);
     }
 
     #[test]

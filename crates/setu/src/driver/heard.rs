@@ -1,5 +1,7 @@
 //! What webhooks tell: whose number it is about, and what follows.
 
+use std::collections::BTreeMap;
+
 use setu_call::{AnswerIn, EndHow, LegEvent, Offered, Origin};
 use setu_model::{CallFacts, CallId, Cause, Direction, Ingress, LegId, Now, Wall};
 use setu_whatsapp::webhook::{Connect, Event, Heard, Terminate};
@@ -150,11 +152,19 @@ impl Shard {
         let displayed =
             heard.number.as_ref().filter(|number| self.settings.calls.numbers.contains_key(*number));
         let ours = |number: &&String| {
-            self.settings.accounts.get(*number).is_none_or(|account| *account == heard.account)
+            may_tell(&self.settings.accounts, number, &heard.account)
                 // A provider names the number in its place.
                 || heard.account == heard.number_id
         };
         by_id.or(displayed).filter(ours).cloned()
+    }
+}
+
+/// Whether an account may tell of a number: of its own ones, and an account that has none here of those that are no account's.
+pub(crate) fn may_tell(accounts: &BTreeMap<String, String>, number: &str, account: &str) -> bool {
+    match accounts.get(number) {
+        Some(own) => own == account,
+        None => !accounts.values().any(|known| known == account),
     }
 }
 

@@ -24,6 +24,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 pub use graph::{GraphAsk, GraphNumber, GraphToken};
+pub(crate) use heard::may_tell;
 pub use place::{Answer, NotPlaced, Order, Request};
 pub use requests::{MessageAsk, MessagesTo, Messenger, Note, PermissionOrder, Sent};
 use setu_call::{CallConfig, ContactId, RecordCommand, RecordEvent, Switchboard};

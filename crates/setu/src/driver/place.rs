@@ -123,6 +123,13 @@ pub(super) struct Placing {
 }
 
 impl Placing {
+    /// Those who wait to hear of a call that was asked for by `token`, all of them.
+    pub(super) fn tokens(&mut self, call: CallId, token: u64) -> Vec<u64> {
+        let mut tokens = self.waiting.remove(&call).unwrap_or_default();
+        tokens.push(token);
+        tokens
+    }
+
     fn remember(&mut self, order: Order, call: CallId) {
         let Some(key) = order.key.clone() else { return };
         if self.keys.len() >= MOST_KEYS
@@ -207,6 +214,8 @@ impl Shard {
         };
         if let Some(wait) = self.is_called_back(&order.number) {
             if let Some(call) = self.place_by_request(token, &order, &customer, wait, now) {
+                // Whoever orders the same meanwhile waits as well.
+                self.placing.waiting.insert(call, Vec::new());
                 self.placing.remember(order, call);
             }
             return;

@@ -292,16 +292,15 @@ impl Shard {
         if let Some(id) = pending.reservation.filter(|_| pending.order.reserve.is_some()) {
             self.calls.unreserve(id);
         }
-        let answer = match pending.call {
-            // It came all the same.
-            Some(awaited) if awaited.come => Answer::Placed(Ok(awaited.call)),
-            Some(awaited) => {
-                self.placing.forget(awaited.call);
-                Answer::Placed(Err(why))
-            }
-            None => Answer::Requested(Err(why)),
+        let Some(awaited) = pending.call else {
+            return self.answer(pending.token, Answer::Requested(Err(why)));
         };
-        self.answer(pending.token, answer);
+        // It may have come all the same.
+        let placed = if awaited.come { Ok(awaited.call) } else { Err(why) };
+        if placed.is_err() {
+            self.placing.forget(awaited.call);
+        }
+        self.tell_asked(awaited.call, pending.token, &placed);
     }
 
     fn send_request(&mut self, pending: Pending) {
@@ -366,18 +365,22 @@ impl Shard {
 
     fn request_sent(&mut self, pending: Pending, message: Option<String>) {
         let Pending { token, reservation, call, .. } = pending;
-        let answer = match call {
-            Some(awaited) => {
-                let call = awaited.call;
-                tracing::info!(%call, number = awaited.facts.number, "the customer is asked, and the provider's call awaited");
-                if !awaited.come {
-                    self.requests.awaited.insert(call, *awaited);
-                }
-                Answer::Placed(Ok(call))
-            }
-            None => Answer::Requested(Ok(Sent { message, reservation })),
+        let Some(awaited) = call else {
+            return self.answer(token, Answer::Requested(Ok(Sent { message, reservation })));
         };
-        self.answer(token, answer);
+        let call = awaited.call;
+        tracing::info!(%call, number = awaited.facts.number, "the customer is asked, and the provider's call awaited");
+        if !awaited.come {
+            self.requests.awaited.insert(call, *awaited);
+        }
+        self.tell_asked(call, token, &Ok(call));
+    }
+
+    /// Tells everybody who ordered a call of what became of its request.
+    fn tell_asked(&mut self, call: CallId, token: u64, placed: &Result<CallId, NotPlaced>) {
+        for token in self.placing.tokens(call, token) {
+            self.answer(token, Answer::Placed(placed.clone()));
+        }
     }
 
     /// The call for which a customer was asked, if it has not come.

@@ -12,7 +12,7 @@ use setu_whatsapp::webhook::{Complaint, Event, Facts, Heard};
 
 use super::reconcile::Told;
 use crate::config::Config;
-use crate::driver::{Note, Requested};
+use crate::driver::{Note, Requested, may_tell};
 use crate::events::{self, Audience};
 
 /// Which business numbers are ours, and Meta's ids of them.
@@ -33,9 +33,9 @@ impl Numbers {
         }
     }
 
-    /// The numbers that may be an account's: those of no other one.
+    /// The numbers that an account may tell of.
     fn may_be_of(&self, account: &str) -> impl Iterator<Item = &String> {
-        self.ours.iter().filter(move |number| self.accounts.get(*number).is_none_or(|own| own == account))
+        self.ours.iter().filter(move |number| may_tell(&self.accounts, number, account))
     }
 
     /// The number an event is about: by Meta's id of it, or as displayed. What one account tells is not about another's number.
@@ -43,7 +43,7 @@ impl Numbers {
         let number = self.by_id.get(&heard.number_id).or_else(|| self.ours.get(heard.number.as_ref()?));
         // A provider names the number in its place.
         let provider = heard.account == heard.number_id;
-        number.filter(|number| provider || self.accounts.get(*number).is_none_or(|own| *own == heard.account))
+        number.filter(|number| provider || may_tell(&self.accounts, number, &heard.account))
     }
 }
 
@@ -334,6 +334,14 @@ mod tests {
         assert_eq!(number(r#"{"display_phone_number":"+91 2"}"#), None);
         assert_eq!(number(r#"{"phone_number_id":"107"}"#), None);
         assert_eq!(number(r#"{"display_phone_number":"+913"}"#), None, "it is another account's");
+    }
+
+    #[test]
+    fn an_account_with_numbers_tells_of_no_others() {
+        let numbers = numbers();
+        let of = |account| numbers.may_be_of(account).map(String::as_str).collect::<Vec<_>>();
+        assert_eq!(of("another"), ["+913"]);
+        assert_eq!(of("w"), ["+911", "+912"]);
     }
 
     #[test]
