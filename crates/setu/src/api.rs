@@ -314,7 +314,7 @@ impl Backend for Answers {
         let ReservationOrder { number, customer, agents, seconds, use_case, reference } = order;
         let lasts = std::time::Duration::from_secs(seconds.into());
         let customer = customer.map(Pii::new);
-        let ahead = driver::Ahead { number, customer, agents, lasts, use_case, reference };
+        let ahead = setu_call::Reserve { number, customer, agents, lasts, use_case, reference };
         let asked = self.request(driver::Request::Reserve(Box::new(ahead)));
         Box::pin(async move {
             let driver::Answer::Reserved(made) = asked.await? else { return Err(at_odds()) };

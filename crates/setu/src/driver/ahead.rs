@@ -1,28 +1,9 @@
 //! What is asked ahead of a call: to set somebody aside, and whether somebody is ready.
 
-use std::time::Duration;
-
 use setu_call::{NotReserved, Reservation, Reserve, Staff, normalise};
 use setu_model::{CallId, GateCode, Now, Pii, RuleRefusal};
 
 use super::{Answer, NotPlaced, Shard};
-
-/// Somebody to set aside for a call to come.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Ahead {
-    /// The business number, E.164 with `+`.
-    pub number: String,
-    /// For whom; none is for whoever calls the number next.
-    pub customer: Option<Pii<String>>,
-    /// One of these agents; empty is anybody of the number's route.
-    pub agents: Vec<String>,
-    /// For how long.
-    pub lasts: Duration,
-    /// What the call will be for.
-    pub use_case: Option<String>,
-    /// What it belongs to elsewhere.
-    pub reference: Option<String>,
-}
 
 /// Whether a number is ready for the calls that a message with a call button brings.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,19 +15,21 @@ pub struct Readiness {
 }
 
 impl Shard {
-    pub(super) fn reserve(&mut self, ahead: Ahead, now: Now) -> Answer {
-        Answer::Reserved(self.try_reserve(ahead, now))
+    pub(super) fn reserve(&mut self, wanted: Reserve, now: Now) -> Answer {
+        Answer::Reserved(self.try_reserve(wanted, now))
     }
 
-    pub(super) fn try_reserve(&mut self, ahead: Ahead, now: Now) -> Result<Box<Reservation>, NotPlaced> {
-        let Ahead { number, customer, agents, lasts, use_case, reference } = ahead;
-        self.knows(&number, &agents)?;
+    pub(super) fn try_reserve(
+        &mut self,
+        mut wanted: Reserve,
+        now: Now,
+    ) -> Result<Box<Reservation>, NotPlaced> {
+        self.knows(&wanted.number, &wanted.agents)?;
         let plan = &self.settings.calls.dial_plan;
         let e164 = |customer: Pii<String>| {
             normalise(customer.reveal(), plan).map(Pii::new).ok_or(NotPlaced::NoCustomer)
         };
-        let customer = customer.map(e164).transpose()?;
-        let wanted = Reserve { number, customer, agents, lasts, use_case, reference };
+        wanted.customer = wanted.customer.map(e164).transpose()?;
         let id = CallId::new(now.wall, &mut *self.entropy);
         self.calls.reserve(id, wanted, now).map(Box::new).map_err(|why| match why {
             NotReserved::UnknownNumber => NotPlaced::UnknownNumber,

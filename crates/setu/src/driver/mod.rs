@@ -14,7 +14,7 @@ mod reach;
 mod requests;
 mod told;
 
-pub use ahead::{Ahead, Readiness};
+pub use ahead::Readiness;
 pub use gate::{Asker, Finding, Inquiry, Known, Load, Loaded, Requested};
 
 use std::collections::{BTreeMap, VecDeque};

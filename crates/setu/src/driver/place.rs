@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use setu_call::{AnswerIn, Live, Offered, Origin, Placed, Reservation, RingOrder, Stage, normalise};
+use setu_call::{AnswerIn, Live, Offered, Origin, Placed, Reservation, Reserve, RingOrder, Stage, normalise};
 use setu_model::{CallFacts, CallId, Cdr, Direction, Ingress, LegId, Now, Pii, RuleRefusal};
 
 use super::reach::Reach;
-use super::{Ahead, Output, PermissionOrder, Readiness, Sent, Shard};
+use super::{Output, PermissionOrder, Readiness, Sent, Shard};
 
 /// What the REST interface asks for.
 #[derive(Debug, Clone)]
@@ -29,7 +29,7 @@ pub enum Request {
     /// To end a call.
     HangUp(CallId),
     /// To set somebody aside for a call to come.
-    Reserve(Box<Ahead>),
+    Reserve(Box<Reserve>),
     /// The reservations whose calls have not come, from the one after `after` on.
     Reservations {
         /// The last one that was seen.

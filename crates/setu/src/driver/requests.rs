@@ -4,13 +4,13 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use setu_call::{AnswerIn, Live, Offered, Origin, Stage};
+use setu_call::{AnswerIn, Live, Offered, Origin, Reserve, Stage};
 use setu_model::{CallFacts, CallId, Direction, GateCode, Ingress, Now, Pii, RuleRefusal, Secret};
 use setu_whatsapp::gate::Decision;
 use setu_whatsapp::graph::{Action, Failure, Reply, Template};
 use setu_whatsapp::permission::{Customer, Fact};
 
-use super::{Ahead, Answer, Asker, Finding, GraphToken, Inquiry, NotPlaced, Order, Output, Shard};
+use super::{Answer, Asker, Finding, GraphToken, Inquiry, NotPlaced, Order, Output, Shard};
 
 /// How a number's messages are sent.
 #[derive(Debug, Clone)]
@@ -466,8 +466,8 @@ impl Awaited {
     }
 }
 
-fn ahead(order: &PermissionOrder, lasts: Duration) -> Ahead {
-    Ahead {
+fn ahead(order: &PermissionOrder, lasts: Duration) -> Reserve {
+    Reserve {
         number: order.number.clone(),
         customer: Some(order.customer.clone()),
         agents: order.agents.clone(),
