@@ -33,7 +33,7 @@ fn test() -> Result<()> {
     run.step("peers", peers)?;
     check_with(&mut run)?;
     run.step("release build", || cargo(&["build", "--release", "--package", "setu"]))?;
-    run.step("tests", || cargo(&["test", "--workspace", "--no-fail-fast"]))?;
+    run.step("tests", tests)?;
     run.step("demo", demo)?;
     run.report();
     Ok(())
@@ -61,6 +61,17 @@ fn check_with(run: &mut Run) -> Result<()> {
 /// Installs the peers, unless they are there.
 fn peers() -> Result<()> {
     exec(&mut Command::new(root().join("xtask/peers.sh")))
+}
+
+/// Every test. The property tests draw the same cases in each run, so that a run judges the change and not its luck;
+/// `PROPTEST_RNG_SEED` and `PROPTEST_CASES` search further.
+fn tests() -> Result<()> {
+    let seed = std::env::var("PROPTEST_RNG_SEED").unwrap_or_else(|_| "2026".to_owned());
+    exec(
+        Command::new(env!("CARGO"))
+            .args(["test", "--workspace", "--no-fail-fast"])
+            .env("PROPTEST_RNG_SEED", seed),
+    )
 }
 
 /// Runs the demo as a newcomer would and reads what it printed.

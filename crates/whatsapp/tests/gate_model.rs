@@ -338,13 +338,16 @@ proptest! {
         prop_assert_eq!(answer(&scene, &ledger, Question::Request), expected(&scene, true));
     }
 
-    /// What customers do for us may be lost: the gate is then more careful, never less.
+    /// What customers do for us may be lost: the gate is then more careful, never less. An answered call that is lost
+    /// can make three missed ones look like the four that take a permission back and start the count anew, so those
+    /// are lost only where four were not missed at all.
     #[test]
     fn losing_what_speaks_for_a_call_never_opens_the_gate(
         scene in scenes(),
         order in prop::collection::vec(any::<prop::sample::Index>(), 0..80),
     ) {
-        let lost = |event| matches!(event, Event::Talked | Event::Wrote);
+        let missed = scene.events.iter().filter(|(_, event)| *event == Event::Missed).count();
+        let lost = |event| event == Event::Wrote || (event == Event::Talked && missed < 4);
         let ledger = ledger(&scene, &order, lost);
         if answer(&scene, &ledger, Question::Call).is_empty() {
             prop_assert_eq!(expected(&scene, false), BTreeSet::new());
