@@ -1,3 +1,5 @@
-//! Benchmarks of Setu's hot paths; see `benches/`.
+//! Benchmarks of Setu's hot paths; see `benches/`. Here is what the tests share with them.
 
 #![forbid(unsafe_code)]
+
+pub mod webhooks;

@@ -1,4 +1,4 @@
-//! Ten thousand calls through one `setu serve`: whatever a call took is given back.
+//! Loads through one `setu serve`: whatever ten thousand calls took is given back, and no webhook that was acknowledged is lost.
 
 #![expect(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
 
@@ -16,6 +16,7 @@ mod ports;
 #[path = "../interop/sipp.rs"]
 #[expect(dead_code, reason = "shared with the tests of real peers, which need all of it")]
 mod sipp;
+mod webhooks;
 
 use house::{House, Ports};
 use peers::{Process, until};
