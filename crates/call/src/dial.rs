@@ -207,7 +207,8 @@ impl Call {
             | Cause::SignallingLost
             | Cause::TooLong
             | Cause::Shutdown
-            | Cause::Fault => 0,
+            | Cause::Fault
+            | Cause::Interrupted => 0,
         };
         let known = self.refusal.as_ref().map(|(known, _)| weight(known.cause));
         if known.is_none_or(|known| weight(termination.cause) > known) {

@@ -36,11 +36,14 @@ pub enum Cause {
     Shutdown,
     /// A fault of the bridge itself: no free port, a worker gone.
     Fault,
+    /// The bridge stopped without a word (killed, a power failure) while the call was alive, and wrote its record at the next
+    /// start. The record's end is when the bridge was last known to run.
+    Interrupted,
 }
 
 impl Cause {
     /// Every cause, in the order above; for metrics that must show zeroes.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Success,
         Self::Busy,
         Self::Declined,
@@ -56,6 +59,7 @@ impl Cause {
         Self::TooLong,
         Self::Shutdown,
         Self::Fault,
+        Self::Interrupted,
     ];
 
     /// The word used in logs, metric labels and the CDR.
@@ -76,6 +80,7 @@ impl Cause {
             Self::TooLong => "too_long",
             Self::Shutdown => "shutdown",
             Self::Fault => "fault",
+            Self::Interrupted => "interrupted",
         }
     }
 }

@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use setu_call::{RecordCommand, RecordEvent};
@@ -101,6 +101,9 @@ pub enum StartError {
     /// The database cannot be opened.
     #[error("store: {0}; check the address, the permissions and the free space")]
     Store(#[from] setu_store::OpenError),
+    /// What the bridge before left in the database cannot be read or finished.
+    #[error("store: {0}; check the server and the free space")]
+    Recovery(#[from] setu_store::StoreFault),
     /// The HTTP listener cannot start.
     #[error("http.bind: {0}")]
     Http(#[from] setu_control::StartError),
@@ -151,10 +154,15 @@ impl Bridge {
         let on_media = forward(inputs.clone(), &state, Input::Media);
         let media = Arc::new(MediaPlane::spawn(settings::media_net(&config, identity), tap, on_media)?);
         health::show(&metrics, &net, &media, &state);
-        let cdr_log = open_cdr_log(&config, &metrics)?;
+        let filed = Arc::new(OnceLock::new());
+        let cdr_log = open_cdr_log(&config, &metrics, &filed)?;
         let durable =
             Durable::open(&settings::store(&config)?, &metrics, &inputs, endpoints, Subjects::of(&config))
                 .await?;
+        let lacking = durable.recover(&config.cdr.file, &shard_settings.prices).await?;
+        // Nothing was written yet.
+        let _ = filed.set(durable.keeper().clone());
+        lacking.into_iter().for_each(|cdr| cdr_log.write(Box::new(cdr)));
         answers.begin(durable.store());
         let webhooks = webhooks.map(|webhooks| webhooks.start(&durable, inputs.clone()));
 
@@ -349,9 +357,20 @@ fn changes<'a>(from: &[(&'a str, String)], to: &[(&'a str, String)]) -> Vec<&'a 
     from.iter().zip(to).filter(|(from, to)| from != to).map(|(from, _)| from.0).collect()
 }
 
-fn open_cdr_log(config: &Config, metrics: &Arc<Metrics>) -> Result<CdrLog, StartError> {
-    let metrics = Arc::clone(metrics);
-    CdrLog::open(&config.cdr.file, move |_| metrics.cdr_written())
+/// `filed` is told of each record that is in the file; it is set before the first one is written.
+fn open_cdr_log(
+    config: &Config,
+    metrics: &Arc<Metrics>,
+    filed: &Arc<OnceLock<Keeper>>,
+) -> Result<CdrLog, StartError> {
+    let (metrics, filed) = (Arc::clone(metrics), Arc::clone(filed));
+    let written = move |cdr: &Cdr| {
+        metrics.cdr_written();
+        if let Some(keeper) = filed.get() {
+            keeper.keep(Keep::Filed(cdr.call));
+        }
+    };
+    CdrLog::open(&config.cdr.file, written)
         .map_err(|error| StartError::Cdr { path: config.cdr.file.clone(), error })
 }
 
@@ -467,6 +486,7 @@ impl Driver {
                 Output::Media(command) => self.command_media(command),
                 Output::Record(command) => self.record(command),
                 Output::Progress(progress) => self.keep(Keep::Progress(progress)),
+                Output::Awaited(progress) => self.keep(Keep::Awaited(progress)),
                 Output::Cdr(cdr) => self.ended(cdr),
                 Output::Found(token, found) => self.answers.found(token, found),
                 Output::Answered(token, answer) => self.answers.answered(token, *answer),

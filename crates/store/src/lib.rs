@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+mod keep;
 mod key;
 mod open;
 mod outbox;
@@ -15,6 +16,7 @@ mod report;
 mod rows;
 mod store;
 
+pub use keep::{Kept, Unfinished, UnfinishedRow};
 pub use key::digest;
 pub use open::{Location, OpenError};
 pub use outbox::{DeadRow, OutboxCount, OutboxFate, OutboxHead, OutboxRow};

@@ -134,6 +134,7 @@ fn migrations() -> Migrator {
         migration(1, "first", include_str!("../migrations/0001_first.sql")),
         migration(2, "reports", include_str!("../migrations/0002_reports.sql")),
         migration(3, "outbox", include_str!("../migrations/0003_outbox.sql")),
+        migration(4, "unfinished", include_str!("../migrations/0004_unfinished.sql")),
     ])
 }
 

@@ -79,11 +79,7 @@ impl Store {
         let _writing = self.writing.lock().await;
         let mut transaction = self.pool.begin().await?;
         for row in requests {
-            let keep = sqlx::query(
-                "INSERT INTO requests (request, campaign, moment, cold) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
-            );
-            let keep = keep.bind(key(&row.request)).bind(key(&row.campaign)).bind(row.moment.unix_ms());
-            keep.bind(i64::from(row.cold)).execute(&mut *transaction).await?;
+            request(&mut transaction, row).await?;
         }
         transaction.commit().await?;
         Ok(())
@@ -124,6 +120,15 @@ pub(crate) async fn tally(to: &mut AnyConnection, cdr: &CdrRow) -> Result<(), sq
     for row in before.bind(attempt.blamable.unix_ms()).fetch_all(&mut *to).await? {
         lay(to, row.try_get("complaint")?, &cdr.call).await?;
     }
+    Ok(())
+}
+
+pub(crate) async fn request(to: &mut AnyConnection, row: &RequestRow) -> Result<(), sqlx::Error> {
+    let keep = sqlx::query(
+        "INSERT INTO requests (request, campaign, moment, cold) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
+    );
+    let keep = keep.bind(key(&row.request)).bind(key(&row.campaign)).bind(row.moment.unix_ms());
+    keep.bind(i64::from(row.cold)).execute(to).await?;
     Ok(())
 }
 

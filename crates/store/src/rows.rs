@@ -108,6 +108,8 @@ pub struct CdrRow {
     pub recording_bytes: u64,
     /// What it cost, as JSON.
     pub cost: Option<String>,
+    /// Whether Meta heard of it: a call that ends before the customer is called counts for no limit of Meta's.
+    pub reached: bool,
     /// What it says of the number's quality: none unless the business called and the customer's phone rang.
     pub attempt: Option<Attempt>,
     /// What is told of it.

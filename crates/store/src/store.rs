@@ -62,8 +62,7 @@ impl Store {
         let _writing = self.writing.lock().await;
         let mut transaction = self.pool.begin().await?;
         for event in events {
-            let settle = sqlx::query("UPDATE events SET settled = 1 WHERE event = $1");
-            settle.bind(key(event)).execute(&mut *transaction).await?;
+            settle(&mut transaction, event).await?;
         }
         transaction.commit().await?;
         Ok(())
@@ -146,14 +145,15 @@ impl Store {
         Ok(())
     }
 
-    /// How many business-initiated calls a number began since `since`.
+    /// How many business-initiated calls of a number that Meta heard of began since `since`.
     ///
     /// # Errors
     /// [`StoreFault`].
     pub async fn attempts(&self, number: &str, since: Wall) -> Result<u64, StoreFault> {
         let count = sqlx::query(
             "SELECT COUNT(*) AS calls FROM cdrs WHERE number = $1 AND began >= $2 AND revision = 1 \
-             AND direction = 'business_initiated' AND cause <> 'refused'",
+             AND direction = 'business_initiated' \
+             AND COALESCE(reached, CASE cause WHEN 'refused' THEN 0 ELSE 1 END) = 1",
         );
         let row = count.bind(key(number)).bind(since.unix_ms()).fetch_one(&self.pool).await?;
         let calls: i64 = row.try_get("calls")?;
@@ -292,7 +292,13 @@ async fn same(to: &mut AnyConnection, names: Option<&(String, String)>) -> Resul
     Ok(())
 }
 
-async fn note(to: &mut AnyConnection, fact: &FactRow) -> Result<(), sqlx::Error> {
+pub(crate) async fn settle(to: &mut AnyConnection, event: &str) -> Result<(), sqlx::Error> {
+    let settle = sqlx::query("UPDATE events SET settled = 1 WHERE event = $1");
+    settle.bind(key(event)).execute(to).await?;
+    Ok(())
+}
+
+pub(crate) async fn note(to: &mut AnyConnection, fact: &FactRow) -> Result<(), sqlx::Error> {
     let keep = sqlx::query(
         "INSERT INTO facts (number, customer, fact, telling, moment) VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING",
     );
@@ -301,11 +307,11 @@ async fn note(to: &mut AnyConnection, fact: &FactRow) -> Result<(), sqlx::Error>
     Ok(())
 }
 
-async fn record(to: &mut AnyConnection, cdr: &CdrRow) -> Result<(), sqlx::Error> {
+pub(crate) async fn record(to: &mut AnyConnection, cdr: &CdrRow) -> Result<(), sqlx::Error> {
     let keep = sqlx::query(
         "INSERT INTO cdrs (call, revision, source, written, number, customer, wacid, direction, cause, began, record, \
-         who, answered, connected_ms, blamable, blamed, use_case, country, recording_bytes, cost) \
-         VALUES ($1, 1, 'call', $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, 0, $14, $15, $16, $17) \
+         who, answered, connected_ms, blamable, blamed, use_case, country, recording_bytes, cost, reached) \
+         VALUES ($1, 1, 'call', $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, 0, $14, $15, $16, $17, $18) \
          ON CONFLICT DO NOTHING",
     );
     let count = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
@@ -316,6 +322,7 @@ async fn record(to: &mut AnyConnection, cdr: &CdrRow) -> Result<(), sqlx::Error>
     let keep = keep.bind(count(cdr.connected_ms)).bind(cdr.attempt.map(|it| it.blamable.unix_ms()));
     let keep = keep.bind(cdr.use_case.as_deref().map(key)).bind(cdr.country.as_deref().map(key));
     let keep = keep.bind(count(cdr.recording_bytes)).bind(cdr.cost.as_deref().map(text));
+    let keep = keep.bind(i64::from(cdr.reached));
     let new = keep.execute(&mut *to).await?.rows_affected() > 0;
     if new {
         put(to, &cdr.told).await?;

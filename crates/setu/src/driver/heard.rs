@@ -6,17 +6,16 @@ use setu_call::{AnswerIn, EndHow, LegEvent, Offered, Origin};
 use setu_model::{CallFacts, CallId, Cause, Direction, Ingress, LegId, Now, Wall};
 use setu_whatsapp::webhook::{Connect, Event, Heard, Terminate};
 
+use super::Shard;
 use super::graph::Told;
 use super::reach::{Reach, Waiting};
 use super::told::Beginning;
-use super::{Output, Shard};
 
 impl Shard {
     /// Takes what a webhook told. Each event may come several times, in any order.
     pub(super) fn heard(&mut self, heard: Heard, now: Now) {
         let number = self.number_of(&heard);
-        let Heard { account, number_id, at, key, event, .. } = heard;
-        self.outputs.push_back(Output::Acted(key));
+        let Heard { account, number_id, at, event, .. } = heard;
         let word = event.word();
         if let Event::Account { details, .. } = &event {
             restricted(&account, details);

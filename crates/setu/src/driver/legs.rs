@@ -389,7 +389,8 @@ fn reason_header(cause: Cause) -> String {
         | Cause::SignallingLost
         | Cause::TooLong
         | Cause::Shutdown
-        | Cause::Fault => (31, cause.word()),
+        | Cause::Fault
+        | Cause::Interrupted => (31, cause.word()),
     };
     let protocol = if code < 128 { "Q.850" } else { "SIP" };
     format!("{protocol};cause={code};text=\"{text}\"")

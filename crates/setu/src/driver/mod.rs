@@ -94,6 +94,8 @@ pub enum Output {
     Record(RecordCommand),
     /// A call has come a step further.
     Progress(Box<setu_call::Progress>),
+    /// A call is awaited that has an id: its first step may be a while off, and it has a record whatever happens.
+    Awaited(Box<setu_call::Progress>),
     /// A call is over; store this.
     Cdr(Box<Cdr>),
     /// The answer to the [`Input::Inquire`] of this token: none if the number is none of ours; or why there is none, for
@@ -237,7 +239,13 @@ impl Shard {
                 }
             }
             Input::Record(event) => self.calls.handle(setu_call::Input::Record(event), now),
-            Input::Heard(heard) => self.heard(*heard, now),
+            Input::Heard(heard) => {
+                let key = heard.key.clone();
+                self.heard(*heard, now);
+                self.pump(now);
+                // Behind what follows from it, so that what is kept of that is never the later of the two.
+                self.outputs.push_back(Output::Acted(key));
+            }
             Input::Inquire(inquiry) => self.inquired(*inquiry, now),
             Input::Request(token, request) => self.requested(token, *request, now),
             Input::Loaded(loaded) => self.loaded(*loaded, now),

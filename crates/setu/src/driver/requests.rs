@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use setu_call::{AnswerIn, Live, Offered, Origin, Reserve, Stage};
+use setu_call::{AnswerIn, Live, Offered, Origin, Progress, Reserve, Stage, Step};
 use setu_model::{CallFacts, CallId, Direction, GateCode, Ingress, Now, Pii, RuleRefusal, Secret};
 use setu_whatsapp::gate::Decision;
 use setu_whatsapp::graph::{Action, Failure, Reply, Template};
@@ -371,6 +371,7 @@ impl Shard {
         let call = awaited.call;
         tracing::info!(%call, number = awaited.facts.number, "the customer is asked, and the provider's call awaited");
         if !awaited.come {
+            self.outputs.push_back(Output::Awaited(Box::new(awaited.progress())));
             self.requests.awaited.insert(call, *awaited);
         }
         self.tell_asked(call, token, &Ok(call));
@@ -452,6 +453,18 @@ impl Shard {
 }
 
 impl Awaited {
+    fn progress(&self) -> Progress {
+        Progress {
+            call: self.call,
+            step: Step::Offered,
+            at: self.began.wall,
+            direction: Direction::BusinessInitiated,
+            ingress: Ingress::ProviderUri,
+            facts: self.facts.clone(),
+            agent: None,
+        }
+    }
+
     fn live(&self) -> Live {
         Live {
             call: self.call,

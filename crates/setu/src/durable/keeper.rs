@@ -7,15 +7,14 @@ use std::time::Duration;
 
 use setu_call::Progress;
 use setu_control::Metrics;
-use setu_model::{Cdr, Wall};
-use setu_store::{
-    CdrRow, CustomerNames, FactRow, OutboxRow, RequestRow, Revision, Store, StoreFault, Unreconciled,
-};
+use setu_model::{CallId, Cdr, Wall};
+use setu_store::{CustomerNames, Kept, Revision, Store, StoreFault, Unreconciled};
 use setu_whatsapp::campaign::{Campaigns, Contact};
 use setu_whatsapp::permission::PairLedger;
 use setu_whatsapp::quality::Light;
 use tokio::sync::{mpsc, watch};
 
+use super::unfinished::{PULSE, Unfinished};
 use super::{reconcile, rows};
 use crate::bridge::now;
 use crate::driver::{Input, Known, Load, Loaded, Note, Requested};
@@ -28,8 +27,12 @@ use crate::quality::Days;
 pub(crate) enum Keep {
     /// A call came a step further, for whoever is told.
     Progress(Box<Progress>),
+    /// A call is awaited, of which nobody is told yet.
+    Awaited(Box<Progress>),
     /// The record of a call that is over.
     Cdr(Box<Cdr>),
+    /// The record of this call is in the CDR file.
+    Filed(CallId),
     /// An event of a webhook that the driver has acted on.
     Acted(String),
     /// Webhooks told of the ends of calls.
@@ -90,58 +93,67 @@ impl Writer {
         self.reconcile().await;
         let mut tidying = tokio::time::interval(TIDYING);
         let mut looking = tokio::time::interval(LOOKING);
-        let mut lights = Lights::default();
+        let mut beating = tokio::time::interval(PULSE);
+        let (mut lights, mut calls) = (Lights::default(), Unfinished::default());
         let mut batch = Vec::new();
         loop {
             tokio::select! {
                 count = queue.recv_many(&mut batch, BATCH) => if count == 0 { return },
                 _ = tidying.tick() => self.forget(now().wall).await,
                 _ = looking.tick() => self.show_lights(&mut lights, now().wall).await,
+                _ = beating.tick() => {}
             }
-            let (mut cdrs, mut acted, mut loads, mut ends) = (Vec::new(), Vec::new(), Vec::new(), false);
-            let mut notes = Vec::new();
-            let (audience, mut steps) = (self.audience.borrow().clone(), Vec::new());
-            let mut requests = Vec::new();
-            for keep in batch.drain(..) {
-                match keep {
-                    Keep::Progress(progress) => steps.extend(audience.rows(&Told::progress(&progress))),
-                    Keep::Cdr(cdr) => match rows::record(&cdr, now().wall, &audience) {
-                        Ok(row) => cdrs.push(row),
-                        Err(error) => {
-                            tracing::error!(call = %cdr.call, %error, "a CDR cannot be written as JSON")
-                        }
-                    },
-                    Keep::Acted(event) => acted.push(event),
-                    Keep::Reconcile => ends = true,
-                    Keep::Requested(requested) => requests.push(rows::request(*requested)),
-                    Keep::Note(note) => notes.extend(rows::note(*note)),
-                    Keep::Load(load) => loads.push(load),
-                }
+            let Sorted { mut kept, loads, reconcile } = self.sort(batch.drain(..), &mut calls);
+            // Every step brings the time along; between them a disk may sleep while no call lives.
+            if !calls.is_empty() || !kept.unfinished.is_empty() {
+                kept.pulse = Some(now().wall);
             }
-            // Before the record of the same call, which is told behind its steps.
-            if !steps.is_empty() {
-                self.insist(&Rows::Steps(steps)).await;
-            }
-            if !cdrs.is_empty() {
-                ends |= cdrs.iter().any(|cdr| cdr.wacid.is_some());
-                self.insist(&Rows::Cdrs(cdrs)).await;
-            }
-            if !notes.is_empty() {
-                self.insist(&Rows::Notes(notes)).await;
-            }
-            if !requests.is_empty() {
-                self.insist(&Rows::Requests(requests)).await;
+            if !kept.is_empty() {
+                self.insist(&kept).await;
             }
             for load in loads {
-                self.load(*load).await;
+                self.load(load).await;
             }
-            if !acted.is_empty() {
-                self.insist(&Rows::Acted(acted)).await;
-            }
-            if ends {
+            if reconcile {
                 self.reconcile().await;
             }
         }
+    }
+
+    /// Puts what is to be kept where it belongs.
+    fn sort(&self, batch: impl Iterator<Item = Keep>, calls: &mut Unfinished) -> Sorted {
+        let audience = self.audience.borrow().clone();
+        let mut sorted = Sorted::default();
+        let kept = &mut sorted.kept;
+        for keep in batch {
+            match keep {
+                Keep::Progress(progress) => {
+                    kept.told.extend(audience.rows(&Told::progress(&progress)));
+                    kept.unfinished.extend(calls.step(&progress));
+                }
+                Keep::Awaited(progress) => kept.unfinished.extend(calls.step(&progress)),
+                Keep::Cdr(cdr) => {
+                    calls.end(cdr.call);
+                    sorted.reconcile |= cdr.facts.wacid.is_some();
+                    match rows::record(&cdr, now().wall, &audience) {
+                        Ok(row) => kept.cdrs.push(row),
+                        Err(error) => {
+                            tracing::error!(call = %cdr.call, %error, "a CDR cannot be written as JSON");
+                        }
+                    }
+                }
+                Keep::Filed(call) => {
+                    calls.end(call);
+                    kept.filed.push(call.to_string());
+                }
+                Keep::Acted(event) => kept.acted.push(event),
+                Keep::Reconcile => sorted.reconcile = true,
+                Keep::Requested(requested) => kept.requests.push(rows::request(*requested)),
+                Keep::Note(note) => kept.facts.extend(rows::note(*note)),
+                Keep::Load(load) => sorted.loads.push(*load),
+            }
+        }
+        sorted
     }
 
     async fn load(&self, load: Load) {
@@ -174,19 +186,9 @@ impl Writer {
         }
     }
 
-    async fn write(&self, rows: &Rows) -> Result<(), StoreFault> {
-        match rows {
-            Rows::Steps(steps) => self.store.announce(steps).await,
-            Rows::Cdrs(cdrs) => self.store.record(cdrs).await,
-            Rows::Acted(events) => self.store.settle(events).await,
-            Rows::Notes(facts) => self.store.note(facts).await,
-            Rows::Requests(requests) => self.store.requested(requests).await,
-        }
-    }
-
-    async fn insist(&self, rows: &Rows) {
+    async fn insist(&self, kept: &Kept) {
         let mut last_tries = 0;
-        while let Err(fault) = self.write(rows).await {
+        while let Err(fault) = self.store.keep(kept).await {
             self.metrics.store_failed();
             tracing::error!(%fault, "the database cannot be written; it is tried again");
             if self.closing.load(Ordering::Acquire) {
@@ -235,7 +237,7 @@ impl Writer {
                 let audience = self.audience.borrow().clone();
                 let rows = audience.rows(&Told::light(before, &shown(number, &quality), now));
                 if !rows.is_empty() {
-                    self.insist(&Rows::Steps(rows)).await;
+                    self.insist(&Kept { told: rows, ..Kept::default() }).await;
                 }
             }
         }
@@ -253,6 +255,16 @@ impl Writer {
     }
 }
 
+/// What is to be done with what came in together.
+#[derive(Debug, Default)]
+struct Sorted {
+    kept: Kept,
+    /// To be found out once that is kept.
+    loads: Vec<Load>,
+    /// Whether webhooks may have told of what is kept.
+    reconcile: bool,
+}
+
 /// The lights as they were last seen. What changed while the bridge was down is not noticed.
 #[derive(Debug, Default)]
 struct Lights(BTreeMap<String, Light>);
@@ -263,15 +275,6 @@ impl Lights {
         let before = self.0.insert(number.to_owned(), light)?;
         (before != light).then_some(before)
     }
-}
-
-/// What is tried until it is written.
-enum Rows {
-    Notes(Vec<FactRow>),
-    Steps(Vec<OutboxRow>),
-    Cdrs(Vec<CdrRow>),
-    Acted(Vec<String>),
-    Requests(Vec<RequestRow>),
 }
 
 fn revision(met: &Unreconciled, audience: &Audience) -> Option<Revision> {

@@ -3,13 +3,17 @@
 mod inbox;
 mod keeper;
 mod reconcile;
+mod recover;
 mod rows;
+mod unfinished;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use setu_control::{Control, Delivery, Metrics, StartError, WebhookLimits, WebhookTrust, serve_webhooks};
-use setu_store::{Location, OpenError, Store};
+use setu_model::Cdr;
+use setu_store::{Location, OpenError, Store, StoreFault};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
@@ -20,6 +24,7 @@ use crate::config::Webhooks;
 use crate::driver::Input;
 use crate::events::{Audience, Courier, Endpoints, Running};
 use crate::figures::Subjects;
+use crate::pricing::Prices;
 
 /// The store and its writer.
 #[derive(Debug)]
@@ -61,6 +66,16 @@ impl Durable {
         let writer = tokio::spawn(writer.run(queue));
         let courier = Courier::start(Arc::clone(&store), Arc::clone(metrics), watch::Sender::new(endpoints));
         Ok(Self { store, keeper, closing, writer, audience, subjects, courier })
+    }
+
+    /// Gives the calls their records that were alive when the bridge before stopped without a word; returns those that the
+    /// CDR file lacks. For each of them [`Keep::Filed`] is to follow. To be called before any call is taken.
+    ///
+    /// # Errors
+    /// The database cannot be used.
+    pub(crate) async fn recover(&self, file: &Path, prices: &Prices) -> Result<Vec<Cdr>, StoreFault> {
+        let audience = self.audience.borrow().clone();
+        recover::recover(&self.store, file, &audience, prices, &self.keeper.metrics()).await
     }
 
     /// The database.

@@ -203,6 +203,7 @@ pub(super) fn record(cdr: &Cdr, written: Wall, audience: &Audience) -> Result<Cd
         country: facts.country.clone(),
         recording_bytes: cdr.recording.as_ref().map_or(0, |recording| recording.bytes),
         cost: cdr.cost.as_ref().map(serde_json::to_string).transpose()?,
+        reached: reached(cdr),
         attempt: attempt(cdr),
         told: audience.rows(&events::Told::ended(cdr)),
     })
@@ -259,6 +260,19 @@ fn told_by(cdr: &Cdr) -> Vec<(String, Fact)> {
     told
 }
 
+/// Whether Meta heard of a call. Of one that was cut off this is not known, and it counts.
+fn reached(cdr: &Cdr) -> bool {
+    let customers = |leg: u8| cdr.legs.iter().any(|it| it.index == leg && it.side == Side::Meta);
+    let called = cdr
+        .timeline
+        .entries()
+        .iter()
+        .any(|entry| entry.what == Milestone::Dialled && entry.leg.is_some_and(customers));
+    let told =
+        matches!(cdr.termination.cause, Cause::NoPermission | Cause::RefusedByMeta | Cause::Interrupted);
+    called || told || cdr.answered.is_some() || cdr.facts.wacid.is_some()
+}
+
 /// What became of a business-initiated call; none if Meta never heard of it.
 fn outcome(cdr: &Cdr) -> Option<Outcome> {
     // A call that the bridge placed has the customer at its first leg.
@@ -281,7 +295,9 @@ fn outcome(cdr: &Cdr) -> Option<Outcome> {
         | Cause::SignallingLost
         | Cause::TooLong
         | Cause::Shutdown
-        | Cause::Fault => None,
+        // Whether the customer's phone rang is not known: Meta's webhook tells, where there is one.
+        | Cause::Fault
+        | Cause::Interrupted => None,
     }
 }
 
@@ -460,6 +476,26 @@ mod tests {
                 short
             );
         }
+    }
+
+    /// A dialler whose agents do not answer must not use up the number's calls of the day.
+    #[test]
+    fn a_call_counts_for_metas_limits_once_meta_heard_of_it() {
+        let reached = |side, what, change: fn(&mut Cdr)| {
+            let mut call = cdr(Direction::BusinessInitiated);
+            call.legs = vec![LegRecord { index: 1, side, codec: None, srtp: None, media: None }];
+            call.timeline.push(0, Some(1), what);
+            change(&mut call);
+            record(&call, Wall::from_unix_ms(0), &Audience::default()).unwrap().reached
+        };
+        let only = |change| reached(Side::Agents, Milestone::Dialled, change);
+        assert!(!only(|_| {}), "only an agent rang");
+        assert!(reached(Side::Meta, Milestone::Dialled, |_| {}));
+        assert!(!reached(Side::Meta, Milestone::Offered, |_| {}));
+        assert!(only(|call| call.termination.cause = Cause::RefusedByMeta));
+        assert!(only(|call| call.termination.cause = Cause::Interrupted), "nobody knows");
+        assert!(only(|call| call.facts.wacid = Some("wacid.1".to_owned())));
+        assert!(only(|call| call.answered = Some(Wall::from_unix_ms(0))));
     }
 
     fn told(change: impl FnOnce(&mut Cdr)) -> Vec<(String, String)> {

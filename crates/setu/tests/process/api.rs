@@ -92,6 +92,7 @@ async fn bad_morning(store: Store, began: Wall) {
         country: None,
         recording_bytes: 0,
         cost: Some(cost.to_owned()),
+        reached: true,
         told: Vec::new(),
         attempt: Some(Attempt { short: false, blamable: began.after(std::time::Duration::from_secs(1_800)) }),
     };

@@ -14,6 +14,7 @@ mod events;
 mod gate;
 #[path = "../interop/house.rs"]
 mod house;
+mod interrupted;
 #[path = "../interop/peers.rs"]
 #[expect(dead_code, reason = "shared with the tests of real peers, which need all of it")]
 mod peers;

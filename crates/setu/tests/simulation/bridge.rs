@@ -102,6 +102,7 @@ impl Bridge {
             | Wanted::Acted(_)
             | Wanted::Stranger(..)
             | Wanted::Progress(_)
+            | Wanted::Awaited(_)
             | Wanted::Answered(..)
             | Wanted::Note(_)
             | Wanted::Registrations(_) => {}

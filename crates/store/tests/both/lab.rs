@@ -95,6 +95,7 @@ pub(crate) fn cdr(call: &str, seconds: i64) -> CdrRow {
         country: None,
         recording_bytes: 0,
         cost: None,
+        reached: true,
         attempt: Some(Attempt { short: false, blamable: at(seconds + 1_800) }),
         told: Vec::new(),
     }

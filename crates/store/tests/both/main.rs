@@ -10,6 +10,7 @@ mod postgres;
 mod quality;
 mod records;
 mod reports;
+mod unfinished;
 mod webhooks;
 
 /// Makes a test for each database of an async function that is given an open store.

@@ -11,7 +11,7 @@ on_both!(
     a_record_is_written_once_and_later_facts_are_numbered_revisions,
     a_record_and_what_a_webhook_told_of_its_end_meet_in_either_order_once,
     records_are_found_by_every_filter_and_page_by_page,
-    attempts_of_a_number_are_business_initiated_calls_that_were_not_refused,
+    attempts_of_a_number_are_business_initiated_calls_that_meta_heard_of,
     a_record_brings_its_facts_and_the_customers_names_along,
 );
 
@@ -97,12 +97,14 @@ async fn records_are_found_by_every_filter_and_page_by_page(lab: Lab) {
     assert_eq!(seen, ["a", "a", "b", "c", "d"]);
 }
 
-async fn attempts_of_a_number_are_business_initiated_calls_that_were_not_refused(lab: Lab) {
+async fn attempts_of_a_number_are_business_initiated_calls_that_meta_heard_of(lab: Lab) {
     let store = lab.open().await;
-    let refused = CdrRow { cause: "refused".into(), ..cdr("refused", 5) };
+    let refused = CdrRow { reached: false, cause: "refused".into(), ..cdr("refused", 5) };
+    let no_agent = CdrRow { reached: false, cause: "no_answer".into(), ..cdr("no_agent", 5) };
     let inbound = CdrRow { direction: "user_initiated".into(), ..cdr("inbound", 5) };
     let elsewhere = CdrRow { number: "+912".into(), ..cdr("elsewhere", 5) };
-    store.record(&[cdr("old", 1), cdr("one", 5), cdr("two", 6), refused, inbound, elsewhere]).await.unwrap();
+    store.record(&[cdr("old", 1), cdr("one", 5), cdr("two", 6), refused, no_agent]).await.unwrap();
+    store.record(&[inbound, elsewhere]).await.unwrap();
     store.revise(&[revision("one", "webhook")], &[]).await.unwrap();
     assert_eq!(store.attempts("+911", at(5)).await.unwrap(), 2);
 }

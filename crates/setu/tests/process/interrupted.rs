@@ -1,0 +1,124 @@
+//! `kill -9` while calls are alive: each has one record and one `call.ended`, written at the next start.
+
+use std::time::Duration;
+
+use setu_model::{AnsweredBy, Cause, Cdr, EndedBy};
+use setu_store::{CdrQuery, CdrRevision};
+use setu_twin::Person;
+use setu_twin::agent::{Habits, PhoneAnswer};
+use setu_twin::meta::{CallSpec, Event};
+
+use crate::durable::with_store;
+use crate::house::{CUSTOMER, House, NUMBER, NUMBER_PASSWORD, Ports};
+use crate::peers::{Process, until};
+use crate::ports::port;
+use crate::webhooks::{SECRET, post, webhooks};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A house with two agents, and an endpoint for events that nobody listens at.
+fn house(at: u16) -> House {
+    let rest = format!(
+        "[[numbers]]\nnumber = \"{NUMBER}\"\nphone_number_id = \"106\"\npassword = \"{NUMBER_PASSWORD}\"\n\
+         agents = [\"alice\", \"bob\"]\n[[accounts]]\nname = \"alice\"\npassword = \"a\"\n\
+         [[accounts]]\nname = \"bob\"\npassword = \"b\"\n{}\
+         [events]\ntries = 100\nretry_s = 60\n[[events.endpoints]]\nname = \"crm\"\nurl = \"https://127.0.0.1:9/hooks\"\n\
+         secrets = [\"whsec_dGhlIG5ldyBrZXksIG9mIDMyIGJ5dGVzIG9yIG1vcmU=\"]\nkinds = [\"call.ended\"]\n",
+        webhooks(at)
+    );
+    let house = House::new(Ports::pick(), &rest);
+    house.write("app.secret", SECRET);
+    house
+}
+
+/// What the database has of the calls.
+fn records(house: &House) -> Vec<CdrRevision> {
+    let query = CdrQuery { most: 100, ..CdrQuery::default() };
+    with_store(house, async |store| store.cdrs(&query).await.unwrap())
+}
+
+/// How many ends are told, and how many calls are not finished.
+fn left(house: &House) -> (u64, usize) {
+    with_store(house, async |store| {
+        let told = store.outbox_count().await.unwrap();
+        (told.waiting + told.dead, store.unfinished(100).await.unwrap().len())
+    })
+}
+
+fn stops(mut bridge: Process, signal: &str) {
+    bridge.signal(signal);
+    bridge.wait(PATIENCE);
+}
+
+/// Whoever stops the machine can bring this about.
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_that_are_alive_at_kill_9_have_one_record_and_one_end_each_after_the_next_start() {
+    let at = port();
+    let house = house(at);
+    let bridge = house.serve();
+    let edge = house.edge().await;
+    let answers = |answer| Habits { answer, person: Person::saying(880), ..Habits::default() };
+    let _alice = house.phone("alice", "a", answers(PhoneAnswer::AfterMs(100))).await;
+    let mut events = edge.events();
+    let talk = |from: &str| CallSpec::new(from, NUMBER).by(Person::saying(440).hanging_up_after(120_000));
+    let answered = edge.start_call(talk(CUSTOMER)).await.unwrap();
+    while events.recv().await.unwrap() != Event::Answered(answered) {}
+    let _bob = house.phone("bob", "b", answers(PhoneAnswer::Never)).await;
+    let _ringing = edge.start_call(talk("+919876500000")).await.unwrap();
+
+    let (answered, ringing) = tokio::task::block_in_place(|| {
+        let mut known: Vec<Cdr> = Vec::new();
+        until("both calls are known, and talked for a while", PATIENCE, || {
+            known = with_store(&house, async |store| {
+                let rows = store.unfinished(10).await.unwrap();
+                rows.iter().map(|row| serde_json::from_str(&row.record).unwrap()).collect()
+            });
+            let pulse = with_store(&house, async |store| store.pulse().await.unwrap());
+            let since = |cdr: &Cdr| Some(pulse?.unix_ms() - cdr.answered?.unix_ms());
+            known.len() == 2 && since(&known[0]).is_some_and(|ms| ms >= 2_000)
+        });
+        stops(bridge, "KILL");
+        assert_eq!(records(&house), [], "no call is over");
+        (known.remove(0), known.remove(0))
+    });
+
+    tokio::task::block_in_place(|| {
+        let bridge = house.serve();
+        let filed = house.cdrs(2);
+        until("nothing is left to do", PATIENCE, || left(&house) == (2, 0));
+        let kept: Vec<Cdr> =
+            records(&house).iter().map(|record| serde_json::from_str(&record.record).unwrap()).collect();
+        assert_eq!(kept, filed);
+        for (cdr, before) in kept.iter().zip([&answered, &ringing]) {
+            assert_eq!((cdr.call, &cdr.facts, cdr.began), (before.call, &before.facts, before.began));
+            assert_eq!((cdr.termination.cause, cdr.termination.by), (Cause::Interrupted, EndedBy::Bridge));
+        }
+        let [talked, rang] = &kept[..] else { panic!("{kept:?}") };
+        assert_eq!((talked.answered, rang.answered), (answered.answered, None));
+        assert_eq!(talked.agent, Some(AnsweredBy::Agent("alice".to_owned())));
+        assert!((2_000..20_000).contains(&talked.duration_ms), "{}", talked.duration_ms);
+        assert_eq!(rang.duration_ms, 0);
+        assert!(house.metric("setu_calls_total{direction=\"user_initiated\",cause=\"interrupted\"}") >= 2.0);
+
+        // What Meta tells of the call afterwards is a revision, as of any other.
+        let wacid = talked.facts.wacid.clone().unwrap();
+        let end = format!(
+            r#"{{"entry":[{{"id":"1","changes":[{{"field":"calls","value":{{"metadata":{{"phone_number_id":"106"}},
+            "calls":[{{"id":"{wacid}","event":"terminate","direction":"USER_INITIATED","from":"919876543210",
+            "start_time":"1760681513","end_time":"1760681573","duration":60,"status":"COMPLETED"}}]}}}}]}}]}}"#
+        );
+        assert!(post(at, "/webhooks/whatsapp", SECRET, &end).starts_with("HTTP/1.1 200 "));
+        until("it is revised", PATIENCE, || records(&house).len() == 3);
+        let of_call = |record: &&CdrRevision| record.call == talked.call.to_string();
+        let revisions: Vec<_> = records(&house).iter().filter(of_call).map(|it| it.source.clone()).collect();
+        assert_eq!(revisions, ["call", "webhook"]);
+        stops(bridge, "KILL");
+
+        // Another start finds nothing to do.
+        let bridge = house.serve();
+        assert_eq!((left(&house), records(&house).len(), house.cdrs(2).len()), ((2, 0), 3, 2));
+        stops(bridge, "TERM");
+        let lines = std::fs::read_to_string(house.path("cdr/cdr.jsonl")).unwrap().lines().count();
+        assert_eq!(lines, 2);
+    });
+}

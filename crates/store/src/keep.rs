@@ -1,0 +1,148 @@
+//! What the bridge itself has to keep, in one transaction: steps of calls, records, and what it has done.
+
+use setu_model::Wall;
+use sqlx::any::AnyRow;
+use sqlx::{AnyConnection, Row};
+
+use crate::key::{key, text};
+use crate::outbox::{OutboxRow, put};
+use crate::quality::request;
+use crate::rows::{CdrRow, FactRow, RequestRow};
+use crate::store::{Store, StoreFault, moment, note, record, settle, signed};
+
+/// Everything that is kept at once.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Kept {
+    /// Events that are told of nothing else that is kept. One that is there already stays as it is.
+    pub told: Vec<OutboxRow>,
+    /// Calls that came a step further. A later step takes the place of the one before.
+    pub unfinished: Vec<UnfinishedRow>,
+    /// Records, with what they tell of their pairs. A call that has a record keeps it.
+    pub cdrs: Vec<CdrRow>,
+    /// Facts.
+    pub facts: Vec<FactRow>,
+    /// Requests of campaigns.
+    pub requests: Vec<RequestRow>,
+    /// Events of webhooks that the bridge has acted on.
+    pub acted: Vec<String>,
+    /// Calls whose records are in the CDR file. Those whose records are here as well need nothing any more.
+    pub filed: Vec<String>,
+    /// The bridge runs at this moment.
+    pub pulse: Option<Wall>,
+}
+
+/// A call that is not over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnfinishedRow {
+    /// The call's id.
+    pub call: String,
+    /// When it began.
+    pub began: Wall,
+    /// Its record if the bridge stopped now, as JSON.
+    pub record: String,
+}
+
+/// A call that a bridge left behind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unfinished {
+    /// The call's id.
+    pub call: String,
+    /// What was known of it, as JSON.
+    pub record: String,
+    /// Its record, as JSON, if it is here: then only the CDR file may lack it.
+    pub recorded: Option<String>,
+}
+
+impl Kept {
+    /// Whether there is nothing to keep.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl Store {
+    /// Keeps all of it or nothing, in the order of the fields.
+    ///
+    /// # Errors
+    /// [`StoreFault`]: nothing is kept.
+    pub async fn keep(&self, kept: &Kept) -> Result<(), StoreFault> {
+        let _writing = self.writing.lock().await;
+        let mut transaction = self.pool.begin().await?;
+        put(&mut transaction, &kept.told).await?;
+        for row in &kept.unfinished {
+            begin(&mut transaction, row).await?;
+        }
+        for cdr in &kept.cdrs {
+            record(&mut transaction, cdr).await?;
+        }
+        for fact in &kept.facts {
+            note(&mut transaction, fact).await?;
+        }
+        for row in &kept.requests {
+            request(&mut transaction, row).await?;
+        }
+        for event in &kept.acted {
+            settle(&mut transaction, event).await?;
+        }
+        for call in &kept.filed {
+            let finish = sqlx::query(
+                "DELETE FROM unfinished WHERE call = $1 AND EXISTS \
+                 (SELECT 1 FROM cdrs c WHERE c.call = $1 AND c.revision = 1)",
+            );
+            finish.bind(key(call)).execute(&mut *transaction).await?;
+        }
+        if let Some(now) = kept.pulse {
+            let beat = sqlx::query(
+                "INSERT INTO pulse (one, moment) VALUES (1, $1) ON CONFLICT (one) DO UPDATE SET moment = excluded.moment",
+            );
+            beat.bind(now.unix_ms()).execute(&mut *transaction).await?;
+        }
+        transaction.commit().await?;
+        if !kept.told.is_empty() || !kept.cdrs.is_empty() {
+            self.announced.notify_one();
+        }
+        Ok(())
+    }
+
+    /// Calls that are not finished, in the order in which they began; at most `most`. Before a bridge takes calls these are
+    /// what the one before left behind.
+    ///
+    /// # Errors
+    /// [`StoreFault`].
+    pub async fn unfinished(&self, most: usize) -> Result<Vec<Unfinished>, StoreFault> {
+        let rows = sqlx::query(
+            "SELECT u.call, u.record, c.record AS recorded FROM unfinished u \
+             LEFT JOIN cdrs c ON c.call = u.call AND c.revision = 1 ORDER BY u.began, u.call LIMIT $1",
+        );
+        let rows = rows.bind(signed(most)).fetch_all(&self.pool).await?;
+        let read = |row: &AnyRow| {
+            Ok(Unfinished {
+                call: row.try_get("call")?,
+                record: row.try_get("record")?,
+                recorded: row.try_get("recorded")?,
+            })
+        };
+        rows.iter().map(read).collect()
+    }
+
+    /// When a bridge with calls was last known to run.
+    ///
+    /// # Errors
+    /// [`StoreFault`].
+    pub async fn pulse(&self) -> Result<Option<Wall>, StoreFault> {
+        let row = sqlx::query("SELECT moment FROM pulse WHERE one = 1").fetch_optional(&self.pool).await?;
+        Ok(row.map(|row| moment(&row, "moment")).transpose()?)
+    }
+}
+
+/// A step that comes after the record changes nothing.
+async fn begin(to: &mut AnyConnection, row: &UnfinishedRow) -> Result<(), sqlx::Error> {
+    let keep = sqlx::query(
+        "INSERT INTO unfinished (call, began, record) SELECT CAST($1 AS TEXT), CAST($2 AS BIGINT), CAST($3 AS TEXT) \
+         WHERE NOT EXISTS (SELECT 1 FROM cdrs c WHERE c.call = $1) \
+         ON CONFLICT (call) DO UPDATE SET record = excluded.record",
+    );
+    let keep = keep.bind(key(&row.call)).bind(row.began.unix_ms()).bind(text(&row.record));
+    keep.execute(to).await?;
+    Ok(())
+}
