@@ -94,7 +94,7 @@ fn relay(epoll: &Epoll, agents: &UdpSocket, sessions: &mut [Session]) -> anyhow:
 }
 
 /// As Setu's packet threads wait.
-const LONGEST_WAIT: Duration = Duration::from_micros(750);
+const LONGEST_WAIT: Duration = Duration::from_micros(600);
 
 const SHARED: u64 = u64::MAX;
 const INPUT: u64 = u64::MAX - 1;

@@ -8,7 +8,6 @@ use anyhow::{Context as _, ensure};
 use setu_srtp::rtp::Header;
 use setu_srtp::{Receiver, Sender};
 
-use crate::Contender;
 use crate::process::{cpu_ns, dropped, resident_kb};
 use crate::session::{PAYLOAD_TYPE, RELAYS, Route, SUITE, agent, keying_from_meta, meta, relay};
 use crate::udp::{Inbox, Outbox, Received, bind};
@@ -94,26 +93,27 @@ impl Generator {
         Ok(Self { relays, calls, by_port, inbox: Inbox::new(), heard: Heard::default(), sent: 0 })
     }
 
-    /// Loads the contender, and measures it after the warm-up.
-    pub(crate) fn run(mut self, contender: &dyn Contender, seconds: u64) -> anyhow::Result<Turn> {
+    /// Loads the contender of this process id, which held `idle_kb` before its sessions, and measures it after the
+    /// warm-up.
+    pub(crate) fn run(mut self, process: u32, idle_kb: u64, seconds: u64) -> anyhow::Result<Turn> {
         let mut pace = Pace::new(self.calls.len());
         self.until(&mut pace, WARM_UP)?;
         self.settle(&mut pace)?;
         ensure!(self.heard.packets > 0, "nothing comes through the relay");
-        let (cpu, drops) = (cpu_ns(contender.process())?, dropped(GENERATOR)?);
+        let (cpu, drops) = (cpu_ns(process)?, dropped(GENERATOR)?);
         self.heard = Heard::default();
         self.heard.latencies_ns.reserve(self.calls.len() * 100 * usize::try_from(seconds)?);
         self.sent = 0;
         self.until(&mut pace, Duration::from_secs(seconds))?;
         self.settle(&mut pace)?;
-        let cpu_ns = cpu_ns(contender.process())? - cpu;
+        let cpu_ns = cpu_ns(process)? - cpu;
         for _ in 0..MOST_SETTLES {
             // Nothing is lost yet that is only late, as on a busy machine.
             if self.heard.packets < self.sent {
                 self.settle(&mut pace)?;
             }
         }
-        let kb = resident_kb(contender.process())?.saturating_sub(contender.idle_kb());
+        let kb = resident_kb(process)?.saturating_sub(idle_kb);
         let Heard { packets, garbled, mut latencies_ns } = self.heard;
         ensure!(garbled == 0, "{garbled} packets came out of the relay garbled");
         latencies_ns.sort_unstable();

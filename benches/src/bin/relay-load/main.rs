@@ -21,6 +21,8 @@ use std::io::Write as _;
 
 use anyhow::Context as _;
 use clap::{Parser, ValueEnum};
+use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
+use nix::unistd::Pid;
 
 use crate::load::{Generator, Turn};
 use crate::process::raise_descriptor_limit;
@@ -131,8 +133,26 @@ fn measure(sessions: u16, args: &Args) -> anyhow::Result<Report> {
     Ok(report)
 }
 
+/// On a thread of its own, away from the processor that Setu's first packet thread keeps to.
 fn take_turn(contender: &dyn Contender, seconds: u64) -> anyhow::Result<Turn> {
-    Generator::new(contender.routes())?.run(contender, seconds)
+    let (routes, process, idle_kb) = (contender.routes(), contender.process(), contender.idle_kb());
+    std::thread::scope(|scope| {
+        let turn = scope.spawn(|| {
+            keep_to_first_processor()?;
+            Generator::new(routes)?.run(process, idle_kb, seconds)
+        });
+        turn.join().map_err(|_| anyhow::anyhow!("the load generator panicked"))?
+    })
+}
+
+fn keep_to_first_processor() -> anyhow::Result<()> {
+    let this = Pid::from_raw(0);
+    let allowed = sched_getaffinity(this)?;
+    let first = (0..CpuSet::count()).find(|cpu| allowed.is_set(*cpu).unwrap_or(false));
+    let mut one = CpuSet::new();
+    one.set(first.context("no processor")?)?;
+    sched_setaffinity(this, &one)?;
+    Ok(())
 }
 
 /// The contenders, as the report has them.

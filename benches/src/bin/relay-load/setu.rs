@@ -103,7 +103,7 @@ pub(crate) fn serve(sessions: u16, threads: usize) -> anyhow::Result<()> {
         agents: side(AGENT_SIDE),
         threads,
         codec_threads: 1,
-        pinned: false,
+        pinned: true,
         quarantine: MediaNetConfig::QUARANTINE,
         dtls: None,
     };

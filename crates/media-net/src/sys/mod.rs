@@ -1,4 +1,5 @@
-//! The system calls that the standard library does not offer: epoll, eventfd, batched datagrams, processor affinity.
+//! The system calls that the standard library does not offer: epoll, eventfd, batched datagrams, processor affinity,
+//! priority.
 //!
 //! All of the crate's unsafe code is here. It is needed because a datagram at a time through `std` costs a system
 //! call each, and because a thread that waits for thousands of sockets, a deadline and a command at once needs
@@ -7,6 +8,7 @@
 #![expect(unsafe_code, reason = "system calls without a safe wrapper")]
 
 mod datagrams;
+mod priority;
 
 use std::io;
 use std::mem;
@@ -14,6 +16,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
 pub(crate) use datagrams::{RECEIVE_BATCH, ReceiveBatch, Received, SendBatch, send_one};
+pub(crate) use priority::hurry_thread;
 
 /// A set of descriptors to wait for.
 pub(crate) struct Epoll {
