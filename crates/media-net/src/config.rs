@@ -18,6 +18,8 @@ pub struct MediaNetConfig {
     /// Whether each packet thread stays on a processor of its own (of those the process may use), as far as there are
     /// enough.
     pub pinned: bool,
+    /// Whether packet threads ask the system to run them before others, in real time where it grants that.
+    pub hurried: bool,
     /// How long a port rests before another call gets it, so that late packets of the old call, and whoever guessed
     /// the port, do not meet the new one.
     pub quarantine: Duration,

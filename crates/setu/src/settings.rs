@@ -664,6 +664,7 @@ pub(crate) fn media_net(config: &Config, dtls: DtlsIdentity) -> MediaNetConfig {
         threads: config.limits.media_threads,
         codec_threads: codec_threads(),
         pinned: config.limits.media_threads > 1,
+        hurried: config.limits.media_real_time,
         quarantine: Duration::from_secs(config.limits.port_rest_s),
         dtls: Some(dtls),
     }

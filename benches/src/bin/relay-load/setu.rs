@@ -104,6 +104,7 @@ pub(crate) fn serve(sessions: u16, threads: usize) -> anyhow::Result<()> {
         threads,
         codec_threads: 1,
         pinned: true,
+        hurried: true,
         quarantine: MediaNetConfig::QUARANTINE,
         dtls: None,
     };

@@ -87,9 +87,11 @@ impl Worker {
         {
             tracing::debug!(%error, "packet thread not pinned");
         }
-        match hurry_thread() {
-            Ok(granted) => tracing::debug!(?granted, number, "packet thread"),
-            Err(error) => tracing::debug!(%error, number, "packet thread is as good as any other"),
+        if config.hurried {
+            match hurry_thread() {
+                Ok(granted) => tracing::debug!(?granted, number, "packet thread"),
+                Err(error) => tracing::debug!(%error, number, "packet thread is as good as any other"),
+            }
         }
         let pool = |side: &MediaSide| PortPool::new(&side.ports, number, config.threads, config.quarantine);
         let mut worker = Self {

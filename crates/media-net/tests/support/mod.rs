@@ -35,6 +35,7 @@ pub(crate) fn config(test: u8, ports: RangeInclusive<u16>) -> MediaNetConfig {
         threads: 1,
         codec_threads: 1,
         pinned: false,
+        hurried: true,
         quarantine: Duration::ZERO,
         dtls: None,
     }

@@ -23,7 +23,7 @@ impl Config {
             limits,
             ..
         } = self;
-        let settings: [(&str, &dyn Debug); 29] = [
+        let settings: [(&str, &dyn Debug); 30] = [
             ("meta.bind", &meta.bind),
             ("meta.hostname", &meta.hostname),
             ("meta.advertised_port", &meta.advertised_port),
@@ -53,6 +53,7 @@ impl Config {
             ("limits.port_rest_s", &limits.port_rest_s),
             ("limits.connections", &limits.connections),
             ("limits.media_threads", &limits.media_threads),
+            ("limits.media_real_time", &limits.media_real_time),
         ];
         settings.map(|(name, value)| (name, format!("{value:?}"))).into()
     }

@@ -150,6 +150,8 @@ pub struct Limits {
     pub connections: usize,
     /// Threads that carry media.
     pub media_threads: usize,
+    /// Whether they ask the system for real time, or at least to go before other threads.
+    pub media_real_time: bool,
 }
 
 impl Default for Limits {
@@ -161,6 +163,7 @@ impl Default for Limits {
             port_rest_s: 10,
             connections: 4096,
             media_threads: 1,
+            media_real_time: true,
         }
     }
 }
