@@ -19,7 +19,7 @@ mod webhook;
 pub use api::{
     AgentState, Amounts, ApiToken, ApiTokens, Backend, CallFilter, CallOrder, CdrEntry, CdrFilter,
     CdrRevisionEntry, DeadEvent, Feedback, FeedbackKind, Figured, Figures, Finding, Grant, Inquiry, LiveCall,
-    NotMade, NumberQuality, Pending, PermissionOrder, PermissionRequested, PermissionTemplate,
+    NotMade, NumberQuality, OrderKey, Pending, PermissionOrder, PermissionRequested, PermissionTemplate,
     ProvisioningDrift, ProvisioningFact, ProvisioningReport, QualityReading, Readiness, ReportBy,
     ReportFilter, ReservationOrder, Reserved, Ring, Rule, Scope, Standing, Sums, TrunkState, Unavailable,
     openapi, serve_api,

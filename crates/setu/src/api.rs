@@ -1,6 +1,7 @@
 //! The REST interface: its listener, and who answers its questions.
 
 mod calls;
+mod orders;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -13,7 +14,7 @@ use setu_control::{
     PermissionRequested, ProvisioningReport, Readiness, ReservationOrder, Reserved, Rule, Standing,
     StartError, Unavailable, serve_api,
 };
-use setu_model::{Pii, Wall};
+use setu_model::{CallId, Pii, Wall};
 use setu_store::{CdrQuery, CdrRevision, DeadRow, Store, StoreFault};
 use setu_whatsapp::gate::Decision;
 use setu_whatsapp::permission::{Answer, Considered, Customer};
@@ -109,23 +110,32 @@ pub(crate) struct Answers {
     store: watch::Sender<Option<Arc<Store>>>,
     provisioner: watch::Sender<Arc<Provisioner>>,
     subjects: watch::Sender<Subjects>,
-    inputs: mpsc::WeakSender<Input>,
-    next: AtomicU64,
     inquiries: Waiting<Found>,
-    requests: Waiting<driver::Answer>,
+    next: Arc<AtomicU64>,
+    driver: ToDriver,
+}
+
+/// The way of a request to the driver and back.
+#[derive(Debug, Clone)]
+struct ToDriver {
+    inputs: mpsc::WeakSender<Input>,
+    next: Arc<AtomicU64>,
+    requests: Arc<Waiting<driver::Answer>>,
 }
 
 impl Answers {
     /// Questions wait until [`begin`](Self::begin).
     pub(crate) fn new(inputs: &mpsc::Sender<Input>, provisioner: Provisioner) -> Arc<Self> {
+        let next = Arc::new(AtomicU64::new(1));
+        let driver =
+            ToDriver { inputs: inputs.downgrade(), next: Arc::clone(&next), requests: Arc::default() };
         Arc::new(Self {
             store: watch::Sender::new(None),
             provisioner: watch::Sender::new(Arc::new(provisioner)),
             subjects: watch::Sender::new(Subjects::default()),
-            inputs: inputs.downgrade(),
-            next: AtomicU64::new(1),
             inquiries: Waiting::default(),
-            requests: Waiting::default(),
+            next,
+            driver,
         })
     }
 
@@ -155,7 +165,7 @@ impl Answers {
 
     /// The driver has done what was asked for.
     pub(crate) fn answered(&self, token: u64, answer: driver::Answer) {
-        self.requests.tell(token, answer);
+        self.driver.requests.tell(token, answer);
     }
 
     /// Asks the store, once it is open.
@@ -196,6 +206,12 @@ impl Answers {
         })
     }
 
+    fn request(&self, request: driver::Request) -> Pending<driver::Answer> {
+        self.driver.request(request)
+    }
+}
+
+impl ToDriver {
     /// Asks the driver.
     fn request(&self, request: driver::Request) -> Pending<driver::Answer> {
         // These may send a message.
@@ -205,6 +221,15 @@ impl Answers {
         Box::pin(async move {
             let ((token, answer), inputs) = waits.zip(inputs).ok_or_else(too_many)?;
             asked(inputs, Input::Request(token, Box::new(request)), answer, patience).await
+        })
+    }
+
+    /// Has the driver place a call; `call` is the id it is to have.
+    fn place(&self, order: CallOrder, call: Option<CallId>) -> Pending<Result<String, NotMade>> {
+        let asked = self.request(driver::Request::Place(Box::new(placing(order, call))));
+        Box::pin(async move {
+            let driver::Answer::Placed(placed) = asked.await? else { return Err(at_odds()) };
+            Ok(placed.map(|call| call.to_string()).map_err(not_made))
         })
     }
 }
@@ -233,7 +258,7 @@ impl Backend for Answers {
     fn inquire(&self, inquiry: Inquiry) -> Pending<Option<setu_control::Finding>> {
         let Inquiry { number, customer, by_hand, use_case, campaign } = inquiry;
         let customer = Customer::of_fields(&customer, None);
-        let (waits, inputs) = (self.inquiries.wait(&self.next), self.inputs.upgrade());
+        let (waits, inputs) = (self.inquiries.wait(&self.next), self.driver.inputs.upgrade());
         Box::pin(async move {
             let ((token, answer), inputs) = waits.zip(inputs).ok_or_else(too_many)?;
             let inquiry = driver::Inquiry {
@@ -275,10 +300,13 @@ impl Backend for Answers {
     }
 
     fn place(&self, order: CallOrder) -> Pending<Result<String, NotMade>> {
-        let asked = self.request(driver::Request::Place(Box::new(placing(order))));
+        if order.key.is_none() {
+            return self.driver.place(order, None);
+        }
+        let (store, driver) = (self.with_store(|store| async { Ok(store) }), self.driver.clone());
         Box::pin(async move {
-            let driver::Answer::Placed(placed) = asked.await? else { return Err(at_odds()) };
-            Ok(placed.map(|call| call.to_string()).map_err(not_made))
+            let store = store.await?;
+            orders::place(&store, &driver, order).await
         })
     }
 

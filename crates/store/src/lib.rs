@@ -9,6 +9,7 @@
 mod keep;
 mod key;
 mod open;
+mod orders;
 mod outbox;
 mod quality;
 mod query;
@@ -19,6 +20,7 @@ mod store;
 pub use keep::{Kept, Unfinished, UnfinishedRow};
 pub use key::digest;
 pub use open::{Location, OpenError};
+pub use orders::{CallFate, KnownOrder, OrderRow};
 pub use outbox::{DeadRow, OutboxCount, OutboxFate, OutboxHead, OutboxRow};
 pub use quality::day;
 pub use query::{CdrQuery, CdrRevision};

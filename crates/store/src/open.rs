@@ -135,6 +135,7 @@ fn migrations() -> Migrator {
         migration(2, "reports", include_str!("../migrations/0002_reports.sql")),
         migration(3, "outbox", include_str!("../migrations/0003_outbox.sql")),
         migration(4, "unfinished", include_str!("../migrations/0004_unfinished.sql")),
+        migration(5, "orders", include_str!("../migrations/0005_orders.sql")),
     ])
 }
 

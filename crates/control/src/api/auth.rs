@@ -152,7 +152,11 @@ fn digest(token: &str) -> [u8; 32] {
 pub(super) const SCHEME: &str = "bearer";
 
 /// Proof that whoever asks may: an argument of every handler.
-pub(super) struct May<N: Need>(PhantomData<N>);
+pub(super) struct May<N: Need> {
+    /// The name of whoever asks.
+    pub(super) by: String,
+    need: PhantomData<N>,
+}
 
 /// What a handler needs.
 pub(super) trait Need: Send {
@@ -283,7 +287,7 @@ impl<N: Need> FromRequestParts<Api> for May<N> {
         };
         if known.scopes.contains(&N::SCOPE) {
             tracing::debug!(by = known.name, path, "asked over the REST interface");
-            return Ok(Self(PhantomData));
+            return Ok(Self { by: known.name.clone(), need: PhantomData });
         }
         let why = format!("the token has no scope {}", N::SCOPE.word());
         tracing::warn!(by = known.name, path, why, "a request to the REST interface is refused");

@@ -15,7 +15,7 @@ use super::{Api, answered, invalid, refused, unavailable, unknown};
 use crate::refusal::refusal;
 
 /// A call to place.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CallOrder {
     /// The business number to call from, E.164 with `+`.
@@ -57,11 +57,20 @@ pub struct CallOrder {
     /// Orders of one key are one order.
     #[serde(skip)]
     #[schema(ignore)]
-    pub key: Option<String>,
+    pub key: Option<OrderKey>,
+}
+
+/// Names an order, so that it is known when it comes again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OrderKey {
+    /// The name of the token that was shown: each has keys of its own.
+    pub by: String,
+    /// The `Idempotency-Key`.
+    pub key: String,
 }
 
 /// Who rings first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Ring {
     /// The agent; the customer is called once he has answered.
@@ -176,8 +185,8 @@ pub(super) struct PlacedCall {
     path = "/v1/calls",
     tag = "calls",
     request_body = CallOrder,
-    params(("Idempotency-Key" = Option<String>, Header, description = "Orders of one key are one order: the second is \
-        answered as the first", pattern = r"^[!-~]{1,128}$")),
+    params(("Idempotency-Key" = Option<String>, Header, description = "Orders of one token and one key are one order for 24 \
+        hours, also across restarts: the second is answered as the first. The key of one that came to nothing is free again", pattern = r"^[!-~]{1,128}$")),
     responses(
         (status = 202, body = PlacedCall),
         (status = 400, description = "The order cannot be read"),
@@ -190,7 +199,7 @@ pub(super) struct PlacedCall {
     security(("bearer" = ["calls:write"])),
 )]
 pub(super) async fn place(
-    _may: May<WriteCalls>,
+    may: May<WriteCalls>,
     State(api): State<Api>,
     headers: HeaderMap,
     order: Result<Json<CallOrder>, JsonRejection>,
@@ -200,6 +209,7 @@ pub(super) async fn place(
         Ok(both) => both,
         Err(why) => return invalid(why),
     };
+    let key = key.map(|key| OrderKey { by: may.by, key });
     match api.backend.place(CallOrder { key, ..order }).await {
         Ok(Ok(call)) => {
             let at = [(header::LOCATION, format!("/v1/calls/{call}"))];

@@ -32,7 +32,7 @@ pub use backend::{
     Backend, CdrEntry, CdrFilter, CdrRevisionEntry, DeadEvent, Finding, Grant, Inquiry, Pending,
     ProvisioningDrift, ProvisioningFact, ProvisioningReport, Rule, Standing, Unavailable,
 };
-pub use calls::{CallFilter, CallOrder, LiveCall, NotMade, Ring};
+pub use calls::{CallFilter, CallOrder, LiveCall, NotMade, OrderKey, Ring};
 pub use figures::{
     Amounts, Feedback, FeedbackKind, Figured, Figures, NumberQuality, QualityReading, ReportBy, ReportFilter,
     Sums,

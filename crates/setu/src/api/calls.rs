@@ -8,7 +8,7 @@ use setu_control::{
     AgentState, CallOrder, LiveCall, NotMade, PermissionOrder, PermissionRequested, PermissionTemplate,
     Readiness, Reserved, Ring, Rule, TrunkState,
 };
-use setu_model::{AnsweredBy, Pii, RuleRefusal};
+use setu_model::{AnsweredBy, CallId, Pii, RuleRefusal};
 
 use setu_whatsapp::graph::Template;
 
@@ -51,11 +51,10 @@ pub(super) fn readiness(number: String, found: driver::Readiness) -> Readiness {
     }
 }
 
-pub(super) fn placing(order: CallOrder) -> driver::Order {
+pub(super) fn placing(order: CallOrder, call: Option<CallId>) -> driver::Order {
     let CallOrder { number, customer, agents, ring, by_hand, use_case, payload, queue, reference, .. } =
         order;
     let reservation = order.reservation.and_then(|id| id.parse().ok());
-    let key = order.key;
     let ring = ring.map(|ring| match ring {
         Ring::AgentFirst => setu_call::RingOrder::AgentFirst,
         Ring::CustomerFirst => setu_call::RingOrder::CustomerFirst,
@@ -72,7 +71,7 @@ pub(super) fn placing(order: CallOrder) -> driver::Order {
         queue,
         reference,
         reservation,
-        key,
+        call,
     }
 }
 
@@ -107,7 +106,6 @@ pub(super) fn not_made(why: driver::NotPlaced) -> NotMade {
         driver::NotPlaced::UnknownReservation => NotMade::UnknownReservation,
         driver::NotPlaced::NoWay(why) => NotMade::NoWay(why.to_owned()),
         driver::NotPlaced::NoCustomer => NotMade::NoCustomer,
-        driver::NotPlaced::KeyTaken => NotMade::KeyTaken,
         driver::NotPlaced::Refused(rules) => NotMade::Refused(rules.into_iter().map(rule).collect()),
         driver::NotPlaced::Unable(why) => NotMade::Unable(why),
     }

@@ -1,6 +1,6 @@
 //! What the REST interface asks for: to place a call, to see those that live, to end one, and what comes ahead of them.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use setu_call::{AnswerIn, Live, Offered, Origin, Placed, Reservation, Reserve, RingOrder, Stage, normalise};
 use setu_model::{CallFacts, CallId, Cdr, Direction, Ingress, LegId, Now, Pii, RuleRefusal};
@@ -87,8 +87,8 @@ pub struct Order {
     pub reference: Option<String>,
     /// The reservation whose agent is to take it.
     pub reservation: Option<CallId>,
-    /// Orders of one key are one order.
-    pub key: Option<String>,
+    /// The id that the call will have. Orders of one id are one order; none is an order of its own.
+    pub call: Option<CallId>,
 }
 
 /// Why a call is not placed, or nobody is set aside.
@@ -104,22 +104,21 @@ pub enum NotPlaced {
     NoWay(&'static str),
     /// Whom to call is no number.
     NoCustomer,
-    /// Another order had the same key.
-    KeyTaken,
     /// Rules forbid it.
     Refused(Vec<RuleRefusal>),
     /// It cannot be placed now; why, for people.
     Unable(String),
 }
 
-/// Orders under way, and those of the last time that have keys.
+/// Orders under way, and those of the last time whose ids were given.
 #[derive(Debug, Default)]
 pub(super) struct Placing {
     /// Who waits to hear whether the call is placed, by token.
     waiting: BTreeMap<CallId, Vec<u64>>,
-    keys: BTreeMap<String, (Order, CallId)>,
-    /// The keys, the oldest first.
-    oldest: VecDeque<String>,
+    /// The ids that were given.
+    given: BTreeSet<CallId>,
+    /// The same, the oldest first.
+    oldest: VecDeque<CallId>,
 }
 
 impl Placing {
@@ -130,23 +129,21 @@ impl Placing {
         tokens
     }
 
-    fn remember(&mut self, order: Order, call: CallId) {
-        let Some(key) = order.key.clone() else { return };
-        if self.keys.len() >= MOST_KEYS
+    fn remember(&mut self, given: Option<CallId>) {
+        let Some(call) = given else { return };
+        if self.given.len() >= MOST_GIVEN
             && let Some(oldest) = self.oldest.pop_front()
         {
-            self.keys.remove(&oldest);
+            self.given.remove(&oldest);
         }
-        self.oldest.push_back(key.clone());
-        self.keys.insert(key, (order, call));
+        self.oldest.push_back(call);
+        self.given.insert(call);
     }
 
-    /// The call came to nothing: its key may be used again.
+    /// The call came to nothing: its id may be given again.
     pub(super) fn forget(&mut self, call: CallId) {
-        if let Some((key, _)) = self.keys.iter().find(|(_, (_, of))| *of == call) {
-            let key = key.clone();
-            self.keys.remove(&key);
-            self.oldest.retain(|known| *known != key);
+        if self.given.remove(&call) {
+            self.oldest.retain(|known| *known != call);
         }
     }
 }
@@ -197,14 +194,10 @@ impl Shard {
     }
 
     fn place(&mut self, token: u64, order: Order, now: Now) {
-        if let Some((known, call)) = order.key.as_ref().and_then(|key| self.placing.keys.get(key)) {
-            let call = *call;
-            if *known != order {
-                self.answer(token, Answer::Placed(Err(NotPlaced::KeyTaken)));
-            } else if let Some(waiting) = self.placing.waiting.get_mut(&call) {
-                waiting.push(token);
-            } else {
-                self.answer(token, Answer::Placed(Ok(call)));
+        if let Some(call) = order.call.filter(|call| self.placing.given.contains(call)) {
+            match self.placing.waiting.get_mut(&call) {
+                Some(waiting) => waiting.push(token),
+                None => self.answer(token, Answer::Placed(Ok(call))),
             }
             return;
         }
@@ -216,17 +209,17 @@ impl Shard {
             if let Some(call) = self.place_by_request(token, &order, &customer, wait, now) {
                 // Whoever orders the same meanwhile waits as well.
                 self.placing.waiting.insert(call, Vec::new());
-                self.placing.remember(order, call);
+                self.placing.remember(order.call);
             }
             return;
         }
-        let call = CallId::new(now.wall, &mut *self.entropy);
+        let call = order.call.unwrap_or_else(|| CallId::new(now.wall, &mut *self.entropy));
         let by_graph = self.settings.graph.contains_key(&order.number);
         let reach = Reach::ByNumber { number: order.number.clone(), customer: customer.clone() };
         self.reaches.insert(LegId::originator(call), reach);
         self.placing.waiting.insert(call, vec![token]);
         let offered = offered(call, &order, customer, by_graph);
-        self.placing.remember(order, call);
+        self.placing.remember(order.call);
         self.calls.handle(setu_call::Input::Offered(Box::new(offered)), now);
     }
 
@@ -313,5 +306,5 @@ fn offered(call: CallId, order: &Order, customer: String, by_graph: bool) -> Off
     }
 }
 
-/// The most keys that are remembered: more orders than a busy house makes in the hours in which one may come again.
-const MOST_KEYS: usize = 16_384;
+/// The most given ids that are remembered: the calls of the moments until the database knows of them.
+const MOST_GIVEN: usize = 16_384;

@@ -189,7 +189,7 @@ impl Shard {
             reference: order.reference.clone(),
             ..CallFacts::default()
         };
-        let call = CallId::new(now.wall, &mut *self.entropy);
+        let call = order.call.unwrap_or_else(|| CallId::new(now.wall, &mut *self.entropy));
         let until = now.after(wait).mono;
         let awaited = Awaited { call, began: now, until, facts, reservation: order.reservation, come: false };
         let request = PermissionOrder {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use serde_json::json;
 use setu_model::{AnsweredBy, Cause, Cdr, EndedBy};
 use setu_store::{CdrQuery, CdrRevision};
 use setu_twin::Person;
@@ -12,7 +13,7 @@ use crate::durable::with_store;
 use crate::house::{CUSTOMER, House, NUMBER, NUMBER_PASSWORD, Ports};
 use crate::peers::{Process, until};
 use crate::ports::port;
-use crate::webhooks::{SECRET, post, webhooks};
+use crate::webhooks::{SECRET, exchange, post, webhooks};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -120,5 +121,53 @@ async fn calls_that_are_alive_at_kill_9_have_one_record_and_one_end_each_after_t
         stops(bridge, "TERM");
         let lines = std::fs::read_to_string(house.path("cdr/cdr.jsonl")).unwrap().lines().count();
         assert_eq!(lines, 2);
+    });
+}
+
+/// Posts an order with a key; returns the status and the answer.
+fn orders(api: u16, token: &str, body: &serde_json::Value) -> (u16, serde_json::Value) {
+    let body = body.to_string();
+    let request = format!(
+        "POST /v1/calls HTTP/1.1\r\nHost: setu\r\nConnection: close\r\nContent-Type: application/json\r\n\
+         Authorization: Bearer {token}\r\nIdempotency-Key: click-1\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let answer = exchange(api, &request).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (head.split(' ').nth(1).unwrap().parse().unwrap(), serde_json::from_str(body).unwrap())
+}
+
+/// A program that did not hear the answer asks again, of a bridge that was killed meanwhile.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_that_comes_again_after_kill_9_is_the_same_call() {
+    let api = port();
+    let (crm, bot) = ("a-token-that-nobody-guesses", "another-that-nobody-guesses");
+    let rest = format!(
+        "[[numbers]]\nnumber = \"{NUMBER}\"\npassword = \"{NUMBER_PASSWORD}\"\nagents = [\"alice\"]\n\
+         [[accounts]]\nname = \"alice\"\npassword = \"a\"\nnumber = \"{NUMBER}\"\n[api]\nbind = \"127.0.0.1:{api}\"\n\
+         [[api.tokens]]\nname = \"crm\"\ntoken = \"{crm}\"\nscopes = [\"calls:write\"]\n\
+         [[api.tokens]]\nname = \"bot\"\ntoken = \"{bot}\"\nscopes = [\"calls:write\"]\n"
+    );
+    let (house, bridge) = House::start(Ports::pick(), &rest);
+    let _edge = house.edge().await;
+    let habits =
+        Habits { answer: PhoneAnswer::AfterMs(100), person: Person::saying(880), ..Habits::default() };
+    let phone = house.phone("alice", "a", habits).await;
+    let order = |payload| json!({"number": NUMBER, "customer": CUSTOMER, "payload": payload});
+    let (status, placed) = tokio::task::block_in_place(|| orders(api, crm, &order("x")));
+    assert_eq!(status, 202, "{placed}");
+    tokio::task::block_in_place(|| stops(bridge, "KILL"));
+
+    let _bridge = tokio::task::block_in_place(|| house.serve());
+    phone.register(PATIENCE).await.unwrap();
+    tokio::task::block_in_place(|| {
+        assert_eq!(orders(api, crm, &order("x")), (202, placed.clone()));
+        let (status, taken) = orders(api, crm, &order("y"));
+        assert_eq!((status, &taken["error"]["code"]), (409, &json!("key_taken")));
+        // Another token's keys are its own.
+        let (status, others) = orders(api, bot, &order("y"));
+        assert_eq!(status, 202, "{others}");
+        assert_ne!(others, placed);
+        assert_eq!(house.cdrs(2)[0].call.to_string(), placed["call"]);
     });
 }

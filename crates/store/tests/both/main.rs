@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
 
 mod lab;
+mod orders;
 mod outbox;
 #[path = "../../../setu/tests/shared/ports.rs"]
 mod ports;
