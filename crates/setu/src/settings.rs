@@ -69,6 +69,9 @@ pub fn shard(config: &Config) -> Result<ShardSettings, SettingsError> {
         graph: graph_numbers(config)?,
         prices: prices(config),
         messengers: messengers(config)?,
+        connect_within: Duration::from_secs(
+            config.webhooks.as_ref().map_or(0, |w| w.connect_within_s).into(),
+        ),
         sip_hosts: config.webhooks.as_ref().map(|w| w.sip_hosts.clone()).unwrap_or_default(),
         accounts: config.accounts(),
         number_ids: config

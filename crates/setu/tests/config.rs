@@ -107,6 +107,7 @@ fn what_cannot_work_is_refused_with_a_remedy() {
         ("{ file = \"secrets/bob.password\" }", "{ env = \"SETU_NO_SUCH\" }", "no SETU_NO_SUCH"),
         ("{ file = \"secrets/bob.password\" }", "{ url = \"x\" }", "expected `file` or `env`"),
         ("[{ file = \"secrets/app.secret\" }]", "[]", "every webhook would be refused"),
+        ("# connect_within_s = 60", "connect_within_s = 0", "webhooks.connect_within_s"),
         ("\"gate:ask\"]", "\"gate:open\"]", "is no scope"),
         ("{ file = \"secrets/crm.token\" }", "\"short\"", "shorter than 16"),
         ("secrets/webhook.token", "secrets/none", "webhooks.verify_token"),

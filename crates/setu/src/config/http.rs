@@ -60,6 +60,15 @@ pub struct Webhooks {
     /// below it. Empty, the default, lets none be dialled.
     #[serde(default)]
     pub sip_hosts: Vec<String>,
+    /// How long after a customer called a webhook may tell of it for the call to be taken, in seconds: 1 to 3,600. Our clock
+    /// and the sender's may differ by a minute more.
+    #[serde(default = "default_connect_within_s")]
+    pub connect_within_s: u32,
+}
+
+/// Meta gives a call up that nobody answers after 30 to 60 s.
+const fn default_connect_within_s() -> u32 {
+    60
 }
 
 impl Webhooks {

@@ -439,6 +439,13 @@ fn limits(config: &Config, found: &mut Findings) {
     if !(5..=60).contains(&config.ringing.total_s) {
         found.add("ringing.total_s", "Meta gives up after 30 to 60 seconds", "choose 5 to 60");
     }
+    if !(1..=3_600).contains(&webhooks.connect_within_s) {
+        found.add(
+            "webhooks.connect_within_s",
+            format!("{} s", webhooks.connect_within_s),
+            "write 1 to 3600: who waits longer for an answer has given up",
+        );
+    }
     if !(5..=60).contains(&config.ringing.agent_s) || !(5..=300).contains(&config.ringing.customer_s) {
         found.add("ringing", "out of range", "choose 5 to 60 for agent_s and 5 to 300 for customer_s");
     }

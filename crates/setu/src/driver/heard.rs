@@ -1,10 +1,11 @@
 //! What webhooks tell: whose number it is about, and what follows.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use setu_call::{AnswerIn, EndHow, LegEvent, Offered, Origin};
 use setu_model::{CallFacts, CallId, Cause, Direction, Ingress, LegId, Now, Wall};
-use setu_whatsapp::webhook::{Connect, Event, Heard, Terminate};
+use setu_whatsapp::webhook::{Connect, Event, Heard, SessionKind, Terminate};
 
 use super::Shard;
 use super::graph::Told;
@@ -46,20 +47,13 @@ impl Shard {
     fn follow(&mut self, number: &str, event: Event, at: Wall, now: Now) {
         let by_graph = self.settings.graph.contains_key(number);
         match event {
-            Event::Connect(connect) if by_graph && connect.session.is_some() => {
-                let late_s = (now.wall.unix_ms() - at.unix_ms()) / 1_000;
-                if late_s > STALE_S {
-                    tracing::warn!(
-                        number,
-                        wacid = connect.wacid,
-                        late_s,
-                        "a call that is long over is not taken"
-                    );
-                } else {
-                    self.graph_offered(number, *connect, now);
+            Event::Connect(connect) => match self.is_late(&connect, at, now) {
+                Some(late_s) if connect.sip.is_some() || by_graph => {
+                    self.expired(number, *connect, late_s, now)
                 }
-            }
-            Event::Connect(connect) => self.connect_told(number, *connect, now),
+                None if by_graph && connect.session.is_some() => self.graph_offered(number, *connect, now),
+                Some(_) | None => self.connect_told(number, *connect, now),
+            },
             Event::Terminate(end) if self.is_graph_call(&end.wacid) => {
                 self.graph_told(end.wacid.clone(), Told::End(end), now);
             }
@@ -83,6 +77,40 @@ impl Shard {
             | Event::Errors(_)
             | Event::Unknown { .. } => {}
         }
+    }
+
+    /// By how many seconds the beginning of a call is told too late, if it is.
+    fn is_late(&self, connect: &Connect, at: Wall, now: Now) -> Option<u64> {
+        let late = now.wall.unix_ms().saturating_sub(at.unix_ms());
+        let late = Duration::from_millis(u64::try_from(late).ok()?);
+        // A provider whose moments are older than anything that is delivered again tells no moments: the example of one is.
+        let untold = connect.sip.is_some() && late > DELIVERED_AGAIN;
+        (late > self.settings.connect_within + SKEW && !untold).then_some(late.as_secs())
+    }
+
+    /// A call is told of whose customer has given up long ago: nobody is rung, and its record says why.
+    fn expired(&mut self, number: &str, connect: Connect, late_s: u64, now: Now) {
+        tracing::warn!(number, wacid = connect.wacid, late_s, "a call that is long over is not taken");
+        // An answer to a call of ours that waits no more.
+        if connect.session.as_ref().is_some_and(|session| session.kind == SessionKind::Answer) {
+            return;
+        }
+        let call = CallId::new(now.wall, &mut *self.entropy);
+        if self.told.begin(&connect.wacid, call) == Beginning::Again {
+            return;
+        }
+        let offered = Box::new(Offered {
+            call,
+            ingress: if connect.session.is_some() { Ingress::Graph } else { Ingress::ProviderUri },
+            direction: connect.direction,
+            origin: Origin::Meta { number: number.to_owned() },
+            dialled: String::new(),
+            facts: connect.facts(number),
+            offer: None,
+            answer_in: AnswerIn::OneStep,
+        });
+        let why = format!("expired: a webhook told of the call {late_s} s after the customer made it");
+        self.calls.handle(setu_call::Input::TurnedAway { offered, status: 480, why }, now);
     }
 
     /// A customer waits at a URI: somebody is to take the call, and the customer is reached there.
@@ -177,6 +205,8 @@ fn restricted(account: &str, details: &[(String, Option<Wall>)]) {
     }
 }
 
-/// How old, in seconds, the beginning of a call may be that is still taken: Meta gives up after 30 to 60 s, and its clock
-/// may differ from ours.
-const STALE_S: i64 = 120;
+/// How far Meta's or a provider's clock and ours may differ.
+const SKEW: Duration = Duration::from_secs(60);
+
+/// How long Meta delivers again what was not acknowledged.
+pub(crate) const DELIVERED_AGAIN: Duration = Duration::from_secs(7 * 24 * 3_600);

@@ -20,11 +20,11 @@ pub use gate::{Asker, Finding, Inquiry, Known, Load, Loaded, Requested};
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 pub use graph::{GraphAsk, GraphNumber, GraphToken};
-pub(crate) use heard::may_tell;
+pub(crate) use heard::{DELIVERED_AGAIN, may_tell};
 pub use place::{Answer, NotPlaced, Order, Request};
 pub use requests::{MessageAsk, MessagesTo, Messenger, Note, PermissionOrder, Sent};
 use setu_call::{CallConfig, ContactId, RecordCommand, RecordEvent, Switchboard};
@@ -143,6 +143,8 @@ pub struct ShardSettings {
     /// Meta's ids of the accounts of business numbers (E.164 with `+`), where they are known: what is told of another account is
     /// not about such a number.
     pub accounts: BTreeMap<String, String>,
+    /// How old what a webhook tells of a call's beginning may be for the call to be taken, but for the clocks' skew.
+    pub connect_within: Duration,
     /// The hosts that a webhook may name to be dialled: names, or `*.` and a domain for all below it.
     pub sip_hosts: Vec<String>,
     /// The business numbers (E.164 with `+`) whose calls are signalled by Graph.

@@ -1,7 +1,6 @@
 //! Webhooks on their way from the HTTP side to the driver: stored before they are acknowledged, and told once.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use setu_control::{Delivery, Metrics};
 use setu_store::{DeliveryRow, Store, Waiting};
@@ -10,8 +9,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::keeper::{Keep, Keeper};
 use super::rows::{self, Numbers};
-use crate::bridge::now;
-use crate::driver::Input;
+use crate::driver::{DELIVERED_AGAIN, Input};
 use crate::events::Audience;
 
 /// The task between the listener and the driver.
@@ -94,25 +92,18 @@ impl Inbox {
         for Waiting { received, kind, body, events } in waiting {
             tracing::info!(%received, events = events.len(), "a webhook from before the bridge stopped");
             let heard = read(kind.as_deref(), body.as_bytes(), received).unwrap_or_default();
-            let gone = received.after(RINGS) < now().wall;
             for heard in heard {
                 let key = rows::event_key(&heard);
                 if !events.contains(&key) {
                     continue;
                 }
-                // Nobody must be rung for a caller who has long given up.
-                if gone && matches!(heard.event, Event::Connect(_)) {
-                    self.keeper.keep(Keep::Acted(key));
-                } else {
-                    self.tell(heard).await;
-                }
+                // Whoever tells no moment told of it when it came.
+                let at = if heard.at.after(DELIVERED_AGAIN) < received { received } else { heard.at };
+                self.tell(Heard { at, ..heard }).await;
             }
         }
     }
 }
-
-/// How long a call waits for an answer: Meta gives up after 30 to 60 s.
-const RINGS: Duration = Duration::from_secs(60);
 
 /// Webhooks of one transaction: what comes in while the one before is written.
 const BATCH: usize = 256;

@@ -157,7 +157,7 @@ async fn what_a_webhook_tells_of_a_calls_end_is_a_revision_of_its_record() {
 }
 
 #[test]
-fn what_was_not_acted_on_is_told_after_a_restart_but_for_calls_that_have_given_up() {
+fn what_was_not_acted_on_is_told_after_a_restart_and_calls_that_have_given_up_are_recorded_as_expired() {
     let (house, _) = house();
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis();
     let row = |call: &str, age_s: i64| DeliveryRow {
@@ -175,14 +175,19 @@ fn what_was_not_acted_on_is_told_after_a_restart_but_for_calls_that_have_given_u
         }],
     };
     with_store(&house, async |store| {
-        store.take(&[row("GIVEN_UP", 120), row("WAITS", 1)]).await.unwrap();
+        store.take(&[row("GIVEN_UP", 180), row("WAITS", 1)]).await.unwrap();
         store.close().await;
     });
     let _bridge = house.serve_by(house.setu("serve").env("SETU_LOG", "info,setu=debug"));
     until("both are acted on", PATIENCE, || {
         with_store(&house, async |store| store.waiting().await.unwrap().is_empty())
     });
-    assert_eq!(house.log().matches("a webhook tells").count(), 1, "{}", house.log());
+    let expired = |cdr: &setu_model::Cdr| {
+        let why = cdr.termination.detail.as_deref().unwrap_or_default();
+        (cdr.facts.wacid.clone().unwrap_or_default(), why.starts_with("expired: "))
+    };
+    let records: BTreeSet<_> = house.cdrs(2).iter().map(expired).collect();
+    assert_eq!(records, [("GIVEN_UP".to_owned(), true), ("WAITS".to_owned(), false)].into());
 }
 
 #[test]

@@ -131,6 +131,40 @@ async fn an_end_that_was_told_first_rings_nobody() {
     assert!(rings.try_recv().is_err(), "a phone rang for a call that was over");
 }
 
+/// A provider that was kept waiting for hours delivers again what nobody took.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_is_told_too_late_rings_nobody_and_its_record_says_why() {
+    let mut lab = Setup::default().start().await;
+    let mut rings = lab.phone().events();
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    for (call, late_s) in [("LATE", 180), ("HOURS", 3 * 3_600)] {
+        let moment = (now - late_s).to_string();
+        let body = EXAMPLE.replace("CALL_ID", call).replace("1714719300", &moment);
+        for _ in 0..2 {
+            lab.posts(CONNECT_AT, &body).await;
+        }
+        let cdr = lab.next_cdr().await;
+        let expected = (Some(call), Ingress::ProviderUri, Cause::Refused, EndedBy::Bridge);
+        let (end, wacid) = (&cdr.termination, cdr.facts.wacid.as_deref());
+        assert_eq!((wacid, cdr.ingress, end.cause, end.by), expected);
+        assert!(end.detail.as_ref().is_some_and(|why| why.starts_with("expired: ")), "{end}");
+    }
+    assert!(rings.try_recv().is_err() && !lab.has_another_cdr(), "a phone rang for a call that was over");
+    // Within the clocks' skew it is taken.
+    let body = EXAMPLE.replace("1714719300", &(now - 90).to_string());
+    let (_, _, cdr) = lab
+        .ends(async |lab| {
+            lab.posts(CONNECT_AT, &body).await;
+            let talks = lab.provider.wait_for(PATIENCE, |event| {
+                matches!(event, setu_twin::agent::PhoneEvent::FirstPacket(_)).then_some(())
+            });
+            talks.await.unwrap();
+            lab.posts(TERMINATE_AT, TERMINATE).await;
+        })
+        .await;
+    assert_eq!(cdr.termination.cause, Cause::Success);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_uri_that_leads_elsewhere_is_not_dialled_and_leaves_a_record() {
     for (uri, cause) in [
