@@ -31,4 +31,4 @@ pub use labels::{Bound, Fate, Transport, WebhookFate};
 pub use metrics::Metrics;
 pub use outbound::{Outbound, OutboundError};
 pub use server::{Control, HttpLimits, StartError, serve, serve_with};
-pub use webhook::{AppSecret, Delivery, WebhookLimits, WebhookTrust, serve_webhooks};
+pub use webhook::{AppSecret, Belongings, Delivery, WebhookLimits, WebhookTrust, serve_webhooks};

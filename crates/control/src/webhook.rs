@@ -1,5 +1,6 @@
 //! Webhooks in, at `/webhooks/whatsapp` and below: who sent them is proven here; what they mean is for whoever takes them.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -51,8 +52,34 @@ pub struct WebhookTrust {
 pub struct AppSecret {
     /// The secret.
     pub secret: Secret<String>,
-    /// The business account (WABA) that it speaks for; none for any.
+    /// What it speaks for; none for all.
+    pub of: Option<Belongings>,
+}
+
+/// What belongs to a business: its account, and its numbers by Meta's ids and as displayed (E.164 with `+`).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Belongings {
+    /// Its account (WABA), if its id is known.
     pub account: Option<String>,
+    /// Its numbers.
+    pub own: BTreeSet<String>,
+    /// The other numbers that are known here, which are not its own.
+    pub others: BTreeSet<String>,
+}
+
+impl Belongings {
+    /// Whether an event is about what belongs to the business: of its account, or of one of its numbers where its account is
+    /// not known or a provider names the number in its place; and never of a number of somebody else.
+    fn cover(&self, heard: &Heard) -> bool {
+        let names = || [Some(&heard.number_id), heard.number.as_ref()].into_iter().flatten();
+        let own_number = names().any(|name| self.own.contains(name));
+        let covered = match &self.account {
+            Some(account) if heard.account == *account => true,
+            Some(_) => own_number && heard.account == heard.number_id,
+            None => own_number,
+        };
+        covered && !names().any(|name| self.others.contains(name))
+    }
 }
 
 /// What a sender of webhooks may use up.
@@ -179,8 +206,8 @@ impl Door {
                 );
             }
         };
-        let account = match self.prove(&headers, &body) {
-            Ok(account) => account,
+        let provers = match self.prove(&headers, &body) {
+            Ok(provers) => provers,
             Err(why) => {
                 let (status, fate) = match why {
                     SignatureError::Missing | SignatureError::Malformed => {
@@ -192,13 +219,17 @@ impl Door {
             }
         };
         let received = wall();
-        let others =
-            |heard: &[Heard]| account.as_ref().is_some_and(|own| heard.iter().any(|one| one.account != *own));
+        // Each of one secret: what one business may say and what another may are not added up.
+        let others = |heard: &[Heard]| {
+            let all =
+                |of: &Option<Belongings>| of.as_ref().is_none_or(|of| heard.iter().all(|it| of.cover(it)));
+            !provers.iter().any(all)
+        };
         match read(kind.as_deref(), &body, received) {
             Ok(heard) if others(&heard) => self.refuse(
                 StatusCode::FORBIDDEN,
                 WebhookFate::WronglySigned,
-                "the webhook tells of a business account that is not that of the secret it is signed with",
+                "the webhook tells of an account or a number that is not of the business whose secret it is signed with",
             ),
             Ok(heard) => self.hand_over(began, kind, body, received, heard).await,
             Err(why) => {
@@ -211,16 +242,16 @@ impl Door {
         }
     }
 
-    /// Whose account the sender speaks for; none for any.
-    fn prove(&self, headers: &HeaderMap, body: &[u8]) -> Result<Option<String>, SignatureError> {
+    /// What the sender speaks for, by each secret that the body is signed with.
+    fn prove(&self, headers: &HeaderMap, body: &[u8]) -> Result<Vec<Option<Belongings>>, SignatureError> {
         let mut signatures = headers.get_all("x-hub-signature-256").iter();
         let signature = signatures.next().map(|value| value.to_str().unwrap_or_default());
         if signatures.next().is_some() {
             return Err(SignatureError::Malformed);
         }
         let secrets = &self.trust.borrow().app_secrets;
-        let made = verify(secrets.iter().map(|one| &one.secret), body, signature)?;
-        Ok(secrets.get(made).and_then(|one| one.account.clone()))
+        let makers = verify(secrets.iter().map(|one| &one.secret), body, signature)?;
+        Ok(makers.into_iter().filter_map(|maker| secrets.get(maker)).map(|one| one.of.clone()).collect())
     }
 
     async fn hand_over(

@@ -6,7 +6,9 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use setu_control::{AppSecret, Control, Delivery, Metrics, WebhookLimits, WebhookTrust, serve_webhooks};
+use setu_control::{
+    AppSecret, Belongings, Control, Delivery, Metrics, WebhookLimits, WebhookTrust, serve_webhooks,
+};
 use setu_model::Secret;
 use setu_whatsapp::webhook::{Event, sign};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -29,7 +31,7 @@ fn secret(text: &str) -> Secret<String> {
 
 fn trusting(secrets: &[&str]) -> WebhookTrust {
     WebhookTrust {
-        app_secrets: secrets.iter().map(|text| AppSecret { secret: secret(text), account: None }).collect(),
+        app_secrets: secrets.iter().map(|text| AppSecret { secret: secret(text), of: None }).collect(),
         verify_token: secret("the-token"),
     }
 }
@@ -261,17 +263,53 @@ async fn nothing_else_is_served_here() {
 async fn the_secret_of_one_business_proves_nothing_about_another() {
     let mut listener = start().await;
     let mut trust = trusting(&["new"]);
-    trust.app_secrets.push(AppSecret { secret: secret("of acme"), account: Some("1".to_owned()) });
+    let set = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+    let mut add = |text: &str, account: Option<&str>, own: &[&str], others: &[&str]| {
+        let of = Belongings { account: account.map(str::to_owned), own: set(own), others: set(others) };
+        trust.app_secrets.push(AppSecret { secret: secret(text), of: Some(of) });
+    };
+    let (acme, nameless) = (["106", "+911234567890"], ["206", "+911234567891"]);
+    add("of acme", Some("1"), &acme, &nameless);
+    add("of nameless", None, &nameless, &acme);
+    // One app that serves two accounts.
+    add("of both", Some("1"), &acme, &nameless);
+    add("of both", Some("2"), &[], &[]);
     listener.trust.send_replace(trust);
-    let body = |account: &str| {
+    let entry = |account: &str, id: &str, number: &str| {
         format!(
-            r#"{{"entry":[{{"id":"1","changes":[{{"field":"new","value":{{}}}}]}},
-            {{"id":"{account}","changes":[{{"field":"calls","value":{{"calls":[{{"id":"w","event":"terminate"}}]}}}}]}}]}}"#
+            r#"{{"id":"{account}","changes":[{{"field":"calls","value":{{
+            "metadata":{{"phone_number_id":"{id}","display_phone_number":"{number}"}},
+            "calls":[{{"id":"w","event":"terminate"}}]}}}}]}}"#
         )
     };
-    for (account, by, expected) in [("1", "of acme", 200), ("2", "of acme", 403), ("2", "new", 200)] {
-        let body = body(account);
+    let updated = r#"{"id":"1","changes":[{"field":"account_update","value":{"event":"X"}}]}"#;
+    for (by, entries, expected) in [
+        ("of acme", vec![entry("1", "106", "+911234567890")], 200),
+        ("of acme", vec![updated.to_owned()], 200),
+        ("of acme", vec![entry("1", "999", "+911234567899")], 200),
+        ("of acme", vec![entry("2", "106", "+911234567890")], 403),
+        ("of acme", vec![entry("1", "106", "+911234567890"), entry("2", "206", "+911234567891")], 403),
+        // As a provider's webhooks do, the number in the account's place; and in each disguise another's number.
+        ("of acme", vec![entry("106", "106", "+911234567890")], 200),
+        ("of acme", vec![entry("206", "206", "+911234567891")], 403),
+        ("of acme", vec![entry("1", "206", "")], 403),
+        ("of acme", vec![entry("1", "1", "+911234567891")], 403),
+        ("of acme", vec![entry("106", "106", "+911234567891")], 403),
+        // Who has no id proves its numbers and nothing else.
+        ("of nameless", vec![entry("206", "206", "+911234567891")], 200),
+        ("of nameless", vec![entry("7", "206", "")], 200),
+        ("of nameless", vec![entry("7", "", "+911234567891")], 200),
+        ("of nameless", vec![entry("7", "999", "+911234567899")], 403),
+        ("of nameless", vec![entry("1", "106", "+911234567890")], 403),
+        ("of nameless", vec![entry("7", "206", "+911234567890")], 403),
+        ("of nameless", vec![updated.to_owned()], 403),
+        ("of both", vec![entry("1", "106", "+911234567890")], 200),
+        ("of both", vec![entry("2", "306", "+911234567892")], 200),
+        ("of both", vec![entry("3", "306", "+911234567892")], 403),
+        ("new", vec![entry("3", "306", "+911234567892"), updated.to_owned()], 200),
+    ] {
+        let body = format!(r#"{{"entry":[{}]}}"#, entries.join(","));
         let (status, answer, delivery) = listener.post("/webhooks/whatsapp", &body, &signed(by, &body)).await;
-        assert_eq!((status, delivery.is_some()), (expected, expected == 200), "{account} {by}: {answer}");
+        assert_eq!((status, delivery.is_some()), (expected, expected == 200), "{by} {body}: {answer}");
     }
 }

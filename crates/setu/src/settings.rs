@@ -10,8 +10,8 @@ use setu_call::{
     PortUse, PrivateTrunk, Srtp, Timers, TrunkConfig, UseCase,
 };
 use setu_control::{
-    ApiToken, ApiTokens, AppSecret, EventClient, EventEndpoint, EventSecret, GraphConfig, Outbound, Scope,
-    WebhookTrust,
+    ApiToken, ApiTokens, AppSecret, Belongings, EventClient, EventEndpoint, EventSecret, GraphConfig,
+    Outbound, Scope, WebhookTrust,
 };
 use setu_media::{Cadence, Clip, ClipError, DtlsIdentity};
 use setu_media_net::{MediaNetConfig, MediaSide};
@@ -35,8 +35,8 @@ use setu_whatsapp::hours::{CallingHours, Opening, Zones};
 use setu_whatsapp::permission::Rules;
 
 use crate::config::{
-    self, Account, Codec, Config, Dialect, DialledBy, DigestHash, DtmfBy, DtmfRecord, EventKind, GateUse,
-    Hours, MediaAddresses, MetaSrtp, Number, PasswordSource, Signalling, SoundFrom, SrtpUse, Trunk,
+    self, Account, Business, Codec, Config, Dialect, DialledBy, DigestHash, DtmfBy, DtmfRecord, EventKind,
+    GateUse, Hours, MediaAddresses, MetaSrtp, Number, PasswordSource, Signalling, SoundFrom, SrtpUse, Trunk,
     TrunkTransport, Zone,
 };
 use crate::driver::{GraphNumber, MessagesTo, Messenger, MetaPeer, ShardSettings, Sounds, TrunkPeer};
@@ -200,18 +200,31 @@ pub(crate) fn webhook_trust(config: &Config) -> Result<WebhookTrust, SettingsErr
     let secret = |setting: &str, source: &PasswordSource| {
         source.read().map_err(|problem| SettingsError { owner: setting.to_owned(), problem })
     };
-    let app_secret = |setting: &str, source: &PasswordSource, account: Option<&String>| {
-        Ok::<_, SettingsError>(AppSecret { secret: secret(setting, source)?, account: account.cloned() })
+    let app_secret = |setting: &str, source: &PasswordSource, of: Option<Belongings>| {
+        Ok::<_, SettingsError>(AppSecret { secret: secret(setting, source)?, of })
     };
     let any = webhooks.app_secrets.iter().map(|source| app_secret("webhooks.app_secrets", source, None));
     let app_secrets = any.chain(config.businesses.iter().flat_map(|business| {
-        let of_business = |source| app_secret("businesses.app_secrets", source, business.id.as_ref());
+        let of_business =
+            |source| app_secret("businesses.app_secrets", source, Some(belongings(config, business)));
         business.app_secrets.iter().map(of_business)
     }));
     Ok(WebhookTrust {
         app_secrets: app_secrets.collect::<Result<_, _>>()?,
         verify_token: secret("webhooks.verify_token", &webhooks.verify_token)?,
     })
+}
+
+/// What the webhooks of a business may be about.
+fn belongings(config: &Config, business: &Business) -> Belongings {
+    let mut of = Belongings { account: business.id.clone(), ..Belongings::default() };
+    for number in &config.numbers {
+        let own = number.business.as_ref() == Some(&business.name);
+        let names = if own { &mut of.own } else { &mut of.others };
+        names.insert(number.number.clone());
+        names.extend(number.phone_number_id.clone());
+    }
+    of
 }
 
 /// Reads and encodes every sound.

@@ -143,6 +143,28 @@ fn what_cannot_work_is_refused_with_a_remedy() {
     }
 }
 
+/// Whose a webhook is follows from the business's id, and from the numbers that name the business.
+#[test]
+fn businesses_are_told_apart_by_their_ids_and_have_numbers() {
+    let (folder, text) = example();
+    let business = |name: &str, id: &str| {
+        format!("[[businesses]]\nname = \"{name}\"\nid = \"{id}\"\napp_secrets = [\"s\"]\n")
+    };
+    let with = |other: &str| {
+        let text = text.replacen(
+            "number = \"+911234567890\"\n",
+            "number = \"+911234567890\"\nbusiness = \"acme\"\n",
+            1,
+        );
+        format!("{text}\n{}{other}", business("acme", "1"))
+    };
+    assert!(Config::parse(&with(""), folder.path()).is_ok());
+    let said = refusal(&with(&business("other", "1")), folder.path());
+    assert!(said.contains("businesses[1].id") && said.contains("another business has the id 1"), "{said}");
+    let said = refusal(&with(&business("other", "2")), folder.path());
+    assert!(said.contains("businesses[1].app_secrets") && said.contains("business = \"other\""), "{said}");
+}
+
 #[test]
 fn a_missing_file_is_named() {
     let said = Config::load(Path::new("/nonexistent/setu.toml")).unwrap_err().to_string();

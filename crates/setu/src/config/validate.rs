@@ -227,12 +227,29 @@ fn numbers(config: &Config, found: &mut Findings) {
 }
 
 fn businesses(config: &Config, found: &mut Findings) {
-    let mut seen = BTreeSet::new();
+    let (mut seen, mut ids) = (BTreeSet::new(), BTreeSet::new());
     for (i, business) in config.businesses.iter().enumerate() {
         let at = |field: &str| format!("businesses[{i}].{field}");
+        if let Some(id) = &business.id
+            && !ids.insert(id)
+        {
+            found.add(
+                at("id"),
+                format!("another business has the id {id}, and whose a webhook is cannot be told"),
+                "give each business Meta's id of its own account (WABA)",
+            );
+        }
         name(&at("name"), &business.name, &mut seen, found);
         for (i, secret) in business.app_secrets.iter().enumerate() {
             found.password(&format!("{}[{i}]", at("app_secrets")), secret);
+        }
+        let has_numbers = config.numbers.iter().any(|it| it.business.as_ref() == Some(&business.name));
+        if !business.app_secrets.is_empty() && !has_numbers {
+            found.add(
+                at("app_secrets"),
+                "no number is of this business, so that its webhooks would be about none of ours",
+                format!("write business = {:?} in the [[numbers]] of its numbers", business.name),
+            );
         }
         if let Some(token) = &business.token {
             found.password(&at("token"), token);
@@ -422,6 +439,13 @@ fn webhooks(config: &Config, found: &mut Findings) {
         found.password(&format!("webhooks.app_secrets[{i}]"), secret);
     }
     found.password("webhooks.verify_token", &webhooks.verify_token);
+    if !(1..=3_600).contains(&webhooks.connect_within_s) {
+        found.add(
+            "webhooks.connect_within_s",
+            format!("{} s", webhooks.connect_within_s),
+            "write 1 to 3600: who waits longer for an answer has given up",
+        );
+    }
     for host in &webhooks.sip_hosts {
         let name = host.strip_prefix("*.").unwrap_or(host);
         if name.is_empty() || name.contains(['*', '/', ' ', ';', '@']) {
@@ -438,13 +462,6 @@ fn limits(config: &Config, found: &mut Findings) {
     let limits = &config.limits;
     if !(5..=60).contains(&config.ringing.total_s) {
         found.add("ringing.total_s", "Meta gives up after 30 to 60 seconds", "choose 5 to 60");
-    }
-    if !(1..=3_600).contains(&webhooks.connect_within_s) {
-        found.add(
-            "webhooks.connect_within_s",
-            format!("{} s", webhooks.connect_within_s),
-            "write 1 to 3600: who waits longer for an answer has given up",
-        );
     }
     if !(5..=60).contains(&config.ringing.agent_s) || !(5..=300).contains(&config.ringing.customer_s) {
         found.add("ringing", "out of range", "choose 5 to 60 for agent_s and 5 to 300 for customer_s");

@@ -18,8 +18,8 @@ pub enum SignatureError {
     Wrong,
 }
 
-/// Checks the header against the body, byte for byte as it came, under each secret; says which one made it. In constant
-/// time for each secret. Several are configured while a secret is being rotated.
+/// Checks the header against the body, byte for byte as it came, under each secret; says which ones made it: several, where
+/// one app's secret is named more than once. In constant time for each secret.
 ///
 /// # Errors
 ///
@@ -28,12 +28,14 @@ pub fn verify<'s>(
     secrets: impl IntoIterator<Item = &'s Secret<String>>,
     body: &[u8],
     header: Option<&str>,
-) -> Result<usize, SignatureError> {
+) -> Result<Vec<usize>, SignatureError> {
     let header = header.ok_or(SignatureError::Missing)?.trim();
     let digits = header.strip_prefix("sha256=").ok_or(SignatureError::Malformed)?;
     let told = unhex(digits).ok_or(SignatureError::Malformed)?;
     let made = |secret: &Secret<String>| mac(secret, body).is_some_and(|mac| mac.verify_slice(&told).is_ok());
-    secrets.into_iter().position(made).ok_or(SignatureError::Wrong)
+    let makers: Vec<usize> =
+        (0..).zip(secrets).filter(|(_, secret)| made(secret)).map(|(place, _)| place).collect();
+    if makers.is_empty() { Err(SignatureError::Wrong) } else { Ok(makers) }
 }
 
 /// Makes the header's value for a body.
@@ -82,14 +84,16 @@ mod tests {
         let body = b"what do ya want for nothing?";
         let value = "sha256=5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843";
         assert_eq!(sign(&secrets()[0], body), value);
-        assert_eq!(verify(&secrets(), body, Some(value)), Ok(0));
-        assert_eq!(verify(&secrets(), body, Some(&value.to_uppercase().replace("SHA", "sha"))), Ok(0));
+        assert_eq!(verify(&secrets(), body, Some(value)), Ok(vec![0]));
+        assert_eq!(verify(&secrets(), body, Some(&value.to_uppercase().replace("SHA", "sha"))), Ok(vec![0]));
     }
 
     #[test]
     fn either_secret_counts_while_it_is_rotated() {
         let header = sign(&secrets()[1], b"body");
-        assert_eq!(verify(&secrets(), b"body", Some(&header)), Ok(1));
+        assert_eq!(verify(&secrets(), b"body", Some(&header)), Ok(vec![1]));
+        let twice = [secrets(), secrets()].concat();
+        assert_eq!(verify(&twice, b"body", Some(&header)), Ok(vec![1, 3]));
         assert_eq!(verify(&secrets()[..1], b"body", Some(&header)), Err(SignatureError::Wrong));
         assert_eq!(verify(&secrets(), b"body ", Some(&header)), Err(SignatureError::Wrong));
     }
