@@ -156,9 +156,9 @@ impl Bridge {
         health::show(&metrics, &net, &media, &state);
         let filed = Arc::new(OnceLock::new());
         let cdr_log = open_cdr_log(&config, &metrics, &filed)?;
-        let durable =
-            Durable::open(&settings::store(&config)?, &metrics, &inputs, endpoints, Subjects::of(&config))
-                .await?;
+        let (at, subjects) = (settings::store(&config)?, Subjects::of(&config));
+        let keep = config.store.keep_cdrs_days.map(|days| Duration::from_secs(u64::from(days) * 24 * 3_600));
+        let durable = Durable::open(&at, &metrics, &inputs, endpoints, subjects, keep).await?;
         let lacking = durable.recover(&config.cdr.file, &shard_settings.prices).await?;
         // Nothing was written yet.
         let _ = filed.set(durable.keeper().clone());

@@ -1,7 +1,5 @@
 //! The writes, each in one transaction, and the store itself.
 
-use std::time::Duration;
-
 use setu_model::Wall;
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, AnyPool, Row};
@@ -108,7 +106,8 @@ impl Store {
         Ok(())
     }
 
-    /// What is known of a pair, under every name of the customer: ids and tellings, the newest first, at most `most`.
+    /// What is known of a pair, under every name of the customer: ids and tellings, the newest first, at most `most`. The
+    /// messages and calls of the customer come last, who may write all day and must not write away anything else.
     ///
     /// # Errors
     /// [`StoreFault`].
@@ -122,7 +121,7 @@ impl Store {
             "WITH RECURSIVE given (name) AS (VALUES (CAST($1 AS TEXT)), (CAST($2 AS TEXT))), \
              same (name) AS (SELECT name FROM given UNION SELECT n.other FROM names n JOIN same s ON n.name = s.name) \
              SELECT fact, telling FROM facts WHERE number = $3 AND customer IN (SELECT name FROM same) \
-             ORDER BY moment DESC, fact LIMIT $4",
+             ORDER BY CASE WHEN fact LIKE 'message:%' OR fact LIKE 'phoned:%' THEN 1 ELSE 0 END, moment DESC, fact LIMIT $4",
         );
         let facts =
             facts.bind(key(customer.name)).bind(key(customer.other)).bind(key(number)).bind(signed(most));
@@ -210,31 +209,6 @@ impl Store {
         Ok(())
     }
 
-    /// Forgets webhooks, their events and the ends of calls that are older than `age` and need nothing any more. Facts and
-    /// records stay.
-    ///
-    /// # Errors
-    /// [`StoreFault`]: nothing is forgotten.
-    pub async fn forget(&self, now: Wall, age: Duration) -> Result<u64, StoreFault> {
-        let age = i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
-        let before = now.unix_ms().saturating_sub(age);
-        let _writing = self.writing.lock().await;
-        let mut transaction = self.pool.begin().await?;
-        let mut forgotten = 0;
-        for old in [
-            sqlx::query("DELETE FROM events WHERE settled = 1 AND received < $1"),
-            sqlx::query(
-                "DELETE FROM webhooks WHERE received < $1 AND NOT EXISTS \
-                 (SELECT 1 FROM events e WHERE e.webhook = webhooks.id)",
-            ),
-            sqlx::query("DELETE FROM ends WHERE received < $1"),
-        ] {
-            forgotten += old.bind(before).execute(&mut *transaction).await?.rows_affected();
-        }
-        transaction.commit().await?;
-        Ok(forgotten)
-    }
-
     /// Closes the database; what was committed is on disk.
     pub async fn close(&self) {
         let _writing = self.writing.lock().await;
@@ -268,7 +242,7 @@ async fn learn(to: &mut AnyConnection, event: &EventRow, received: i64) -> Resul
     if let Some(fact) = &event.fact {
         note(to, fact).await?;
     }
-    same(to, event.names.as_ref()).await?;
+    same(to, event.names.as_ref(), received).await?;
     put(to, &event.told).await?;
     if let Some(end) = &event.end {
         let keep = sqlx::query(
@@ -282,12 +256,15 @@ async fn learn(to: &mut AnyConnection, event: &EventRow, received: i64) -> Resul
     Ok(())
 }
 
-/// Two names of one customer.
-async fn same(to: &mut AnyConnection, names: Option<&(String, String)>) -> Result<(), sqlx::Error> {
+/// Two names of one customer. When that was told is noted once a day at most.
+async fn same(to: &mut AnyConnection, names: Option<&(String, String)>, met: i64) -> Result<(), sqlx::Error> {
     let Some((one, other)) = names else { return Ok(()) };
     for (name, other) in [(one, other), (other, one)] {
-        let same = sqlx::query("INSERT INTO names (name, other) VALUES ($1, $2) ON CONFLICT DO NOTHING");
-        same.bind(key(name)).bind(key(other)).execute(&mut *to).await?;
+        let same = sqlx::query(
+            "INSERT INTO names (name, other, met) VALUES ($1, $2, $3) ON CONFLICT (name, other) \
+             DO UPDATE SET met = excluded.met WHERE names.met IS NULL OR names.met < excluded.met - 86400000",
+        );
+        same.bind(key(name)).bind(key(other)).bind(met).execute(&mut *to).await?;
     }
     Ok(())
 }
@@ -327,7 +304,7 @@ pub(crate) async fn record(to: &mut AnyConnection, cdr: &CdrRow) -> Result<(), s
     if new {
         put(to, &cdr.told).await?;
     }
-    same(to, cdr.names.as_ref()).await?;
+    same(to, cdr.names.as_ref(), cdr.written.unix_ms()).await?;
     for fact in &cdr.facts {
         note(to, fact).await?;
     }

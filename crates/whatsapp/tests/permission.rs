@@ -318,6 +318,82 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
     })
 }
 
+/// A customer who writes all day does not write a permission away.
+#[test]
+fn a_permanent_permission_outlasts_any_number_of_messages() {
+    let mut ledger = ledger(&[permanent(0, false)]);
+    for n in 1..10_000 {
+        ledger.add(FactId(format!("message:{n}")), Fact::Wrote { at: at(n) });
+    }
+    assert!(ledger.len() <= PairLedger::MOST);
+    assert!(ledger.answer(Question::Call, &Rules::META, at(10_001)).is_yes());
+}
+
+#[test]
+fn of_what_is_long_over_only_what_a_pair_stands_on_is_needed() {
+    let facts = [
+        Fact::Wrote { at: at(0) },
+        Fact::Asked { at: at(1) },
+        permanent(2, false),
+        called(3, Outcome::Missed),
+        called(4, Outcome::Connected),
+        Fact::Wrote { at: at(5) },
+        called(6, Outcome::Connected),
+        Fact::Asked { at: at(7) },
+        Fact::Wrote { at: at(40 * DAY) },
+    ];
+    let needed = |facts: &[Fact]| {
+        let outlived = ledger(facts).outlived(at(30 * DAY));
+        let is = |n: usize| !outlived.contains(&FactId(format!("{n:04}")));
+        (0..facts.len()).filter(|n| is(*n)).collect::<Vec<_>>()
+    };
+    // The missed call came after the grant: four in a row would have taken it.
+    assert_eq!(needed(&facts), [2, 3, 5, 6, 8]);
+    let years = (0..2_000).map(|n| if n % 2 == 0 { accept(n * HOUR, None) } else { reject(n * HOUR, false) });
+    assert_eq!(needed(&years.collect::<Vec<_>>()).len(), 2_000 - 30 * 24 + 2);
+}
+
+/// Anything that can be known of a pair, over a year.
+fn any_facts() -> impl Strategy<Value = Vec<Fact>> {
+    let fact =
+        (0..14_u8, 1..40_i64, prop_oneof![3 => MINUTE..2 * HOUR, 2 => HOUR..3 * DAY, 1 => DAY..40 * DAY]);
+    prop::collection::vec(fact, 0..80).prop_map(|steps| {
+        let mut now = 0;
+        let fact = |(kind, days, gap)| {
+            now += gap;
+            let reply = |reply| Fact::Replied { at: at(now), reply };
+            let later = at(now + days * DAY);
+            match kind {
+                0 => Fact::Asked { at: at(now) },
+                1 => accept(now, Some(now + days * DAY)),
+                2 => permanent(now, days % 2 == 0),
+                3 => reject(now, days % 3 == 0),
+                4 => called(now, Outcome::Connected),
+                5 | 6 => called(now, Outcome::Missed),
+                7 => called(now, Outcome::Failed),
+                8 => Fact::HungUpEarly { at: at(now) },
+                9 => Fact::Wrote { at: at(now) },
+                10 => Fact::Phoned { at: at(now) },
+                11 => Fact::Tapped { at: at(now) },
+                12 => {
+                    let (automatic, expires) = (true, Some(later));
+                    reply(Reply::Accept { permanent: days % 7 == 0, expires, automatic, unasked: false })
+                }
+                _ => {
+                    let verdict = match days % 3 {
+                        0 => Verdict::None,
+                        1 => Verdict::Temporary { until: later },
+                        _ => Verdict::Permanent,
+                    };
+                    let (no_request_before, no_call_before) = (Some(later), (days % 2 == 0).then_some(later));
+                    Fact::Observed { at: at(now), verdict, no_request_before, no_call_before }
+                }
+            }
+        };
+        steps.into_iter().map(fact).collect()
+    })
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
 
@@ -341,6 +417,39 @@ proptest! {
         let ours = ledger(&facts);
         prop_assert_eq!(ours.answer(Question::Call, &exact, at(now)).is_yes(), meta.may_call(now));
         prop_assert_eq!(ours.answer(Question::Request, &exact, at(now)).is_yes(), meta.may_request(now));
+    }
+
+    /// What is forgotten at one moment, and again at later ones, changes no answer that is given then or afterwards, also not
+    /// after more has happened.
+    #[test]
+    fn forgetting_what_is_outlived_changes_no_answer(
+        facts in any_facts(),
+        moments in prop::collection::vec(0..400_i64, 1..4),
+        later in 0..40 * DAY,
+    ) {
+        let end = facts.last().map_or(0, |fact| (fact.at().unix_ms() - at(0).unix_ms()) / 1_000);
+        let mut moments: Vec<i64> = moments.into_iter().map(|days| days * DAY).chain([end + later]).collect();
+        moments.sort_unstable();
+        let (mut whole, mut less) = (PairLedger::default(), PairLedger::default());
+        let mut coming = facts.iter().enumerate().peekable();
+        for now in moments {
+            while let Some((n, fact)) = coming.next_if(|(_, fact)| fact.at() <= at(now)) {
+                whole.add(FactId(format!("{n:04}")), fact.clone());
+                less.add(FactId(format!("{n:04}")), fact.clone());
+            }
+            let before = at(now - i64::try_from(PairLedger::OUTLIVED.as_secs()).unwrap());
+            less.forget(&less.outlived(before));
+            for rules in [Rules::META, Rules::SANDBOX, Rules::PROVIDER] {
+                for question in [Question::Call, Question::Request] {
+                    let asked = |ledger: &PairLedger| ledger.answer(question, &rules, at(now));
+                    prop_assert_eq!(asked(&whole), asked(&less));
+                }
+                prop_assert_eq!(whole.misses(&rules), less.misses(&rules));
+                prop_assert_eq!(whole.hung_up_early(&rules), less.hung_up_early(&rules));
+                prop_assert_eq!(whole.contact(&rules), less.contact(&rules));
+            }
+        }
+        prop_assert!(less.len() <= whole.len());
     }
 
     /// Webhooks that come twice, late, in any order, before and after a restart, or under two names of one customer.

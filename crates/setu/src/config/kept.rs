@@ -48,11 +48,13 @@ pub struct Database {
     pub postgres: Option<String>,
     /// Where the server's password is found.
     pub password: Option<PasswordSource>,
+    /// For how many days records are kept in it: 31 to 36,500; without it, for ever. The CDR file keeps them all.
+    pub keep_cdrs_days: Option<u32>,
 }
 
 impl Default for Database {
     fn default() -> Self {
-        Self { file: PathBuf::from("setu.db"), postgres: None, password: None }
+        Self { file: PathBuf::from("setu.db"), postgres: None, password: None, keep_cdrs_days: None }
     }
 }
 

@@ -339,6 +339,13 @@ fn store(config: &Config, found: &mut Findings) {
     if let Some(password) = &store.password {
         found.password("store.password", password);
     }
+    if store.keep_cdrs_days.is_some_and(|days| !(31..=36_500).contains(&days)) {
+        found.add(
+            "store.keep_cdrs_days",
+            "not from 31 to 36500",
+            "write at least 31, since reports are of a month, or remove the line to keep records for ever",
+        );
+    }
     match &store.postgres {
         Some(url) if !url.starts_with("postgres://") && !url.starts_with("postgresql://") => found.add(
             "store.postgres",

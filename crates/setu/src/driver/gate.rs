@@ -152,7 +152,7 @@ impl Gate {
         desk: AtTheDesk,
         now: Wall,
     ) -> Finding {
-        let ledger = ledger(&known.facts);
+        let (ledger, _) = ledger(&known.facts);
         let quality = known.days.judge(policy.hears_revocations, now);
         if let Some(campaign) = &inquiry.campaign {
             self.campaigns.recall(campaign, &known.requests, &policy.campaign);
@@ -318,22 +318,24 @@ fn verdict(decision: Decision) -> Verdict {
     }
 }
 
-/// The facts of a pair, as stored. A call of ours whose WhatsApp id is not known, and the webhook that tells of it, are one.
-fn ledger(facts: &[(String, String)]) -> PairLedger {
+/// The facts of a pair, as stored, and those that do not count: a call of ours whose WhatsApp id is not known, and the webhook
+/// that tells of it, are one.
+pub(crate) fn ledger(facts: &[(String, String)]) -> (PairLedger, Vec<(FactId, Fact)>) {
     let facts: Vec<(&str, Fact)> = facts
         .iter()
         .filter_map(|(id, telling)| Some((id.as_str(), serde_json::from_str(telling).ok()?)))
         .collect();
     let told: Vec<Wall> = facts.iter().filter(|(id, _)| is_told(id)).map(|(_, fact)| fact.at()).collect();
-    let mut ledger = PairLedger::default();
+    let (mut ledger, mut hidden) = (PairLedger::default(), Vec::new());
     for (id, fact) in facts {
         let near = |at: &Wall| at.unix_ms().abs_diff(fact.at().unix_ms()) <= SAME_CALL_MS;
         if id.starts_with(OUR_CALL) && told.iter().any(near) {
-            continue;
+            hidden.push((FactId(id.to_owned()), fact));
+        } else {
+            ledger.add(FactId(id.to_owned()), fact);
         }
-        ledger.add(FactId(id.to_owned()), fact);
     }
-    ledger
+    (ledger, hidden)
 }
 
 /// Whether a webhook told of a call.
@@ -400,7 +402,7 @@ mod tests {
 
     #[test]
     fn a_call_of_ours_and_the_webhook_of_it_count_once() {
-        let missed = |facts: &[(String, String)]| ledger(facts).misses(&Rules::META);
+        let missed = |facts: &[(String, String)]| ledger(facts).0.misses(&Rules::META);
         let ours = called("call:01", 100, Outcome::Missed);
         let webhook = called("wacid.1", 140, Outcome::Missed);
         assert_eq!(missed(std::slice::from_ref(&ours)), 1);
@@ -429,6 +431,6 @@ mod tests {
 
     #[test]
     fn what_cannot_be_read_is_left_out() {
-        assert!(ledger(&[("called:x".to_owned(), "{}".to_owned())]).is_empty());
+        assert!(ledger(&[("called:x".to_owned(), "{}".to_owned())]).0.is_empty());
     }
 }

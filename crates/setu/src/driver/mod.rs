@@ -15,6 +15,7 @@ mod requests;
 mod told;
 
 pub use ahead::Readiness;
+pub(crate) use gate::ledger;
 pub use gate::{Asker, Finding, Inquiry, Known, Load, Loaded, Requested};
 
 use std::collections::{BTreeMap, VecDeque};

@@ -91,7 +91,6 @@ impl Writer {
     /// Ends when nobody can ask for more and everything is written.
     pub(super) async fn run(self, mut queue: mpsc::Receiver<Keep>) {
         self.reconcile().await;
-        let mut tidying = tokio::time::interval(TIDYING);
         let mut looking = tokio::time::interval(LOOKING);
         let mut beating = tokio::time::interval(PULSE);
         let (mut lights, mut calls) = (Lights::default(), Unfinished::default());
@@ -99,7 +98,6 @@ impl Writer {
         loop {
             tokio::select! {
                 count = queue.recv_many(&mut batch, BATCH) => if count == 0 { return },
-                _ = tidying.tick() => self.forget(now().wall).await,
                 _ = looking.tick() => self.show_lights(&mut lights, now().wall).await,
                 _ = beating.tick() => {}
             }
@@ -243,12 +241,6 @@ impl Writer {
         }
     }
 
-    async fn forget(&self, now: Wall) {
-        if let Err(fault) = self.store.forget(now, KEPT).await {
-            self.failed(&fault);
-        }
-    }
-
     fn failed(&self, fault: &StoreFault) {
         self.metrics.store_failed();
         tracing::error!(%fault, "the database cannot be used; this is tried again later");
@@ -307,12 +299,6 @@ const LAST_TRIES: u32 = 3;
 
 /// How often the lights of numbers are looked at.
 const LOOKING: Duration = Duration::from_secs(60);
-
-/// How often old webhooks are looked for.
-const TIDYING: Duration = Duration::from_secs(3_600);
-
-/// How long webhooks are kept, and recognised when they are delivered again: Meta gives up after 7 days.
-const KEPT: Duration = Duration::from_secs(30 * 24 * 3_600);
 
 #[cfg(test)]
 mod tests {

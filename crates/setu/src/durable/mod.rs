@@ -2,6 +2,7 @@
 
 mod inbox;
 mod keeper;
+mod prune;
 mod reconcile;
 mod recover;
 mod rows;
@@ -10,6 +11,7 @@ mod unfinished;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use setu_control::{Control, Delivery, Metrics, StartError, WebhookLimits, WebhookTrust, serve_webhooks};
 use setu_model::Cdr;
@@ -33,6 +35,7 @@ pub(crate) struct Durable {
     keeper: Keeper,
     closing: Arc<AtomicBool>,
     writer: JoinHandle<()>,
+    pruner: JoinHandle<()>,
     audience: watch::Sender<Audience>,
     subjects: watch::Sender<Subjects>,
     courier: Running,
@@ -49,6 +52,7 @@ impl Durable {
         inputs: &mpsc::Sender<Input>,
         endpoints: Endpoints,
         subjects: Subjects,
+        keep_records: Option<Duration>,
     ) -> Result<Self, OpenError> {
         let store = Arc::new(Store::open(at).await?);
         let closing = Arc::new(AtomicBool::new(false));
@@ -64,8 +68,11 @@ impl Durable {
             inputs: inputs.downgrade(),
         };
         let writer = tokio::spawn(writer.run(queue));
+        let pruner =
+            prune::Pruner { store: Arc::clone(&store), metrics: Arc::clone(metrics), records: keep_records };
+        let pruner = tokio::spawn(pruner.run());
         let courier = Courier::start(Arc::clone(&store), Arc::clone(metrics), watch::Sender::new(endpoints));
-        Ok(Self { store, keeper, closing, writer, audience, subjects, courier })
+        Ok(Self { store, keeper, closing, writer, pruner, audience, subjects, courier })
     }
 
     /// Gives the calls their records that were alive when the bridge before stopped without a word; returns those that the
@@ -97,7 +104,9 @@ impl Durable {
 
     /// Writes what is still to be kept, and closes the database. Everybody else who keeps something has ended.
     pub(crate) async fn close(self) {
-        let Self { store, keeper, closing, writer, courier, audience: _audience, subjects: _subjects } = self;
+        let Self { store, keeper, closing, writer, pruner, courier, .. } = self;
+        // What it had not begun to forget is there at the next start.
+        pruner.abort();
         closing.store(true, Ordering::Release);
         drop(keeper);
         let _ = writer.await;

@@ -8,6 +8,7 @@ mod outbox;
 #[path = "../../../setu/tests/shared/ports.rs"]
 mod ports;
 mod postgres;
+mod prune;
 mod quality;
 mod records;
 mod reports;

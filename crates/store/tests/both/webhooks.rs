@@ -1,8 +1,6 @@
 //! Webhooks and what they tell.
 
-use std::time::Duration;
-
-use setu_store::{CustomerNames, EventRow, Store};
+use setu_store::{CustomerNames, EventRow, Old, Store};
 
 use crate::lab::{Lab, at, delivery, event, fact};
 use crate::on_both;
@@ -106,7 +104,9 @@ async fn old_webhooks_are_forgotten_but_not_what_waits_nor_what_is_known(lab: La
     ];
     store.take(&bodies).await.unwrap();
     store.settle(&["done".to_owned(), "new".to_owned()]).await.unwrap();
-    assert_eq!(store.forget(at(110), Duration::from_secs(60)).await.unwrap(), 2);
+    for what in [Old::Events, Old::Webhooks] {
+        assert_eq!(store.prune(what, at(50), 10).await.unwrap(), 1, "{what:?}");
+    }
     assert_eq!(store.take(&bodies).await.unwrap(), [[true], [false], [false]]);
     assert_eq!(pair(&store, "wa:919", "wa:919").await, ["done"]);
 }

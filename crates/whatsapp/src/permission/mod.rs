@@ -10,6 +10,7 @@
 mod answer;
 mod customer;
 mod fact;
+mod outlived;
 mod pair;
 mod rules;
 mod standing;

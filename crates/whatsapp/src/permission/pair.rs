@@ -86,19 +86,34 @@ impl PairLedger {
         let mut ordered: Vec<(&FactId, &Fact)> = self.facts.iter().collect();
         // The ids decide between facts of one moment: any order will do, if it is always the same.
         ordered.sort_by_key(|(id, fact)| (fact.at(), *id));
+        Self::come_to(ordered.into_iter().map(|(_, fact)| fact), rules)
+    }
+
+    /// What facts come to, in the order they happened.
+    pub(super) fn come_to<'f>(facts: impl Iterator<Item = &'f Fact>, rules: &Rules) -> Standing {
         let mut standing = Standing::default();
-        for (_, fact) in ordered {
-            standing.take(fact, rules);
-        }
+        facts.for_each(|fact| standing.take(fact, rules));
         standing
     }
 
-    /// Forgets the oldest fact of a pair that has too many.
+    pub(super) fn remove(&mut self, id: &FactId) {
+        self.facts.remove(id);
+    }
+
+    /// The facts, by id.
+    pub(super) fn facts(&self) -> impl Iterator<Item = (&FactId, &Fact)> {
+        self.facts.iter()
+    }
+
+    /// Forgets a fact of a pair that has too many: the oldest message or call of the customer, who may write all day, before
+    /// anything that a permission stands on.
     fn make_room(&mut self) {
         if self.facts.len() <= Self::MOST {
             return;
         }
-        let oldest = self.facts.iter().min_by_key(|(id, fact)| (fact.at(), *id)).map(|(id, _)| id.clone());
+        let weighs = |fact: &Fact| !matches!(fact, Fact::Wrote { .. } | Fact::Phoned { .. });
+        let oldest = self.facts.iter().min_by_key(|(id, fact)| (weighs(fact), fact.at(), *id));
+        let oldest = oldest.map(|(id, _)| id.clone());
         if let Some(id) = oldest {
             self.facts.remove(&id);
         }

@@ -70,7 +70,7 @@ impl GrantSource {
 }
 
 /// What the facts up to some moment come to.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Standing {
     /// Meta's own permission, if there is one; it may have run out.
     pub(crate) granted: Option<Grant>,
@@ -94,7 +94,7 @@ pub(crate) struct Standing {
 }
 
 /// How a permission was lost.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Lost {
     /// The customer declined or revoked it.
     Rejected(Wall),
