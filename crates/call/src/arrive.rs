@@ -1,7 +1,7 @@
 //! A call arrives: may it be, and whom is it for?
 
 use setu_model::{
-    Cause, Direction, EndedBy, GateCode, Milestone, Pii, RuleRefusal, Side, Termination, Timeline,
+    Cause, Direction, EndedBy, GateCode, Milestone, Now, Pii, RuleRefusal, Side, Termination, Timeline,
 };
 use setu_sdp::Description;
 
@@ -73,16 +73,19 @@ impl Call {
         call
     }
 
-    /// Takes the call in only for its record: its leg has refused it.
-    pub(crate) fn turned_away(offered: Offered, status: u16, detail: &str, ctx: &mut Context<'_>) -> Self {
-        let cause = if status == 415 { Cause::IncompatibleMedia } else { Cause::Refused };
-        let Turned(termination, status) = Turned::new(cause, status, detail);
+    /// Takes the call in only for its record: it began then, and is over.
+    pub(crate) fn turned_away(offered: Offered, began: Now, end: Termination, ctx: &mut Context<'_>) -> Self {
         let mut call = Self::new(offered, None, ctx);
-        call.milestone(Milestone::Offered, None, ctx.now);
+        call.began = began;
+        call.milestone(Milestone::Offered, None, began);
         call.tell_progress(Step::Offered, ctx);
         call.mark_over(0);
-        call.milestone(Milestone::Refused, Some(0), ctx.now);
-        call.end(termination, Refusing::with(status), ctx);
+        // Nobody was refused where an awaited call did not come.
+        let refused = !matches!(end.cause, Cause::Cancelled | Cause::NoAnswer | Cause::Shutdown);
+        let what = if refused { Milestone::Refused } else { Milestone::Cancelled };
+        call.milestone(what, Some(0), ctx.now);
+        let status = end.status.unwrap_or(480);
+        call.end(end, Refusing::with(status), ctx);
         call
     }
 

@@ -90,8 +90,8 @@ pub(crate) enum Phase {
     Describing { until: Instant, reserved: Option<Reserved> },
     /// The customer of a placed call is dialled or rings, ahead of the agent.
     Reaching { until: Instant, reserved: Option<Reserved> },
-    /// The called side is dialled or rings.
-    Calling { until: Instant, agent_until: Option<Instant> },
+    /// The called side is dialled or rings. `asked`: the customer has to allow the call first.
+    Calling { until: Instant, agent_until: Option<Instant>, asked: bool },
     /// Both sides answered, and the originator's ACK has to bring its session description.
     Settling { until: Instant },
     /// Both sides talk.
@@ -111,7 +111,7 @@ pub enum Timer {
     Describe,
     /// The next agent is tried.
     Agent,
-    /// The called side, or the customer of a placed call, has to answer.
+    /// The called side, or the customer of a placed call, has to answer; or a customer who was asked, to allow the call.
     Ring,
     /// The originator's ACK has to bring a session description.
     Ack,
@@ -314,7 +314,7 @@ impl Call {
             Phase::Opening { until, .. } => Some((*until, Timer::Open)),
             Phase::Describing { until, .. } => Some((*until, Timer::Describe)),
             Phase::Reaching { until, .. } => Some((*until, Timer::Ring)),
-            Phase::Calling { until, agent_until: Some(agent) } if agent < until => {
+            Phase::Calling { until, agent_until: Some(agent), .. } if agent < until => {
                 Some((*agent, Timer::Agent))
             }
             Phase::Calling { until, .. } => Some((*until, Timer::Ring)),

@@ -301,12 +301,14 @@ impl Call {
         }
     }
 
-    /// Adds what a response of Meta told. What was known before stays.
-    fn learn(&mut self, learnt: &CallFacts) {
+    /// Adds what Meta or a provider told. What was known before stays.
+    pub(crate) fn learn(&mut self, learnt: &CallFacts) {
         let facts = &mut self.facts;
         facts.wacid = facts.wacid.take().or_else(|| learnt.wacid.clone());
         facts.customer_name = facts.customer_name.take().or_else(|| learnt.customer_name.clone());
         facts.user_id = facts.user_id.take().or_else(|| learnt.user_id.clone());
         facts.country = facts.country.take().or_else(|| learnt.country.clone());
+        let source = &mut facts.permission_source;
+        *source = source.take().or_else(|| learnt.permission_source.clone());
     }
 }

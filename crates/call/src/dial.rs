@@ -56,7 +56,7 @@ impl Call {
         let patient = self.originator_side() == Side::Agents || self.placing.is_some();
         let until = if patient { ctx.now.mono + ring } else { self.began.mono + ring };
         let agent_until = hunting.then(|| ctx.now.mono + timers.ring_agent);
-        self.phase = Phase::Calling { until, agent_until };
+        self.phase = Phase::Calling { until, agent_until, asked: false };
         self.answer_at_once(ctx);
         match (self.plan.clone(), reserved) {
             (Plan::Agents(_), Some(reserved)) => self.dial_agent(reserved, ctx),

@@ -184,7 +184,7 @@ impl<'a> Player<'a> {
         let statuses = [403, 404, 480, 486, 487, 488, 503, 600, 603, 300];
         let hows =
             [EndHow::Bye, EndHow::Cancelled, EndHow::NoAck, EndHow::Lost, EndHow::Timer, EndHow::Local];
-        let event = match self.data.pick(17) {
+        let event = match self.data.pick(19) {
             0 => LegEvent::Ringing { leg, early: sdp },
             1 => LegEvent::Prepared { leg },
             2 => LegEvent::Described { leg, sdp: sdp.unwrap_or_default() },
@@ -205,6 +205,11 @@ impl<'a> Player<'a> {
             }
             14 => LegEvent::TransferRefused { leg },
             15 => LegEvent::Key { leg, digit: '7'.into(), duration_ms: 80 },
+            16 => {
+                let wait = [None, Some(Duration::ZERO), Some(Duration::from_secs(100))];
+                LegEvent::Asked { leg, wait: wait.get(self.data.pick(3)).copied().flatten() }
+            }
+            17 => LegEvent::Allowed { leg, learnt: Box::default() },
             _ => {
                 let how = hows.get(self.data.pick(hows.len())).copied().unwrap_or(EndHow::Bye);
                 LegEvent::Ended { leg, how, wacid: None, meta_duration_s: None, detail: None }

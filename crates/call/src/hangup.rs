@@ -120,7 +120,16 @@ impl Call {
             (_, EndHow::NoAck | EndHow::Lost | EndHow::Timer | EndHow::Local) => {}
         }
         if index != 0 && !answered {
-            let end = Termination::new(Cause::Unreachable, by).with_detail("the leg was lost");
+            let end = match how {
+                // Told beside its signalling: whoever was called is gone.
+                EndHow::Bye | EndHow::Cancelled => {
+                    let end = Termination::new(Cause::NoAnswer, by).with_status(480);
+                    Termination { detail, ..end }
+                }
+                EndHow::NoAck | EndHow::Lost | EndHow::Timer | EndHow::Local => {
+                    Termination::new(Cause::Unreachable, by).with_detail("the leg was lost")
+                }
+            };
             self.note_refusal(end, 480);
             return self.seek_on(ctx);
         }
@@ -160,6 +169,10 @@ impl Call {
                 let end =
                     bridge(Cause::Fault).with_status(503).with_detail("the media plane does not answer");
                 self.end(end, Refusing::with(503), ctx);
+            }
+            Phase::Calling { until, asked: true, .. } if due(*until) => {
+                let end = bridge(Cause::NoAnswer).with_status(480).with_detail(NOT_ALLOWED);
+                self.end(end, Refusing::with(480), ctx);
             }
             Phase::Calling { until, .. } if due(*until) => {
                 // Somebody's refusal says more than the silence of the others.
@@ -281,6 +294,9 @@ fn phrase(detail: &str) -> String {
 
 /// The end of a placed call whose customer lets it ring.
 const NOT_ANSWERED: &str = "the customer did not answer";
+
+/// The end of a call whose customer was asked to allow it and did not.
+const NOT_ALLOWED: &str = "the customer did not allow the call in time";
 
 /// The longest reason phrase, in characters: a phone's display holds less.
 const MOST_PHRASE: usize = 120;

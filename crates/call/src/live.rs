@@ -76,6 +76,7 @@ impl Call {
         let stage = match self.phase {
             Phase::Admitting | Phase::Asking { .. } => Stage::Asking,
             Phase::Opening { .. } | Phase::Describing { .. } => Stage::Opening,
+            Phase::Calling { asked: true, .. } => Stage::Awaiting,
             Phase::Calling { .. } => Stage::Ringing,
             Phase::Reaching { .. } | Phase::Settling { .. } => Stage::Reaching,
             Phase::Connected { .. } => Stage::Connected,

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use setu_model::{
-    AnsweredBy, CallFacts, CallId, Cause, Cdr, DigitRecord, Direction, Ingress, LegId, MediaQuality, Pii,
-    RecordingRef, RuleRefusal, Secret, Side, Wall,
+    AnsweredBy, CallFacts, CallId, Cause, Cdr, DigitRecord, Direction, Ingress, LegId, MediaQuality, Now,
+    Pii, RecordingRef, RuleRefusal, Secret, Side, Termination, Wall,
 };
 use setu_sdp::Negotiated;
 
@@ -21,14 +21,15 @@ use crate::desk::DeskChange;
 pub enum Input {
     /// A call came in, authenticated.
     Offered(Box<Offered>),
-    /// A call came in, authenticated, that its leg had to refuse: it leaves a record and nothing else.
+    /// A call is over before it came to anything: its leg had to refuse it, or it was awaited and did not come. It leaves a
+    /// record and nothing else.
     TurnedAway {
         /// The call.
         offered: Box<Offered>,
-        /// What it was refused with.
-        status: u16,
-        /// Why, for the operator.
-        why: String,
+        /// When it began.
+        began: Now,
+        /// How it ended, with the status it was refused with.
+        end: Termination,
     },
     /// Something happened on a leg.
     Leg(LegEvent),
@@ -363,6 +364,21 @@ pub enum LegEvent {
         /// Its session description, where it carried one.
         early: Option<Bytes>,
     },
+    /// The customer is called by a request, and nothing rings yet: the originator hears ringing meanwhile.
+    Asked {
+        /// A dialled leg.
+        leg: LegId,
+        /// How long the customer, who has to allow the call first, is waited for; [`LegEvent::Allowed`] tells that he does.
+        /// None where the request itself calls.
+        wait: Option<Duration>,
+    },
+    /// The customer who was asked allows the call, and is reached.
+    Allowed {
+        /// A dialled leg.
+        leg: LegId,
+        /// What was told of the call with it; only its optional fields are read.
+        learnt: Box<CallFacts>,
+    },
     /// WhatsApp's id of the call became known.
     Named {
         /// A dialled leg.
@@ -454,6 +470,8 @@ impl LegEvent {
     pub const fn leg(&self) -> LegId {
         match self {
             Self::Ringing { leg, .. }
+            | Self::Asked { leg, .. }
+            | Self::Allowed { leg, .. }
             | Self::Named { leg, .. }
             | Self::Prepared { leg }
             | Self::Described { leg, .. }

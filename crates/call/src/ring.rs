@@ -1,6 +1,8 @@
 //! The called side rings, perhaps with audio of its own.
 
-use setu_model::{Milestone, Side};
+use std::time::Duration;
+
+use setu_model::{CallFacts, Milestone, Side};
 
 use crate::call::{Call, Context, Exchange, LegState, Phase, Rung};
 use crate::dial::read_answer;
@@ -34,6 +36,28 @@ impl Call {
         } else {
             self.tell(Rung::Ringing, ctx);
         }
+    }
+
+    /// A dialled customer is called by a request. Whoever dialled hears ringing, as on every other way.
+    pub(crate) fn handle_asked(&mut self, index: u8, wait: Option<Duration>, ctx: &mut Context<'_>) {
+        if !self.is_pending(index) {
+            return;
+        }
+        let Phase::Calling { until, asked, .. } = &mut self.phase else { return };
+        if let Some(wait) = wait {
+            (*until, *asked) = (ctx.now.mono + wait, true);
+        }
+        self.tell(Rung::Ringing, ctx);
+    }
+
+    /// The customer who was asked allows the call, which rings from here on.
+    pub(crate) fn handle_allowed(&mut self, index: u8, learnt: &CallFacts, ctx: &mut Context<'_>) {
+        if !self.is_pending(index) {
+            return;
+        }
+        let Phase::Calling { until, asked, .. } = &mut self.phase else { return };
+        (*until, *asked) = (ctx.now.mono + ctx.config.timers.ring_customer, false);
+        self.learn(learnt);
     }
 
     /// The answer of a dialled leg, ahead of its decision: its media is set up, and nothing flows yet.

@@ -96,7 +96,7 @@ impl Switchboard {
     pub fn handle(&mut self, input: Input, now: Now) {
         match input {
             Input::Offered(offered) => self.offered(*offered, now),
-            Input::TurnedAway { offered, status, why } => self.turned_away(*offered, status, &why, now),
+            Input::TurnedAway { offered, began, end } => self.turned_away(*offered, began, end, now),
             Input::Leg(event) => self.with(event.leg().call, now, |call, ctx| call.handle_leg(event, ctx)),
             Input::Media(event) => self.with(call_of(&event), now, |call, ctx| call.handle_media(event, ctx)),
             Input::Record(RecordEvent::Finished { call, recording }) => {
@@ -234,11 +234,11 @@ impl Switchboard {
         }
     }
 
-    /// The leg has refused the call already.
-    fn turned_away(&mut self, offered: Offered, status: u16, why: &str, now: Now) {
+    /// The call is over already.
+    fn turned_away(&mut self, offered: Offered, began: Now, end: Termination, now: Now) {
         self.counters.offered += 1;
         let (mut ctx, _) = self.context(now);
-        let call = Call::turned_away(offered, status, why, &mut ctx);
+        let call = Call::turned_away(offered, began, end, &mut ctx);
         self.leave_record(call, now);
     }
 
@@ -361,6 +361,8 @@ impl Call {
         let index = event.leg().index;
         match event {
             LegEvent::Ringing { early, .. } => self.handle_ringing(index, early.as_deref(), ctx),
+            LegEvent::Asked { wait, .. } => self.handle_asked(index, wait, ctx),
+            LegEvent::Allowed { learnt, .. } => self.handle_allowed(index, &learnt, ctx),
             LegEvent::Named { wacid, .. } => self.facts.wacid = self.facts.wacid.take().or(Some(wacid)),
             LegEvent::Prepared { .. } => self.prepared(ctx),
             LegEvent::Described { sdp, .. } => self.handle_described(index, &sdp, ctx),

@@ -186,7 +186,9 @@ pub(crate) fn api_tokens(config: &Config) -> Result<ApiTokens, SettingsError> {
 /// Where the database is.
 pub(crate) fn store(config: &Config) -> Result<Location, SettingsError> {
     let store = &config.store;
-    let Some(url) = &store.postgres else { return Ok(Location::Sqlite(store.file.clone())) };
+    let Some(url) = &store.postgres else {
+        return Ok(Location::Sqlite(store.file.clone().unwrap_or_default()));
+    };
     let read = |source: &PasswordSource| {
         let owner = || "store.password".to_owned();
         source.read().map_err(|problem| SettingsError { owner: owner(), problem })
@@ -494,9 +496,10 @@ fn calls(config: &Config) -> CallConfig {
                 announces: n.announcement.is_some(),
                 gated: is_gated(n, config),
                 ring: n.ring.into(),
-                signalled: match n.signalling {
-                    Signalling::Sip => Ingress::Sip,
-                    Signalling::Graph => Ingress::Graph,
+                signalled: match (n.signalling, &n.provider) {
+                    (_, Some(_)) => Ingress::ProviderUri,
+                    (Signalling::Sip, None) => Ingress::Sip,
+                    (Signalling::Graph, None) => Ingress::Graph,
                 },
                 srtp: match (n.srtp, n.signalling) {
                     (MetaSrtp::Sdes, _) | (MetaSrtp::Auto, Signalling::Sip) => setu_call::MetaSrtp::Sdes,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::support::*;
 use bytes::Bytes;
-use setu_call::{EndHow, Extension, Input, LegEvent, Origin, Verdict};
+use setu_call::{EndHow, Extension, Input, LegEvent, Origin, Stage, Step, Verdict};
 use setu_model::{AnsweredBy, CallFacts, CallId, Cause, Direction, EndedBy, LegId, Pii, RuleRefusal};
 
 fn alice_calls(house: &mut House, offer: Option<&str>) -> (CallId, LegId, LegId) {
@@ -50,6 +50,105 @@ fn an_agent_dials_a_number_and_talks() {
     assert!(record.facts.user_id.is_some());
     assert_eq!(record.agent, Some(AnsweredBy::Agent("alice".into())));
     house.ended_with(Cause::Success);
+}
+
+#[test]
+fn who_dials_a_customer_by_a_request_hears_ringing_before_the_customer_does() {
+    let mut house = House::new();
+    let (_, _, meta) = alice_calls(&mut house, Some(AGENT_ANSWER));
+    house.says();
+    house.leg(LegEvent::Asked { leg: meta, wait: None });
+    assert_eq!(house.says(), ["ring 0"]);
+    let steps = |house: &House| house.progress.iter().map(|it| it.step.clone()).collect::<Vec<_>>();
+    assert_eq!(steps(&house), [Step::Offered], "nothing rings there yet");
+    house.rings(meta);
+    assert_eq!(house.says(), [""; 0]);
+    assert_eq!(steps(&house), [Step::Offered, Step::Ringing]);
+    house.answers(meta, META_ANSWER);
+    assert_eq!(house.says().last().unwrap(), "tap");
+}
+
+#[test]
+fn a_customer_who_has_to_allow_the_call_is_waited_for_and_then_rings() {
+    let mut house = House::new();
+    let (call, agent, meta) = alice_calls(&mut house, Some(AGENT_ANSWER));
+    house.says();
+    house.leg(LegEvent::Asked { leg: meta, wait: Some(Duration::from_secs(120)) });
+    assert_eq!(house.says(), ["ring 0"]);
+    assert_eq!(house.board.live(call).unwrap().stage, Stage::Awaiting);
+    // Longer than any customer rings.
+    house.wait(Duration::from_secs(119));
+    let learnt = CallFacts {
+        wacid: Some("wacid.C".into()),
+        permission_source: Some("permission_request".into()),
+        ..CallFacts::default()
+    };
+    house.leg(LegEvent::Allowed { leg: meta, learnt: Box::new(learnt) });
+    house.wait(Duration::from_secs(89));
+    assert_eq!(house.board.live(call).unwrap().stage, Stage::Ringing);
+    house.answers(meta, META_ANSWER);
+    house.acks(agent);
+    house.wait(Duration::from_secs(5));
+    house.ends(agent, EndHow::Bye);
+    house.confirm(call, &[1]);
+    house.says();
+    let record = house.the_record();
+    assert_eq!((record.setup_ms, record.duration_ms), (Some(208_000), 5_000));
+    assert_eq!(record.facts.wacid.as_deref(), Some("wacid.C"));
+    assert_eq!(record.facts.permission_source.as_deref(), Some("permission_request"));
+    house.ended_with(Cause::Success);
+}
+
+#[test]
+fn a_customer_who_does_not_allow_the_call_in_time_or_never_answers_is_given_up() {
+    for (allowed, why) in [(false, Some("the customer did not allow the call in time")), (true, None)] {
+        let mut house = House::new();
+        let (call, _, meta) = alice_calls(&mut house, Some(AGENT_ANSWER));
+        house.leg(LegEvent::Asked { leg: meta, wait: Some(Duration::from_secs(120)) });
+        if allowed {
+            house.leg(LegEvent::Allowed { leg: meta, learnt: Box::default() });
+        }
+        let last = if allowed { 90 } else { 120 };
+        house.wait(Duration::from_millis(last * 1_000 - 1));
+        assert_eq!(house.says().last().unwrap(), "ring 0");
+        house.wait(Duration::from_millis(1));
+        assert_eq!(house.says(), ["refuse 0 480", "hang up 1 no_answer", "close"]);
+        house.confirm(call, &[0, 1]);
+        house.says();
+        assert_eq!(house.the_record().termination.detail.as_deref(), why);
+        house.ended_with(Cause::NoAnswer);
+    }
+}
+
+#[test]
+fn an_agent_who_gives_up_while_a_customer_is_asked_cancels_and_is_free() {
+    let mut house = House::with_alice();
+    let (call, agent, meta) = alice_calls(&mut house, Some(AGENT_ANSWER));
+    house.leg(LegEvent::Asked { leg: meta, wait: Some(Duration::from_secs(120)) });
+    house.says();
+    house.ends(agent, EndHow::Cancelled);
+    assert_eq!(house.says(), ["hang up 1 cancelled", "close"]);
+    // Too late.
+    house.leg(LegEvent::Allowed { leg: meta, learnt: Box::default() });
+    house.confirm(call, &[1]);
+    house.says();
+    assert_eq!(house.the_record().termination.by, EndedBy::Agent);
+    house.ended_with(Cause::Cancelled);
+    house.user_calls(NUMBER, Some(META_OFFER));
+    assert_eq!(house.says(), ["open 0 toward meta", "open 1 toward agents"]);
+}
+
+#[test]
+fn a_customer_whose_end_is_told_beside_the_signalling_did_not_answer() {
+    let mut house = House::new();
+    let (call, _, meta) = alice_calls(&mut house, Some(AGENT_ANSWER));
+    house.says();
+    house.ends(meta, EndHow::Bye);
+    assert_eq!(house.says(), ["refuse 0 480", "close"]);
+    house.confirm(call, &[0]);
+    house.says();
+    assert_eq!(house.the_record().termination.by, EndedBy::Customer);
+    house.ended_with(Cause::NoAnswer);
 }
 
 #[test]

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use crate::support::*;
 use setu_call::{AnswerIn, EndHow, Input, MediaEvent, Offered, Origin, RecordEvent};
-use setu_model::{CallFacts, CallId, Cause, Direction, Ingress, LegId, Milestone, RecordingRef};
+use setu_model::{
+    CallFacts, CallId, Cause, Direction, EndedBy, Ingress, LegId, Milestone, RecordingRef, Termination,
+};
 
 #[test]
 fn a_lost_confirmation_never_leaks_a_call() {
@@ -138,7 +140,9 @@ fn a_new_configuration_counts_for_new_calls() {
 
 #[test]
 fn a_call_that_its_leg_refused_leaves_a_record_and_nothing_else() {
-    for (status, said) in [(415, "incompatible_media"), (420, "refused")] {
+    for (status, cause, said) in
+        [(415, Cause::IncompatibleMedia, "incompatible_media"), (420, Cause::Refused, "refused")]
+    {
         let mut house = House::with_alice();
         let call = CallId::from_bits(7);
         let offered = Offered {
@@ -152,11 +156,46 @@ fn a_call_that_its_leg_refused_leaves_a_record_and_nothing_else() {
             answer_in: AnswerIn::OneStep,
         };
         let why = "it requires what is not done here: 100rel".to_owned();
-        house.tell(Input::TurnedAway { offered: Box::new(offered), status, why: why.clone() });
+        let end = Termination::new(cause, EndedBy::Bridge).with_status(status).with_detail(why.clone());
+        let began = house.now;
+        house.tell(Input::TurnedAway { offered: Box::new(offered), began, end });
         assert_eq!(house.says(), [format!("record: {said} by bridge")]);
         let record = house.the_record();
         assert_eq!((record.call, record.termination.status), (call, Some(status)));
         assert_eq!(record.termination.detail, Some(why));
+        house.is_clean();
+    }
+}
+
+#[test]
+fn an_awaited_call_that_does_not_come_leaves_the_record_of_its_whole_wait() {
+    for (cause, by, what) in [
+        (Cause::NoAnswer, EndedBy::Bridge, Milestone::Cancelled),
+        (Cause::Cancelled, EndedBy::Bridge, Milestone::Cancelled),
+        (Cause::Declined, EndedBy::Customer, Milestone::Refused),
+    ] {
+        let mut house = House::with_alice();
+        let (call, began) = (CallId::from_bits(7), house.now);
+        let facts = CallFacts { reference: Some("T-1".into()), ..CallFacts::default() };
+        let offered = Offered {
+            call,
+            ingress: Ingress::ProviderUri,
+            direction: Direction::BusinessInitiated,
+            origin: Origin::Meta { number: NUMBER.into() },
+            dialled: String::new(),
+            facts,
+            offer: None,
+            answer_in: AnswerIn::OneStep,
+        };
+        house.wait(Duration::from_secs(60));
+        let end = Termination::new(cause, by).with_status(480);
+        house.tell(Input::TurnedAway { offered: Box::new(offered), began, end });
+        assert_eq!(house.says(), [format!("record: {cause} by {by}")]);
+        let record = house.the_record();
+        assert_eq!((record.began, record.ended), (began.wall, house.now.wall));
+        assert_eq!((record.duration_ms, record.setup_ms), (0, None));
+        let steps: Vec<_> = record.timeline.entries().iter().map(|entry| (entry.at_ms, entry.what)).collect();
+        assert_eq!(steps, [(0, Milestone::Offered), (60_000, what), (60_000, Milestone::Ended)]);
         house.is_clean();
     }
 }

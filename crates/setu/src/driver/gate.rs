@@ -195,8 +195,10 @@ impl Shard {
     pub(super) fn asked(&mut self, question: setu_call::Question, now: Now) {
         let setu_call::Question { call, number, customer, by_hand, use_case } = question;
         let customer = Customer::of_fields(customer.reveal(), None);
+        // Where the provider calls back, the call begins with a request.
+        let sends_request = self.is_called_back(&number).is_some();
         let inquiry =
-            Inquiry { token: 0, number, customer, by_hand, use_case, campaign: None, sends_request: false };
+            Inquiry { token: 0, number, customer, by_hand, use_case, campaign: None, sends_request };
         self.look_up(Asker::Call(call), inquiry, now);
     }
 
@@ -270,21 +272,19 @@ impl Shard {
             }
         };
         let found = known.map(|known| Some(self.gate.find(&inquiry, policy?, &known, desk, now.wall)));
+        if let Ok(Some(finding)) = &found {
+            self.campaign_asks(&inquiry, finding, now);
+        }
         match asker {
             Asker::Inquiry(token) | Asker::Readiness(token) => {
-                if let Ok(Some(finding)) = &found {
-                    self.campaign_asks(&inquiry, finding, now);
-                }
                 self.outputs.push_back(Output::Found(token, found.map(|found| found.map(Box::new))));
             }
             Asker::Request(id) => {
-                if let Ok(Some(finding)) = &found {
-                    self.campaign_asks(&inquiry, finding, now);
-                }
-                self.request_judged(id, found);
+                self.request_judged(id, found, now);
             }
             Asker::Call(call) => {
                 let verdict = match found {
+                    Ok(Some(finding)) if inquiry.sends_request => verdict(finding.may_request),
                     Ok(Some(finding)) => verdict(finding.may_call),
                     // A reload took the number away meanwhile.
                     Ok(None) => Verdict::Unknown { why: "the number is not configured any more".to_owned() },

@@ -108,7 +108,7 @@ impl Shard {
             return self.graph_told(connect.wacid, told, now);
         }
         let call = CallId::new(now.wall, &mut *self.entropy);
-        let late = match self.told.begin(&connect.wacid, call) {
+        let late = match self.told.begin(&connect.wacid, LegId::originator(call)) {
             Beginning::New => None,
             Beginning::Late(end) => Some(end),
             Beginning::Again => return,
@@ -163,6 +163,8 @@ impl Shard {
     /// Calls a customer by Graph.
     pub(super) fn graph_dial(&mut self, id: LegId, number: &str, customer: &str, offer: String, now: Now) {
         self.graph.insert(id, Leg::connect(customer, offer, id.call.to_string()), number);
+        // Meta tells only later that it rings.
+        self.calls.handle(setu_call::Input::Leg(LegEvent::Asked { leg: id, wait: None }), now);
         self.follow_graph(id, now);
     }
 

@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use setu_call::{AnswerIn, EndHow, LegEvent, Offered, Origin};
-use setu_model::{CallFacts, CallId, Cause, Direction, Ingress, LegId, Now, Wall};
+use setu_model::{CallFacts, CallId, Cause, Direction, EndedBy, Ingress, LegId, Now, Termination, Wall};
+use setu_whatsapp::permission::Reply;
 use setu_whatsapp::webhook::{Connect, Event, Heard, SessionKind, Terminate};
 
 use super::Shard;
+use super::awaited::Awaited;
 use super::graph::Told;
 use super::reach::{Reach, Waiting};
 use super::told::Beginning;
@@ -61,12 +63,15 @@ impl Shard {
                 self.graph_told(end.wacid.clone(), Told::End(end), now);
             }
             Event::Terminate(end) => {
-                if let Some((call, end)) = self.told.end(*end) {
-                    self.terminate_told(call, end, now);
+                if let Some((leg, end)) = self.told.end(*end) {
+                    self.terminate_told(leg, end, now);
                 }
             }
             Event::Status { wacid, status, .. } if by_graph => {
                 self.graph_told(wacid, Told::Status(status), now);
+            }
+            Event::Permission { customer, reply: Reply::Reject { .. }, .. } => {
+                self.declined(number, &customer, at, now);
             }
             Event::Status { .. }
             | Event::Created { .. }
@@ -96,7 +101,7 @@ impl Shard {
             return;
         }
         let call = CallId::new(now.wall, &mut *self.entropy);
-        if self.told.begin(&connect.wacid, call) == Beginning::Again {
+        if self.told.begin(&connect.wacid, LegId::originator(call)) == Beginning::Again {
             return;
         }
         let offered = Box::new(Offered {
@@ -110,7 +115,8 @@ impl Shard {
             answer_in: AnswerIn::OneStep,
         });
         let why = format!("expired: a webhook told of the call {late_s} s after the customer made it");
-        self.calls.handle(setu_call::Input::TurnedAway { offered, status: 480, why }, now);
+        let end = Termination::new(Cause::Refused, EndedBy::Bridge).with_status(480).with_detail(why);
+        self.calls.handle(setu_call::Input::TurnedAway { offered, began: now, end }, now);
     }
 
     /// A customer waits at a URI: somebody is to take the call, and the customer is reached there.
@@ -125,18 +131,29 @@ impl Shard {
         };
         let mut facts = connect.facts(number);
         let awaited = self.awaits(number, facts.customer.reveal());
-        let call = awaited.unwrap_or_else(|| CallId::new(now.wall, &mut *self.entropy));
-        let late = match self.told.begin(&connect.wacid, call) {
+        let fresh = || LegId::originator(CallId::new(now.wall, &mut *self.entropy));
+        let leg = awaited.unwrap_or_else(fresh);
+        let late = match self.told.begin(&connect.wacid, leg) {
             Beginning::New => None,
             Beginning::Late(end) => Some(end),
             Beginning::Again => return,
         };
-        if let Some(asked) = self.take_awaited(call) {
-            let CallFacts { use_case, payload, queue, reference, .. } = asked;
-            facts = CallFacts { use_case, payload, queue, reference, ..facts };
-        }
+        let call = leg.call;
         let reach = Waiting::new(uri, &self.settings.sip_hosts, number, &connect.wacid);
-        let leg = LegId::originator(call);
+        match self.take_awaited(call) {
+            // Somebody dialled, and waits for it.
+            Some(Awaited { dialled: Some(dialled), .. }) => {
+                self.allowed(dialled, facts, reach, now);
+                if let Some(end) = late {
+                    self.terminate_told(leg, *end, now);
+                }
+                return;
+            }
+            Some(Awaited { facts: CallFacts { use_case, payload, queue, reference, .. }, .. }) => {
+                facts = CallFacts { use_case, payload, queue, reference, ..facts };
+            }
+            None => {}
+        }
         let offered = Offered {
             call,
             ingress: Ingress::ProviderUri,
@@ -157,16 +174,15 @@ impl Shard {
         self.calls.handle(setu_call::Input::Offered(Box::new(offered)), now);
         if let Some(why) = refused {
             tracing::warn!(%call, number, why, "a webhook names a URI that is not dialled");
-            self.unreached(leg, 403, Cause::Refused, why, now);
+            self.not_dialled(leg, (403, 403), Cause::Refused, Some(why), now);
         } else if let Some(end) = late {
-            self.terminate_told(call, *end, now);
+            self.terminate_told(leg, *end, now);
         }
     }
 
     /// The other side says that a call is over; its SIP session may say so as well, before or after.
-    fn terminate_told(&mut self, call: CallId, end: Terminate, now: Now) {
-        let leg = LegId::originator(call);
-        let how: EndHow = self.leave_originator(leg, now);
+    fn terminate_told(&mut self, leg: LegId, end: Terminate, now: Now) {
+        let how: EndHow = self.leave_customer(leg, now);
         let detail = end.why();
         let Terminate { wacid, duration_s: meta_duration_s, .. } = end;
         let event = LegEvent::Ended { leg, how, wacid: Some(wacid), meta_duration_s, detail };

@@ -9,7 +9,7 @@ use setu_call::{
     AnswerIn, ContactId, DeskChange, Dial, DialTarget, EndHow as CallEnd, LegCommand, LegEvent, Offered,
     Origin, agent_refusal, setu_headers,
 };
-use setu_model::{CallFacts, CallId, Cause, Direction, Ingress, LegId, Now, Side};
+use setu_model::{CallFacts, CallId, Cause, Direction, EndedBy, Ingress, LegId, Now, Side, Termination};
 use setu_sip::{
     Arrival, Binding, BindingChange, Credentials, EndHow, Identity, InviteRequest, KeyInfo, Message, Party,
     Target, Transport, Uri,
@@ -64,7 +64,9 @@ impl Shard {
                 let offered = Box::new(offered(call, identity, &invite));
                 let why = turned_away(status, &invite);
                 tracing::warn!(%call, remote = %arrival.remote, status, why, "INVITE refused");
-                self.calls.handle(setu_call::Input::TurnedAway { offered, status, why }, now);
+                let cause = if status == 415 { Cause::IncompatibleMedia } else { Cause::Refused };
+                let end = Termination::new(cause, EndedBy::Bridge).with_status(status).with_detail(why);
+                self.calls.handle(setu_call::Input::TurnedAway { offered, began: now, end }, now);
             }
             Event::Progress { session, body, .. } => {
                 self.tell(session, now, |leg| LegEvent::Ringing { leg, early: body });
@@ -128,6 +130,7 @@ impl Shard {
         }
         let Err(command) = self.command_reach(command, now) else { return };
         let Err(command) = self.command_graph(command, now) else { return };
+        let Err(command) = self.command_asked(command, now) else { return };
         let Some(&(session, side)) = self.legs.by_leg.get(&command.leg()) else {
             tracing::debug!(leg = %command.leg(), "command for a leg that is over");
             return;
@@ -254,6 +257,11 @@ impl Shard {
         {
             return self.graph_dial(leg, number, customer, dial.offer, now);
         }
+        if let DialTarget::Customer { number, .. } = &dial.target
+            && let Some(wait) = self.is_called_back(number)
+        {
+            return self.dial_by_request(dial, wait, now);
+        }
         let side = match dial.target {
             DialTarget::Customer { .. } => Side::Meta,
             DialTarget::Contact { .. } | DialTarget::Trunk { .. } => Side::Agents,
@@ -265,17 +273,21 @@ impl Shard {
         };
         match started {
             Ok(session) => self.legs.join(session, leg, side),
-            Err(detail) => {
-                let event = LegEvent::Refused {
-                    leg,
-                    status: 503,
-                    cause: Cause::Unreachable,
-                    toward: 480,
-                    detail: Some(detail),
-                };
-                self.calls.handle(setu_call::Input::Leg(event), now);
-            }
+            Err(detail) => self.not_dialled(leg, (503, 480), Cause::Unreachable, Some(detail), now),
         }
+    }
+
+    /// Tells the call core of a leg that could not be dialled: with the status of it, and the one to pass on.
+    pub(super) fn not_dialled(
+        &mut self,
+        leg: LegId,
+        (status, toward): (u16, u16),
+        cause: Cause,
+        detail: Option<String>,
+        now: Now,
+    ) {
+        let event = LegEvent::Refused { leg, status, cause, toward, detail };
+        self.calls.handle(setu_call::Input::Leg(event), now);
     }
 
     fn invite_request(&self, dial: Dial) -> Option<InviteRequest> {

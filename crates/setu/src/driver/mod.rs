@@ -4,6 +4,7 @@
 //! the next input or the earliest deadline. It owns no socket, clock or task, so a whole bridge runs in virtual time.
 
 mod ahead;
+mod awaited;
 mod gate;
 mod graph;
 mod heard;

@@ -123,9 +123,9 @@ pub(super) struct Placing {
 
 impl Placing {
     /// Those who wait to hear of a call that was asked for by `token`, all of them.
-    pub(super) fn tokens(&mut self, call: CallId, token: u64) -> Vec<u64> {
+    pub(super) fn tokens(&mut self, call: CallId, token: Option<u64>) -> Vec<u64> {
         let mut tokens = self.waiting.remove(&call).unwrap_or_default();
-        tokens.push(token);
+        tokens.extend(token);
         tokens
     }
 
@@ -186,7 +186,7 @@ impl Shard {
                 if live.is_some() {
                     self.calls.handle(setu_call::Input::HangUp { call }, now);
                 }
-                let live = live.or_else(|| self.give_up_awaited(call, "the business took it back", now));
+                let live = live.or_else(|| self.take_back_awaited(call, now));
                 Answer::Lives(live.into_iter().collect())
             }
         };

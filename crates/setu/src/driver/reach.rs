@@ -97,17 +97,12 @@ impl Shard {
             LegCommand::Answer { sdp, .. } => {
                 let reach = reach.clone();
                 self.reaches.remove(&leg);
-                let request = match reach {
-                    Reach::At(uri) => uri.invite(sdp, &self.settings.meta.hostname),
+                match reach {
+                    Reach::At(uri) => self.reach_at(leg, uri, sdp, now),
                     Reach::ByNumber { number, customer } => {
                         let target = DialTarget::Customer { number, customer };
                         self.dial(Dial { leg, target, offer: sdp, facts: CallFacts::default() }, now);
-                        return Ok(());
                     }
-                };
-                match self.endpoint.invite(request, now) {
-                    Ok(session) => self.legs.join(session, leg, Side::Meta),
-                    Err(error) => self.unreached(leg, 503, Cause::Unreachable, error.to_string(), now),
                 }
             }
             LegCommand::Refuse { .. } | LegCommand::HangUp { .. } => {
@@ -127,14 +122,16 @@ impl Shard {
         Ok(())
     }
 
-    /// Tells the call core of an originator that cannot be reached.
-    pub(super) fn unreached(&mut self, leg: LegId, status: u16, cause: Cause, detail: String, now: Now) {
-        let event = LegEvent::Refused { leg, status, cause, toward: status, detail: Some(detail) };
-        self.calls.handle(setu_call::Input::Leg(event), now);
+    /// Calls a customer who waits at a URI.
+    pub(super) fn reach_at(&mut self, leg: LegId, at: Waiting, offer: String, now: Now) {
+        match self.endpoint.invite(at.invite(offer, &self.settings.meta.hostname), now) {
+            Ok(session) => self.legs.join(session, leg, Side::Meta),
+            Err(error) => self.not_dialled(leg, (503, 480), Cause::Unreachable, Some(error.to_string()), now),
+        }
     }
 
-    /// Forgets an originator that was to be reached, or ends its session; says how that ends the leg.
-    pub(super) fn leave_originator(&mut self, leg: LegId, now: Now) -> EndHow {
+    /// Forgets a customer who was to be reached, or ends the session; says how that ends the leg.
+    pub(super) fn leave_customer(&mut self, leg: LegId, now: Now) -> EndHow {
         if self.reaches.remove(&leg).is_some() {
             return EndHow::Cancelled;
         }

@@ -1,15 +1,15 @@
-//! Permission requests: whether one may be sent, the message, and what follows from it. A number whose provider calls back
-//! is called by one.
+//! Permission requests: whether one may be sent, the message, and what follows from it.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use setu_call::{AnswerIn, Live, Offered, Origin, Progress, Reserve, Stage, Step};
-use setu_model::{CallFacts, CallId, Direction, GateCode, Ingress, Now, Pii, RuleRefusal, Secret};
+use setu_call::Reserve;
+use setu_model::{CallFacts, CallId, GateCode, Now, Pii, RuleRefusal, Secret};
 use setu_whatsapp::gate::Decision;
 use setu_whatsapp::graph::{Action, Failure, Reply, Template};
 use setu_whatsapp::permission::{Customer, Fact};
 
+use super::awaited::{Awaited, Meanwhile, is_pair};
 use super::{Answer, Asker, Finding, GraphToken, Inquiry, NotPlaced, Order, Output, Shard};
 
 /// How a number's messages are sent.
@@ -99,40 +99,28 @@ pub(super) struct Requests {
     /// The gate was asked.
     asked: BTreeMap<u64, Pending>,
     /// The message is out.
-    sent: BTreeMap<GraphToken, Pending>,
+    pub(super) sent: BTreeMap<GraphToken, Pending>,
     /// Customers who were asked and whose provider is to call back.
-    awaited: BTreeMap<CallId, Awaited>,
+    pub(super) awaited: BTreeMap<CallId, Awaited>,
     next: u64,
 }
 
 #[derive(Debug)]
-struct Pending {
-    /// Who waits for the answer.
-    token: u64,
+pub(super) struct Pending {
+    /// Who waits for the answer, by the token of the REST interface; nobody where somebody dialled.
+    token: Option<u64>,
     order: PermissionOrder,
     reservation: Option<CallId>,
     /// The gate has to answer until then.
     until: Instant,
     /// The call that the request is for, where a provider calls back.
-    call: Option<Box<Awaited>>,
-}
-
-/// A call that comes once its customer allows it.
-#[derive(Debug, Clone)]
-struct Awaited {
-    call: CallId,
-    began: Now,
-    until: Instant,
-    facts: CallFacts,
-    reservation: Option<CallId>,
-    /// It came before the reply to the request.
-    come: bool,
+    pub(super) call: Option<Box<Awaited>>,
 }
 
 impl Requests {
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
         let asked = self.asked.values().map(|pending| pending.until);
-        self.awaited.values().map(|awaited| awaited.until).chain(asked).min()
+        self.awaited.values().filter_map(|awaited| awaited.until).chain(asked).min()
     }
 
     fn is_full(&self) -> bool {
@@ -149,10 +137,6 @@ impl Requests {
         self.asked.values().chain(self.sent.values()).any(|pending| of(&pending.order))
             || self.awaited.values().any(|it| is_pair(&it.facts, number, customer))
     }
-}
-
-fn is_pair(facts: &CallFacts, number: &str, customer: &str) -> bool {
-    facts.number == number && facts.customer.reveal() == customer
 }
 
 impl Shard {
@@ -190,8 +174,10 @@ impl Shard {
             ..CallFacts::default()
         };
         let call = order.call.unwrap_or_else(|| CallId::new(now.wall, &mut *self.entropy));
-        let until = now.after(wait).mono;
-        let awaited = Awaited { call, began: now, until, facts, reservation: order.reservation, come: false };
+        let until = Some(now.after(wait).mono);
+        let reservation = order.reservation;
+        let meanwhile = Meanwhile::Nothing;
+        let awaited = Awaited { call, began: now, until, facts, reservation, meanwhile, dialled: None };
         let request = PermissionOrder {
             number: order.number.clone(),
             customer: Pii::new(customer.to_owned()),
@@ -227,14 +213,7 @@ impl Shard {
                 "no message can be sent from the number: give its phone_number_id and token, or its provider";
             return Err(NotPlaced::NoWay(why));
         }
-        if self.requests.is_full() {
-            return Err(NotPlaced::Unable("too many customers are being asked".to_owned()));
-        }
-        if self.requests.has(&order.number, &customer) {
-            let why = "the customer is being asked already";
-            let rule = RuleRefusal::new(GateCode::RequestLimit, why, "wait for the customer's answer");
-            return Err(NotPlaced::Refused(vec![rule]));
-        }
+        self.may_ask(&order.number, &customer)?;
         let reservation = match order.reserve {
             Some(lasts) => Some(self.try_reserve(ahead(&order, lasts), now)?.id),
             None => call.as_ref().and_then(|call| call.reservation),
@@ -243,12 +222,12 @@ impl Shard {
             call.reservation = reservation;
         }
         let until = now.after(self.settings.calls.timers.gate).mono;
-        let pending = Pending { token, order, reservation, until, call };
+        let pending = Pending { token: Some(token), order, reservation, until, call };
         if !self.settings.calls.numbers.get(&pending.order.number).is_some_and(|number| number.gated) {
             if pending.reservation.is_none() && !self.calls.is_ready(&pending.order.number) {
                 return Err(NotPlaced::Refused(vec![super::ahead::nobody("no agent is ready")]));
             }
-            self.send_request(pending);
+            self.send_request(pending, now);
             return Ok(());
         }
         let id = self.requests.next;
@@ -268,6 +247,33 @@ impl Shard {
         Ok(())
     }
 
+    /// Asks the customer whom somebody dialled.
+    ///
+    /// # Errors
+    /// Why it cannot be.
+    pub(super) fn request_for(&mut self, awaited: Awaited, now: Now) -> Result<(), NotPlaced> {
+        let (number, customer) = (awaited.facts.number.clone(), awaited.facts.customer.clone());
+        self.may_ask(&number, customer.reveal())?;
+        let use_case = awaited.facts.use_case.clone();
+        let order = PermissionOrder { number, customer, use_case, ..PermissionOrder::default() };
+        let call = Some(Box::new(awaited));
+        self.send_request(Pending { token: None, order, reservation: None, until: now.mono, call }, now);
+        Ok(())
+    }
+
+    /// Whether one more customer may be asked, and this one.
+    fn may_ask(&self, number: &str, customer: &str) -> Result<(), NotPlaced> {
+        if self.requests.is_full() {
+            return Err(NotPlaced::Unable("too many customers are being asked".to_owned()));
+        }
+        if self.requests.has(number, customer) {
+            let why = "the customer is being asked already";
+            let rule = RuleRefusal::new(GateCode::RequestLimit, why, "wait for the customer's answer");
+            return Err(NotPlaced::Refused(vec![rule]));
+        }
+        Ok(())
+    }
+
     /// Whether somebody is there for the call that a request may bring.
     pub(super) fn is_ready_for(&self, request: u64, number: &str) -> bool {
         let reserved = self.requests.asked.get(&request).is_some_and(|pending| pending.reservation.is_some());
@@ -275,38 +281,45 @@ impl Shard {
     }
 
     /// Takes the gate's answer.
-    pub(super) fn request_judged(&mut self, id: u64, found: Result<Option<Finding>, String>) {
+    pub(super) fn request_judged(&mut self, id: u64, found: Result<Option<Finding>, String>, now: Now) {
         let Some(pending) = self.requests.asked.remove(&id) else { return };
         let why = match found.map(|found| found.map(|found| found.may_request)) {
-            Ok(Some(Decision::Allowed { .. })) => return self.send_request(pending),
+            Ok(Some(Decision::Allowed { .. })) => return self.send_request(pending, now),
             Ok(Some(Decision::Refused(refusals))) => {
                 NotPlaced::Refused(refusals.into_iter().map(super::gate::rule).collect())
             }
             Ok(None) => NotPlaced::UnknownNumber,
             Err(why) => NotPlaced::Unable(why),
         };
-        self.request_failed(pending, why);
+        self.request_failed(pending, why, now);
     }
 
-    fn request_failed(&mut self, pending: Pending, why: NotPlaced) {
+    fn request_failed(&mut self, pending: Pending, why: NotPlaced, now: Now) {
         if let Some(id) = pending.reservation.filter(|_| pending.order.reserve.is_some()) {
             self.calls.unreserve(id);
         }
         let Some(awaited) = pending.call else {
-            return self.answer(pending.token, Answer::Requested(Err(why)));
+            if let Some(token) = pending.token {
+                self.answer(token, Answer::Requested(Err(why)));
+            }
+            return;
         };
+        if let Some(dialled) = &awaited.dialled {
+            return self.not_asked(dialled.leg, &why, now);
+        }
         // It may have come all the same.
-        let placed = if awaited.come { Ok(awaited.call) } else { Err(why) };
+        let came = awaited.meanwhile == Meanwhile::Come;
+        let placed = if came { Ok(awaited.call) } else { Err(why) };
         if placed.is_err() {
             self.placing.forget(awaited.call);
         }
         self.tell_asked(awaited.call, pending.token, &placed);
     }
 
-    fn send_request(&mut self, pending: Pending) {
+    fn send_request(&mut self, pending: Pending, now: Now) {
         let Some(messenger) = self.settings.messengers.get(&pending.order.number).cloned() else {
             // A reload took it away meanwhile.
-            return self.request_failed(pending, NotPlaced::UnknownNumber);
+            return self.request_failed(pending, NotPlaced::UnknownNumber, now);
         };
         let order = &pending.order;
         let to = order.customer.reveal().trim_start_matches('+').to_owned();
@@ -328,7 +341,7 @@ impl Shard {
         let why = match reply {
             Ok(Reply { message, .. }) => {
                 self.note_request(&pending, message.as_deref(), now);
-                self.request_sent(pending, message);
+                self.request_sent(pending, message, now);
                 return Ok(());
             }
             Err(Failure::Refused { code, text }) => match GateCode::of_meta(code) {
@@ -349,7 +362,7 @@ impl Shard {
             }
         };
         tracing::warn!(number = pending.order.number, ?why, "a permission request came to nothing");
-        self.request_failed(pending, why);
+        self.request_failed(pending, why, now);
         Ok(())
     }
 
@@ -363,119 +376,43 @@ impl Shard {
         self.outputs.push_back(Output::Note(Box::new(note)));
     }
 
-    fn request_sent(&mut self, pending: Pending, message: Option<String>) {
+    fn request_sent(&mut self, pending: Pending, message: Option<String>, now: Now) {
         let Pending { token, reservation, call, .. } = pending;
         let Some(awaited) = call else {
-            return self.answer(token, Answer::Requested(Ok(Sent { message, reservation })));
+            if let Some(token) = token {
+                self.answer(token, Answer::Requested(Ok(Sent { message, reservation })));
+            }
+            return;
         };
-        let call = awaited.call;
+        let (call, meanwhile) = (awaited.call, awaited.meanwhile);
         tracing::info!(%call, number = awaited.facts.number, "the customer is asked, and the provider's call awaited");
-        if !awaited.come {
-            self.outputs.push_back(Output::Awaited(Box::new(awaited.progress())));
+        if meanwhile != Meanwhile::Come {
+            if awaited.dialled.is_none() {
+                self.outputs.push_back(Output::Awaited(Box::new(awaited.progress())));
+            }
             self.requests.awaited.insert(call, *awaited);
         }
         self.tell_asked(call, token, &Ok(call));
+        if meanwhile == Meanwhile::Declined {
+            self.give_up_awaited(call, super::awaited::declined(), now);
+        }
     }
 
     /// Tells everybody who ordered a call of what became of its request.
-    fn tell_asked(&mut self, call: CallId, token: u64, placed: &Result<CallId, NotPlaced>) {
+    fn tell_asked(&mut self, call: CallId, token: Option<u64>, placed: &Result<CallId, NotPlaced>) {
         for token in self.placing.tokens(call, token) {
             self.answer(token, Answer::Placed(placed.clone()));
         }
     }
 
-    /// The call for which a customer was asked, if it has not come.
-    pub(super) fn awaits(&self, number: &str, customer: &str) -> Option<CallId> {
-        let sent = self.requests.sent.values().filter_map(|pending| pending.call.as_deref());
-        let mut all = self.requests.awaited.values().chain(sent);
-        all.find(|it| !it.come && is_pair(&it.facts, number, customer)).map(|it| it.call)
-    }
-
-    /// It comes; returns what was known of it.
-    pub(super) fn take_awaited(&mut self, call: CallId) -> Option<CallFacts> {
-        if let Some(awaited) = self.requests.awaited.remove(&call) {
-            return Some(awaited.facts);
-        }
-        let sent = self.requests.sent.values_mut().filter_map(|pending| pending.call.as_mut());
-        let awaited = sent.into_iter().find(|it| it.call == call)?;
-        awaited.come = true;
-        Some(awaited.facts.clone())
-    }
-
-    /// Customers who did not allow their calls in time are waited for no longer, nor is a gate that does not answer.
+    /// Gates that do not answer are waited for no longer, nor are customers who do not allow their calls.
     pub(super) fn expire_requests(&mut self, now: Now) {
         let late = self.requests.asked.iter().filter(|(_, pending)| pending.until <= now.mono);
         let late: Vec<u64> = late.map(|(id, _)| *id).collect();
         for id in late {
-            self.request_judged(id, Err("the gate does not answer".to_owned()));
+            self.request_judged(id, Err("the gate does not answer".to_owned()), now);
         }
-        let over = self.requests.awaited.values().filter(|it| it.until <= now.mono);
-        let over: Vec<CallId> = over.map(|it| it.call).collect();
-        for call in over {
-            self.give_up_awaited(call, "the customer did not allow the call in time", now);
-        }
-    }
-
-    /// No awaited call may come any more.
-    pub(super) fn give_up_all_awaited(&mut self, now: Now) {
-        let all: Vec<CallId> = self.requests.awaited.keys().copied().collect();
-        for call in all {
-            self.give_up_awaited(call, "the bridge is draining", now);
-        }
-    }
-
-    /// Waits for a call no longer, which leaves a record; returns what could be seen of it.
-    pub(super) fn give_up_awaited(&mut self, call: CallId, why: &str, now: Now) -> Option<Live> {
-        let awaited = self.requests.awaited.remove(&call)?;
-        if let Some(id) = awaited.reservation {
-            self.calls.unreserve(id);
-        }
-        let live = awaited.live();
-        let offered = Box::new(Offered {
-            call,
-            ingress: Ingress::ProviderUri,
-            direction: Direction::BusinessInitiated,
-            origin: Origin::Meta { number: awaited.facts.number.clone() },
-            dialled: String::new(),
-            facts: awaited.facts,
-            offer: None,
-            answer_in: AnswerIn::OneStep,
-        });
-        let why = why.to_owned();
-        self.calls.handle(setu_call::Input::TurnedAway { offered, status: 480, why }, now);
-        Some(live)
-    }
-
-    /// The awaited calls, in the order of their ids.
-    pub(super) fn awaited(&self) -> impl Iterator<Item = Live> {
-        self.requests.awaited.values().map(Awaited::live)
-    }
-}
-
-impl Awaited {
-    fn progress(&self) -> Progress {
-        Progress {
-            call: self.call,
-            step: Step::Offered,
-            at: self.began.wall,
-            direction: Direction::BusinessInitiated,
-            ingress: Ingress::ProviderUri,
-            facts: self.facts.clone(),
-            agent: None,
-        }
-    }
-
-    fn live(&self) -> Live {
-        Live {
-            call: self.call,
-            direction: Direction::BusinessInitiated,
-            ingress: Ingress::ProviderUri,
-            facts: self.facts.clone(),
-            began: self.began.wall,
-            answered: None,
-            agent: None,
-            stage: Stage::Awaiting,
-        }
+        self.expire_awaited(now);
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use setu_model::CallId;
+use setu_model::LegId;
 use setu_whatsapp::webhook::Terminate;
 
 /// The calls that webhooks told of, by WhatsApp's id of them.
@@ -15,8 +15,8 @@ pub(super) struct ToldCalls {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Told {
-    /// It began, and may be over.
-    Begun(CallId),
+    /// It began, with this leg, and may be over.
+    Begun(LegId),
     /// Its end was told before its beginning.
     Ended(Box<Terminate>),
 }
@@ -33,25 +33,25 @@ pub(super) enum Beginning {
 }
 
 impl ToldCalls {
-    /// Takes the beginning of a call, which will have this id if it is new.
-    pub(super) fn begin(&mut self, wacid: &str, call: CallId) -> Beginning {
+    /// Takes the beginning of a call, whose customer has this leg if it is new.
+    pub(super) fn begin(&mut self, wacid: &str, leg: LegId) -> Beginning {
         match self.calls.get_mut(wacid) {
             Some(Told::Begun(_)) => Beginning::Again,
-            Some(told @ Told::Ended(_)) => match std::mem::replace(told, Told::Begun(call)) {
+            Some(told @ Told::Ended(_)) => match std::mem::replace(told, Told::Begun(leg)) {
                 Told::Ended(end) => Beginning::Late(end),
                 Told::Begun(_) => Beginning::Again,
             },
             None => {
-                self.remember(wacid, Told::Begun(call));
+                self.remember(wacid, Told::Begun(leg));
                 Beginning::New
             }
         }
     }
 
-    /// Takes the end of a call; returns the call if it has begun.
-    pub(super) fn end(&mut self, end: Terminate) -> Option<(CallId, Terminate)> {
+    /// Takes the end of a call; returns its leg if it has begun.
+    pub(super) fn end(&mut self, end: Terminate) -> Option<(LegId, Terminate)> {
         match self.calls.get(&end.wacid) {
-            Some(Told::Begun(call)) => Some((*call, end)),
+            Some(Told::Begun(leg)) => Some((*leg, end)),
             Some(Told::Ended(_)) => None,
             None => {
                 self.remember(&end.wacid.clone(), Told::Ended(Box::new(end)));
@@ -80,7 +80,13 @@ mod tests {
     use setu_whatsapp::permission::Customer;
     use setu_whatsapp::webhook::EndStatus;
 
+    use setu_model::CallId;
+
     use super::*;
+
+    fn leg(bits: u128) -> LegId {
+        LegId::originator(CallId::from_bits(bits))
+    }
 
     fn end(wacid: &str) -> Terminate {
         Terminate {
@@ -100,12 +106,12 @@ mod tests {
 
     #[test]
     fn whatever_the_order_a_call_begins_once() {
-        let call = CallId::from_bits(1);
+        let call = leg(1);
         let mut told = ToldCalls::default();
         assert_eq!(told.begin("a", call), Beginning::New);
-        assert_eq!(told.begin("a", CallId::from_bits(2)), Beginning::Again);
+        assert_eq!(told.begin("a", leg(2)), Beginning::Again);
         assert_eq!(told.end(end("a")), Some((call, end("a"))));
-        assert_eq!(told.begin("a", CallId::from_bits(3)), Beginning::Again);
+        assert_eq!(told.begin("a", leg(3)), Beginning::Again);
 
         assert_eq!(told.end(end("b")), None);
         assert_eq!(told.end(end("b")), None);
@@ -117,10 +123,10 @@ mod tests {
     fn the_oldest_is_forgotten_when_there_are_too_many() {
         let mut told = ToldCalls::default();
         for n in 0..=MOST_CALLS {
-            assert_eq!(told.begin(&n.to_string(), CallId::from_bits(1)), Beginning::New);
+            assert_eq!(told.begin(&n.to_string(), leg(1)), Beginning::New);
         }
         assert_eq!((told.calls.len(), told.order.len()), (MOST_CALLS, MOST_CALLS));
-        assert_eq!(told.begin("1", CallId::from_bits(1)), Beginning::Again);
-        assert_eq!(told.begin("0", CallId::from_bits(1)), Beginning::New);
+        assert_eq!(told.begin("1", leg(1)), Beginning::Again);
+        assert_eq!(told.begin("0", leg(1)), Beginning::New);
     }
 }

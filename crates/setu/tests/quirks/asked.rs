@@ -1,7 +1,7 @@
 //! Customers who are asked for permission, in messages by Graph, or by a provider who calls back.
 
 use serde_json::{Value, json};
-use setu_model::{AnsweredBy, Cause, Direction, Ingress};
+use setu_model::{AnsweredBy, Cause, Direction, EndedBy, Ingress};
 use setu_twin::graph::{GraphHabits, UserReply};
 
 use crate::lab::*;
@@ -27,6 +27,30 @@ impl Lab {
         let mut order = json!({"number": NUMBER, "customer": CUSTOMER});
         order.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
         self.asks("POST", "/v1/permission-requests", "", &order.to_string()).await
+    }
+
+    /// Waits until a call is seen whose customer was asked; returns its id.
+    async fn awaiting(&self) -> String {
+        let seen = async {
+            loop {
+                let (_, lives) = self.asks("GET", "/v1/calls", "", "").await;
+                let mut all = lives["calls"].as_array().unwrap().iter();
+                if let Some(live) = all.find(|it| it["stage"] == "awaiting") {
+                    return live["call"].as_str().unwrap().to_owned();
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, seen).await.unwrap()
+    }
+
+    async fn connects(&self) {
+        let connect = crate::provider::EXAMPLE;
+        assert_eq!(self.webhooks().post("/webhooks/whatsapp/call.connect", connect).await.unwrap(), 200);
+    }
+
+    async fn nobody_is_set_aside(&self) {
+        let (_, held) = self.asks("GET", "/v1/reservations", "", "").await;
+        assert_eq!(held["reservations"], json!([]));
     }
 
     async fn orders(&self) -> (u16, Value) {
@@ -135,8 +159,93 @@ async fn a_call_that_no_customer_allows_leaves_a_record_and_nobody_reserved() {
     assert_eq!(lab.asks("DELETE", &at, "", "").await.0, 204);
     let cdr = lab.next_cdr().await;
     assert_eq!(placed["call"], cdr.call.to_string());
-    assert_eq!((cdr.direction, cdr.termination.cause), (Direction::BusinessInitiated, Cause::Refused));
+    assert_eq!((cdr.direction, cdr.termination.cause), (Direction::BusinessInitiated, Cause::Cancelled));
     assert_eq!(lab.asks("GET", &at, "", "").await.0, 404);
     let (_, held) = lab.asks("GET", "/v1/reservations", "", "").await;
     assert_eq!(held["reservations"], json!([]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_comes_before_the_reply_to_its_request_is_the_one_that_was_ordered() {
+    let mut setup = Setup { number: BY_PROVIDER, ..asked(None) };
+    setup.graph.as_mut().unwrap().reply_ms = 1_500;
+    setup.provider.person = setup.provider.person.hanging_up_after(500);
+    let mut lab = setup.start().await;
+    let order = async {
+        let order = lab.orders().await;
+        (order, std::time::Instant::now())
+    };
+    let come = async {
+        // The request is out once its agent is set aside.
+        let set_aside = async {
+            while lab.asks("GET", "/v1/reservations", "", "").await.1["reservations"] == json!([]) {}
+        };
+        tokio::time::timeout(PATIENCE, set_aside).await.unwrap();
+        lab.connects().await;
+        std::time::Instant::now()
+    };
+    let (((status, placed), answered), came) = tokio::join!(order, come);
+    assert_eq!(status, 202, "{placed}");
+    assert!(came < answered, "the reply was not the later one");
+    let cdr = lab.next_cdr().await;
+    assert_eq!(placed["call"], cdr.call.to_string());
+    assert_eq!((cdr.termination.cause, cdr.facts.use_case.as_deref()), (Cause::Success, Some("delivery")));
+    lab.nobody_is_set_aside().await;
+    assert!(!lab.has_another_cdr());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_ordered_call_that_the_customer_declines_or_does_not_allow_in_time_says_which() {
+    for (reply, cause, by) in [
+        (Some(UserReply::Reject), Cause::Declined, EndedBy::Customer),
+        (None, Cause::NoAnswer, EndedBy::Bridge),
+    ] {
+        let mut lab = Setup { number: BY_PROVIDER, ..asked(reply) }.start().await;
+        let (status, placed) = lab.orders().await;
+        assert_eq!(status, 202, "{placed}");
+        let cdr = lab.next_cdr().await;
+        assert_eq!(placed["call"], cdr.call.to_string());
+        assert_eq!((cdr.termination.cause, cdr.termination.by), (cause, by), "{}", cdr.termination);
+        assert_eq!((cdr.ingress, cdr.answered), (Ingress::ProviderUri, None));
+        lab.nobody_is_set_aside().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_who_dials_on_a_providers_number_hears_ringing_and_then_the_customer_who_was_asked() {
+    let mut lab = Setup { number: BY_PROVIDER, ..asked(None) }.start().await;
+    let come = async {
+        let call = lab.awaiting().await;
+        lab.connects().await;
+        call
+    };
+    let dialled = lab.phone().dial(CUSTOMER, Some(agent_for(1_200)));
+    let (agent, customer, call) = tokio::join!(dialled, lab.provider.next_report(PATIENCE), come);
+    let (agent, customer, cdr) = (agent.unwrap(), customer.unwrap(), lab.next_cdr().await);
+    assert!(agent.provisional.contains(&180), "{:?}", agent.provisional);
+    assert_hz(agent.heard.hz, CUSTOMER_HZ);
+    assert_hz(customer.heard.hz, AGENT_HZ);
+    assert_eq!(cdr.call.to_string(), call, "one call, from the dial to the end");
+    assert_eq!((cdr.ingress, cdr.direction), (Ingress::ProviderUri, Direction::BusinessInitiated));
+    assert_eq!((cdr.termination.cause, cdr.termination.by), (Cause::Success, EndedBy::Agent));
+    assert_eq!(cdr.facts.wacid.as_deref(), Some("CALL_ID"));
+    assert_eq!(cdr.facts.permission_source.as_deref(), Some("template_button"));
+    assert!(cdr.recording.is_some_and(|recording| recording.channels == 2));
+    assert!(!lab.has_another_cdr());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agents_dial_on_a_providers_number_ends_as_the_customer_who_was_asked_wants() {
+    for (reply, cause, status) in
+        [(Some(UserReply::Reject), Cause::Declined, 603), (None, Cause::NoAnswer, 480)]
+    {
+        let mut lab = Setup { number: BY_PROVIDER, ..asked(reply) }.start().await;
+        let agent = lab.phone().dial(CUSTOMER, Some(agent())).await.unwrap();
+        let cdr = lab.next_cdr().await;
+        assert_eq!((cdr.termination.cause, agent.status), (cause, Some(status)), "{}", cdr.termination);
+        // The request counts all the same: no second one on the same day.
+        let again = lab.phone().dial(CUSTOMER, Some(agent_for(500))).await.unwrap();
+        let cdr = lab.next_cdr().await;
+        assert_eq!((again.status, cdr.refused.first().map(|rule| rule.code)), (Some(403), Some(4_011)));
+    }
 }
