@@ -1,3 +1,4 @@
+use std::convert::Infallible;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -5,11 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{DefaultBodyLimit, State as Shared};
-use axum::http::{StatusCode, header};
+use axum::http::{Request, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::Service;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
@@ -197,8 +200,8 @@ async fn accept(
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, _)) => {
-                let connection = graceful.watch(connection(stream, routes.clone(), limits));
+            Ok((stream, peer)) => {
+                let connection = graceful.watch(connection(stream, peer, routes.clone(), limits));
                 tasks.spawn(async move {
                     if let Err(fault) = connection.await {
                         tracing::debug!(%fault, "an HTTP connection ended early");
@@ -220,15 +223,37 @@ async fn accept(
     tasks.shutdown().await;
 }
 
-type Connection = http1::Connection<TokioIo<TcpStream>, TowerToHyperService<Router>>;
+/// Where a request's connection comes from; behind a proxy, the proxy. Every request has it among its extensions.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Peer(pub(crate) SocketAddr);
 
-fn connection(stream: TcpStream, routes: Router, limits: HttpLimits) -> Connection {
+/// The routes, told where a connection comes from.
+struct Told {
+    peer: Peer,
+    routes: TowerToHyperService<Router>,
+}
+
+impl Service<Request<Incoming>> for Told {
+    type Response = Response;
+    type Error = Infallible;
+    type Future = <TowerToHyperService<Router> as Service<Request<Incoming>>>::Future;
+
+    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
+        request.extensions_mut().insert(self.peer);
+        self.routes.call(request)
+    }
+}
+
+type Connection = http1::Connection<TokioIo<TcpStream>, Told>;
+
+fn connection(stream: TcpStream, peer: SocketAddr, routes: Router, limits: HttpLimits) -> Connection {
+    let told = Told { peer: Peer(peer), routes: TowerToHyperService::new(routes) };
     http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.head_time)
         .max_buf_size(limits.head_bytes)
         .max_headers(limits.headers)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(routes))
+        .serve_connection(TokioIo::new(stream), told)
 }
 
 const WHAT: &str = "health and metrics";

@@ -1,13 +1,13 @@
 //! Webhooks in, at `/webhooks/whatsapp` and below: who sent them is proven here; what they mean is for whoever takes them.
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, FromRequest, Path, Request, State};
-use axum::http::{HeaderMap, StatusCode, Uri, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use bytes::Bytes;
@@ -20,7 +20,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use crate::labels::WebhookFate;
 use crate::metrics::Metrics;
 use crate::refusal::refusal;
-use crate::server::{Control, HttpLimits, StartError, start};
+use crate::server::{Control, HttpLimits, Peer, StartError, start};
 
 /// Serves `/webhooks/whatsapp` on `bind`. Every delivery that is proven goes into `deliveries`, and is acknowledged once it
 /// is [`taken`](Delivery::taken).
@@ -148,8 +148,8 @@ fn routes(door: Door) -> Router {
 }
 
 /// Meta asks whether whoever set the webhook up knows the token.
-async fn subscribe(State(door): State<Door>, uri: Uri) -> Response {
-    let query = uri.query().unwrap_or_default();
+async fn subscribe(State(door): State<Door>, request: Request) -> Response {
+    let query = request.uri().query().unwrap_or_default();
     let token = parameter(query, "hub.verify_token").unwrap_or_default();
     let known = {
         let trust = door.trust.borrow();
@@ -166,6 +166,7 @@ async fn subscribe(State(door): State<Door>, uri: Uri) -> Response {
             (plain, challenge).into_response()
         }
         Some(_) | None => door.refuse(
+            Source::of(&request),
             StatusCode::FORBIDDEN,
             WebhookFate::NotVerified,
             "the subscription is not verified: hub.mode, hub.verify_token or hub.challenge is not as configured",
@@ -188,18 +189,24 @@ async fn deliver_kind(State(door): State<Door>, Path(kind): Path<String>, reques
 impl Door {
     async fn deliver(&self, kind: Option<String>, request: Request) -> Response {
         let began = Instant::now();
-        let headers = request.headers().clone();
+        let (source, headers) = (Source::of(&request), request.headers().clone());
         let body = match timeout(self.limits.body_time, Bytes::from_request(request, &())).await {
             Ok(Ok(body)) => body,
             Ok(Err(why)) if why.status() == StatusCode::PAYLOAD_TOO_LARGE => {
                 let said = format!("the body is larger than {} bytes", self.limits.body_bytes);
-                return self.refuse(StatusCode::PAYLOAD_TOO_LARGE, WebhookFate::TooLarge, &said);
+                return self.refuse(source, StatusCode::PAYLOAD_TOO_LARGE, WebhookFate::TooLarge, &said);
             }
             Ok(Err(_)) => {
-                return self.refuse(StatusCode::BAD_REQUEST, WebhookFate::Malformed, "the body broke off");
+                return self.refuse(
+                    source,
+                    StatusCode::BAD_REQUEST,
+                    WebhookFate::Malformed,
+                    "the body broke off",
+                );
             }
             Err(_) => {
                 return self.refuse(
+                    source,
                     StatusCode::REQUEST_TIMEOUT,
                     WebhookFate::TooSlow,
                     "the body came too slowly",
@@ -215,7 +222,7 @@ impl Door {
                     }
                     SignatureError::Wrong => (StatusCode::FORBIDDEN, WebhookFate::WronglySigned),
                 };
-                return self.refuse(status, fate, &why.to_string());
+                return self.refuse(source, status, fate, &why.to_string());
             }
         };
         let received = wall();
@@ -227,17 +234,18 @@ impl Door {
         };
         match read(kind.as_deref(), &body, received) {
             Ok(heard) if others(&heard) => self.refuse(
+                source,
                 StatusCode::FORBIDDEN,
                 WebhookFate::WronglySigned,
                 "the webhook tells of an account or a number that is not of the business whose secret it is signed with",
             ),
-            Ok(heard) => self.hand_over(began, kind, body, received, heard).await,
+            Ok(heard) => self.hand_over(began, source, kind, body, received, heard).await,
             Err(why) => {
                 let fate = match why {
                     MalformedWebhook::TooMany => WebhookFate::TooLarge,
                     MalformedWebhook::NotJson(_) | MalformedWebhook::NoEntries => WebhookFate::Malformed,
                 };
-                self.refuse(StatusCode::BAD_REQUEST, fate, &why.to_string())
+                self.refuse(source, StatusCode::BAD_REQUEST, fate, &why.to_string())
             }
         }
     }
@@ -257,6 +265,7 @@ impl Door {
     async fn hand_over(
         &self,
         began: Instant,
+        source: Source,
         kind: Option<String>,
         body: Bytes,
         received: Wall,
@@ -272,6 +281,7 @@ impl Door {
         let sent = self.deliveries.try_send(delivery).is_ok();
         if !sent || !matches!(timeout_at(until, acknowledged).await, Ok(Ok(()))) {
             let mut busy = self.refuse(
+                source,
                 StatusCode::SERVICE_UNAVAILABLE,
                 WebhookFate::NotTaken,
                 "the webhook cannot be kept at the moment: deliver it again",
@@ -284,11 +294,36 @@ impl Door {
         axum::Json(serde_json::json!({ "events": events })).into_response()
     }
 
-    fn refuse(&self, status: StatusCode, fate: WebhookFate, why: &str) -> Response {
+    fn refuse(&self, source: Source, status: StatusCode, fate: WebhookFate, why: &str) -> Response {
         self.metrics.webhook(fate);
-        tracing::warn!(status = status.as_u16(), why, "a webhook is refused");
+        let Source { peer, forwarded_for } = source;
+        let (peer, forwarded_for) = (peer.map(display), forwarded_for.map(display));
+        tracing::warn!(status = status.as_u16(), peer, forwarded_for, why, "a webhook is refused");
         refusal(status, fate.word(), why)
     }
+}
+
+/// Where a request comes from, for the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Source {
+    /// Whoever is connected: with a proxy in front, the proxy.
+    peer: Option<SocketAddr>,
+    /// Whom the proxy that is connected says it speaks for. Without a proxy anybody can say that.
+    forwarded_for: Option<IpAddr>,
+}
+
+impl Source {
+    fn of(request: &Request) -> Self {
+        let peer = request.extensions().get::<Peer>().map(|peer| peer.0);
+        // Each proxy adds whom it saw behind what it was told.
+        let told = request.headers().get_all("x-forwarded-for").iter().next_back();
+        let last = told.and_then(|value| value.to_str().ok()?.rsplit(',').next()?.trim().parse().ok());
+        Self { peer, forwarded_for: last }
+    }
+}
+
+fn display<T: std::fmt::Display>(value: T) -> tracing::field::DisplayValue<T> {
+    tracing::field::display(value)
 }
 
 /// A parameter of a query, without its escapes.
@@ -340,6 +375,24 @@ mod tests {
         {
             assert_eq!(parameter(query, name), None, "{query} {name}");
         }
+    }
+
+    #[test]
+    fn the_log_says_who_is_connected_and_whom_the_proxy_before_us_saw() {
+        let request = |lines: &[&str]| {
+            let mut request = Request::default();
+            for line in lines {
+                request.headers_mut().append("x-forwarded-for", line.parse().unwrap());
+            }
+            request.extensions_mut().insert(Peer(SocketAddr::from(([127, 0, 0, 1], 7))));
+            Source::of(&request)
+        };
+        assert_eq!(request(&[]).peer, Some(SocketAddr::from(([127, 0, 0, 1], 7))));
+        assert_eq!(request(&[]).forwarded_for, None);
+        let seen = Some(IpAddr::from([198, 51, 100, 9]));
+        assert_eq!(request(&["198.51.100.9"]).forwarded_for, seen);
+        assert_eq!(request(&["10.0.0.1, 203.0.113.5", "192.0.2.1,198.51.100.9"]).forwarded_for, seen);
+        assert_eq!(request(&["198.51.100.9, forged \"line\""]).forwarded_for, None);
     }
 
     #[test]

@@ -136,6 +136,16 @@ fn what_cannot_work_is_refused_with_a_remedy() {
         ("{ IN = \"0.35\" }", "{ IN = 0.35 }", "expected a string"),
         ("{ IN = \"0.35\" }", "{ IN = \"-1\" }", "is no rate"),
         ("currency = \"INR\"", "currency = \"rupees\"", "is no currency"),
+        ("# level = \"info\"", "level = \"loud\"", "\"loud\" is no level"),
+        ("# sip_hosts = []", "sip_hosts = [\"*.in\"]", "is every name below \"in\""),
+        ("# host = \"graph.facebook.com\"", "host = \"https://graph.facebook.com\"", "graph.host"),
+        ("# version = \"v23.0\"", "version = \"23\"", "is no version of Graph"),
+        ("# bind = \"127.0.0.1:9062\"", "bind = \"127.0.0.1:9061\"", "is webhooks.bind's already"),
+        (
+            "# file = \"setu.db\"",
+            "file = \"setu.db\"\npostgres = \"postgres://setu@db/setu\"",
+            "there is one database",
+        ),
         ("udp = \"0.0.0.0:5060\"\ntcp = \"0.0.0.0:5060\"", "", "no listener"),
     ];
     for (from, to, expected) in cases {

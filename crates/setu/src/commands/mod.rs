@@ -9,7 +9,7 @@ mod twin;
 use std::process::ExitCode;
 
 use crate::cli::{Cli, Command};
-use crate::config::{Log, LogFormat};
+use crate::config::{Log, LogFormat, no_level};
 
 /// Runs the command line and returns its exit code.
 pub fn run(cli: Cli) -> ExitCode {
@@ -51,6 +51,11 @@ pub(crate) fn fail(why: &str) -> ExitCode {
 pub(crate) fn log_filter(log: &Log) -> Result<tracing_subscriber::EnvFilter, String> {
     let wanted =
         std::env::var("SETU_LOG").ok().or_else(|| log.level.clone()).unwrap_or_else(|| "info".to_owned());
+    if let Some(word) = no_level(&wanted) {
+        return Err(format!(
+            "log.level {wanted:?}: {word:?} is no level; use info, debug or info,setu_sip=debug"
+        ));
+    }
     tracing_subscriber::EnvFilter::try_new(&wanted)
         .map_err(|error| format!("log.level {wanted:?}: {error}; use info, debug or info,setu_sip=debug"))
 }

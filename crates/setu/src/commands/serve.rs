@@ -45,6 +45,7 @@ fn raise_file_limit(config: &Config) {
 
 async fn serve(path: &Path, config: Config) -> Result<(), String> {
     let mut signals = Signals::new().map_err(|error| format!("cannot listen to signals: {error}"))?;
+    warn_of_certificates(&config);
     let mut bridge = Bridge::start(config).await.map_err(|error| error.to_string())?;
     for (side, transport, address) in bridge.listening() {
         tracing::info!(%side, %transport, %address, "listening");
@@ -66,6 +67,13 @@ async fn serve(path: &Path, config: Config) -> Result<(), String> {
     Ok(())
 }
 
+/// The bridge takes any certificate it can show; whether its peers do, they tell by not calling.
+fn warn_of_certificates(config: &Config) {
+    for (setting, problem) in super::check::certificates(config) {
+        tracing::warn!(setting, "its peers will not trust the bridge: {problem}");
+    }
+}
+
 /// Waits for the live calls; a second signal ends them.
 async fn drain(bridge: &mut Bridge, signals: &mut Signals) {
     let drainer = bridge.drainer();
@@ -83,7 +91,10 @@ async fn drain(bridge: &mut Bridge, signals: &mut Signals) {
 
 async fn reload(bridge: &Bridge, path: &Path) {
     let outcome = match Config::load(path) {
-        Ok(config) => bridge.reload(&config).await.map_err(|error| error.to_string()),
+        Ok(config) => {
+            warn_of_certificates(&config);
+            bridge.reload(&config).await.map_err(|error| error.to_string())
+        }
         Err(error) => Err(error.to_string()),
     };
     match outcome {

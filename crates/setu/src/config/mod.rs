@@ -28,6 +28,7 @@ pub use events::{EventEndpoint, EventKind, Events};
 pub use gate::{Dialect, DialledBy, GateUse, Hours, Weekday, Zone};
 pub use graph::{Graph, Provider, Signalling};
 pub use http::{Api, ApiToken, Http, Webhooks};
+pub(crate) use kept::no_level;
 pub use kept::{CdrLog, Database, Log, LogFormat, Recording};
 pub use peers::{
     Account, Codec, DialPlan, DtmfBy, DtmfRecord, MetaSrtp, Number, SrtpUse, Trunk, TrunkTransport,
@@ -208,6 +209,7 @@ impl Config {
     fn parse_but(text: &str, folder: &Path, condones: fn(&Finding) -> bool) -> Result<Self, ConfigError> {
         let mut config: Self = toml::from_str(text)
             .map_err(|error| ConfigError::Syntax { path: PathBuf::new(), error: Box::new(error) })?;
+        config.store.settle();
         config.anchor(folder);
         let mut findings = validate::findings(&config);
         findings.retain(|finding| !condones(finding));
@@ -223,7 +225,8 @@ impl Config {
             .chain(self.agents.extra_roots.as_mut())
             .chain(self.graph.extra_roots.as_mut())
             .chain(self.events.endpoints.iter_mut().flat_map(EventEndpoint::files_mut))
-            .chain([&mut self.recording.folder, &mut self.cdr.file, &mut self.store.file])
+            .chain([&mut self.recording.folder, &mut self.cdr.file])
+            .chain(self.store.file.as_mut())
             .chain(self.store.password.iter_mut().filter_map(PasswordSource::file_mut))
             .chain(self.media.music_on_hold.file_mut())
             .chain(self.media.waiting.file_mut())

@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use setu_control::{EventSecret, EventUrl};
 
 use super::guards::guards;
+use super::kept::no_level;
 use super::{Config, Finding, MediaAddresses, Number, PasswordSource, Signalling};
 
 /// Everything that cannot work, in the order of the file.
@@ -19,7 +20,9 @@ pub(super) fn findings(config: &Config) -> Vec<Finding> {
     trunks(config, &mut found);
     guards(config, &mut found);
     webhooks(config, &mut found);
+    graph(config, &mut found);
     store(config, &mut found);
+    log(config, &mut found);
     events(config, &mut found);
     api(config, &mut found);
     limits(config, &mut found);
@@ -114,6 +117,7 @@ fn listeners(config: &Config, found: &mut Findings) {
         ("agents.wss", agents.wss),
         ("http.bind", Some(config.http.bind)),
         ("webhooks.bind", config.webhooks.as_ref().map(|webhooks| webhooks.bind)),
+        ("api.bind", config.api.as_ref().map(|api| api.bind)),
     ];
     let mut before: Vec<(&str, SocketAddr)> = Vec::new();
     for (setting, bind) in listeners {
@@ -334,8 +338,39 @@ fn trunks(config: &Config, found: &mut Findings) {
     }
 }
 
+fn graph(config: &Config, found: &mut Findings) {
+    let graph = &config.graph;
+    host("graph.host", &graph.host, found);
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let version = graph.version.strip_prefix('v').and_then(|version| version.split_once('.'));
+    if !version.is_some_and(|(major, minor)| digits(major) && digits(minor)) {
+        found.add(
+            "graph.version",
+            format!("{:?} is no version of Graph", graph.version),
+            "write it as \"v23.0\", or remove the line for the default",
+        );
+    }
+}
+
+fn log(config: &Config, found: &mut Findings) {
+    if let Some(word) = config.log.level.as_deref().and_then(no_level) {
+        found.add(
+            "log.level",
+            format!("{word:?} is no level"),
+            "use error, warn, info, debug or trace, or a filter such as \"info,setu_sip=debug\"",
+        );
+    }
+}
+
 fn store(config: &Config, found: &mut Findings) {
     let store = &config.store;
+    if store.file.is_some() && store.postgres.is_some() {
+        found.add(
+            "store.file",
+            "a file and a server (store.postgres), and there is one database",
+            "keep one of the two lines",
+        );
+    }
     if let Some(password) = &store.password {
         found.password("store.password", password);
     }
@@ -455,7 +490,16 @@ fn webhooks(config: &Config, found: &mut Findings) {
     }
     for host in &webhooks.sip_hosts {
         let name = host.strip_prefix("*.").unwrap_or(host);
-        if name.is_empty() || name.contains(['*', '/', ' ', ';', '@']) {
+        let odd = name.is_empty() || name.contains(['*', '/', ' ', ';', '@']);
+        // One label is a registry's: all below it is everybody.
+        if !odd && name != host && !name.trim_end_matches('.').contains('.') {
+            found.add(
+                "webhooks.sip_hosts",
+                format!("{host:?} is every name below {name:?}, whoever has it"),
+                "name the provider's own domain, such as \"*.example.com\"",
+            );
+        }
+        if odd {
             found.add(
                 "webhooks.sip_hosts",
                 format!("{host:?} is no host"),

@@ -36,7 +36,7 @@ pub(super) fn check(config: &Config, report: &mut Report) {
     passwords(config, report);
 }
 
-fn certificates(config: &Config, report: &mut Report) {
+pub(super) fn certificates(config: &Config, report: &mut Report) {
     let (meta, agents) = (&config.meta, &config.agents);
     let files = CertificateFiles { chain: meta.certificate.clone(), key: meta.private_key.clone() };
     certificate("meta.certificate", Side::Meta, &files, meta.extra_roots.as_deref(), &meta.hostname, report);
@@ -235,7 +235,7 @@ fn folders(config: &Config, report: &mut Report) {
         };
         written("recording.folder", folder, outcome, report);
     }
-    let store = config.store.postgres.is_none().then_some(&config.store.file);
+    let store = config.store.file.as_ref();
     for (setting, file) in [("cdr.file", Some(&config.cdr.file)), ("store.file", store)] {
         let Some(file) = file else { continue };
         let outcome = if file.exists() {

@@ -46,6 +46,19 @@ pub(super) fn run(path: &Path, json: bool) -> ExitCode {
     if report.0.iter().any(|f| f.level == Level::Problem) { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
+/// What is wrong with the certificates, which callers would find out first, each with its remedy.
+pub(super) fn certificates(config: &Config) -> Vec<(String, String)> {
+    let mut report = Report::default();
+    local::certificates(config, &mut report);
+    let problems = report.0.into_iter().filter(|finding| finding.level == Level::Problem);
+    problems
+        .map(|it| {
+            let remedy = it.remedy.unwrap_or_default();
+            (it.setting, format!("{}; {remedy}", it.what))
+        })
+        .collect()
+}
+
 /// How bad a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
