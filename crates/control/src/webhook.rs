@@ -351,7 +351,8 @@ fn is_challenge(text: &str) -> bool {
     (1..=LONGEST_CHALLENGE).contains(&text.len()) && text.bytes().all(plain)
 }
 
-fn wall() -> Wall {
+/// The wall clock.
+pub(crate) fn wall() -> Wall {
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Wall::from_unix_ms(i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX))
 }

@@ -13,7 +13,7 @@ use setu_control::{
     ReportBy, ReportFilter, ReservationOrder, Reserved, Ring, Rule, Scope, Standing, Sums, Unavailable,
     openapi, serve_api,
 };
-use setu_model::Secret;
+use setu_model::{Secret, Wall};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
@@ -337,19 +337,24 @@ const RESERVATION: &str = r#"{"number":"+911234567890","seconds":60}"#;
 
 const QUESTION: &str = r#"{"number":"+911234567890","customer":"+919876543210"}"#;
 
-const BLOCKED: &str =
-    r#"{"number":"+911234567890","customer":"+919876543210","kind":"block","at":"2026-11-25T09:00:00Z"}"#;
+/// A customer blocks a number, so many seconds ago.
+fn blocked(ago_s: i64) -> Value {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    let at = Wall::from_unix_ms((i64::try_from(now).unwrap() - ago_s) * 1_000).to_string();
+    json!({"number": "+911234567890", "customer": "+919876543210", "kind": "block", "at": at})
+}
 
 #[tokio::test]
 async fn every_operation_refuses_without_its_scope_and_works_with_it() {
     let listener = start(Fake { records: 1, ..Fake::default() }).await;
     let operations = operations();
     assert_eq!(operations.len(), 23);
+    let block = blocked(0).to_string();
     for (method, path, scope, done) in operations {
         let path = filled(&path);
         let body = match (&*method, &*path) {
             ("POST", "/v1/reservations") => RESERVATION,
-            ("POST", "/v1/feedback") => BLOCKED,
+            ("POST", "/v1/feedback") => &*block,
             ("POST", _) => QUESTION,
             _ => "",
         };
@@ -543,6 +548,69 @@ async fn a_permission_request_is_a_text_or_a_template_and_may_set_somebody_aside
     assert_eq!((status, &sent["message"], &sent["reservation"]), (202, &json!("wamid.1"), &json!("HELD0")));
     let (_, sent) = request(json!({"template": {"name": "delivery", "language": "en"}})).await;
     assert_eq!(sent["reservation"], Value::Null);
+}
+
+/// Anybody with the scope can speak against a number: what is told must be of somebody, and of the last days.
+#[tokio::test]
+async fn feedback_is_about_a_customer_and_the_last_days() {
+    let listener = start(Fake::default()).await;
+    let tell = async |ago_s: i64, change: Value| {
+        let mut told = blocked(ago_s);
+        told.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+        let told = told.to_string();
+        let (status, answer) = listener.ask("POST", "/v1/feedback", Some("everybody"), &told).await;
+        let answer: Value = serde_json::from_str(&answer).unwrap();
+        (status, answer["error"]["code"].as_str().unwrap_or("none").to_owned())
+    };
+    let month = 30 * 24 * 3_600;
+    for (ago_s, change, expected) in [
+        (0, json!({}), (200, "none")),
+        (-30, json!({"customer": "919876543210"}), (200, "none")),
+        (month - 60, json!({"customer": "IN.1A2b3C", "call": "01KB0XJ2N3W4Z6Y8Q0S2T4V6X8"}), (200, "none")),
+        (month + 60, json!({}), (422, "out_of_time")),
+        (-120, json!({}), (422, "out_of_time")),
+        (0, json!({"at": "9999-01-01T00:00:00Z"}), (422, "out_of_time")),
+        (0, json!({"at": "yesterday"}), (400, "invalid")),
+        (0, json!({"call": "the last one"}), (400, "invalid")),
+        (0, json!({"customer": ""}), (400, "invalid")),
+    ] {
+        let (status, code) = tell(ago_s, change.clone()).await;
+        assert_eq!((status, code.as_str()), expected, "{ago_s} {change}");
+    }
+}
+
+#[tokio::test]
+async fn whoever_is_asked_about_is_a_customer() {
+    let listener = start(Fake::default()).await;
+    let gate = async |change: Value| {
+        let mut question: Value = serde_json::from_str(QUESTION).unwrap();
+        question.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+        listener.ask("POST", "/v1/gate", Some("everybody"), &question.to_string()).await.0
+    };
+    let permission =
+        async |customer: &str| listener.get(&format!("/v1/permissions/+911234567890/{customer}")).await.0;
+    for customer in ["+919876543210", "919876543210", "IN.1A2b3C", "US.ENT.11815799212886844830"] {
+        assert_eq!(
+            (gate(json!({"customer": customer})).await, permission(customer).await),
+            (200, 200),
+            "{customer}"
+        );
+    }
+    let long = format!("IN.{}", "1".repeat(129));
+    for customer in
+        ["alice", "+", "12", "+0123456789", "in.1A2b", "IN.", "IN.1.2", "IN.1-2", "I.1", "IN.ENT.", &long]
+    {
+        assert_eq!(
+            (gate(json!({"customer": customer})).await, permission(customer).await),
+            (400, 400),
+            "{customer}"
+        );
+    }
+    assert_eq!(gate(json!({"customer": ""})).await, 400);
+    for text in ["use_case", "campaign"] {
+        assert_eq!(gate(json!({text: "x".repeat(512)})).await, 200);
+        assert_eq!(gate(json!({text: "x".repeat(513)})).await, 400);
+    }
 }
 
 #[tokio::test]

@@ -114,6 +114,17 @@ pub fn closed(policy: &GatePolicy, restricted_until: Option<Wall>, now: Wall) ->
     restricted.into_iter().chain(hours).collect()
 }
 
+/// The rule that keeps a number to its use cases, if it forbids this one.
+pub fn not_for(policy: &GatePolicy, use_case: &str) -> Option<GateRefusal> {
+    let allowed = policy.use_cases.as_ref()?;
+    (!allowed.iter().any(|allowed| allowed == use_case)).then(|| GateRefusal {
+        code: GateCode::UseCaseNotAllowed,
+        reason: format!("the number is not set up for the use case {use_case:?}"),
+        remedy: "add the use case to the number, or choose another".to_owned(),
+        next_allowed: None,
+    })
+}
+
 fn restricted(until: Wall) -> GateRefusal {
     GateRefusal {
         code: GateCode::NumberRestricted,
@@ -227,16 +238,8 @@ impl Inquiry<'_> {
                 None,
             );
         }
-        if let (Some(allowed), Some(wanted)) = (&self.policy.use_cases, self.it.use_case)
-            && !allowed.iter().any(|allowed| allowed == wanted)
-        {
-            let reason = format!("the number is not set up for the use case {wanted:?}");
-            self.refuse(
-                GateCode::UseCaseNotAllowed,
-                reason,
-                "add the use case to the number, or choose another",
-                None,
-            );
+        if let Some(refusal) = self.it.use_case.and_then(|wanted| not_for(self.policy, wanted)) {
+            self.refusals.push(refusal);
         }
         if self.policy.names_use_case && self.it.use_case.is_none() {
             self.refuse(

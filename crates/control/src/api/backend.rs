@@ -73,17 +73,22 @@ pub struct Inquiry {
     /// The business number, E.164 with `+`.
     #[schema(example = "+911234567890")]
     pub number: String,
-    /// The customer: E.164 with `+`, or a business-scoped user id.
-    #[schema(example = "+919876543210")]
+    /// The customer: E.164 with or without `+`, or a business-scoped user id.
+    #[schema(
+        example = "+919876543210",
+        pattern = r"^(\+?[1-9][0-9]{6,14}|[A-Z]{2}\.(ENT\.)?[0-9A-Za-z]{1,128})$"
+    )]
     pub customer: String,
     /// Whether a person asks for this very call, rather than a dialler.
     #[serde(default)]
     pub by_hand: bool,
     /// What the call is for.
     #[serde(default)]
+    #[schema(max_length = 512)]
     pub use_case: Option<String>,
     /// The campaign it is part of.
     #[serde(default)]
+    #[schema(max_length = 512)]
     pub campaign: Option<String>,
 }
 

@@ -279,7 +279,7 @@ pub(super) fn page_of<T>(
     (found, next)
 }
 
-fn is_id(text: &str) -> bool {
+pub(super) fn is_id(text: &str) -> bool {
     text.parse::<setu_model::CallId>().is_ok()
 }
 
@@ -349,6 +349,29 @@ pub(super) fn checked_numbers<const N: usize>(numbers: [(&str, Option<&String>);
         Some((name, _)) => Err(format!("{name} is no number: write it as +919876543210")),
         None => Ok(()),
     }
+}
+
+/// Refuses what names no customer.
+pub(super) fn checked_customer(customer: &str) -> Result<(), String> {
+    let wa_id = || is_e164(&format!("+{customer}"));
+    if is_e164(customer) || wa_id() || is_user_id(customer) {
+        return Ok(());
+    }
+    Err("customer names nobody: write a number as +919876543210, or a business-scoped user id as IN.1A2b3C"
+        .to_owned())
+}
+
+/// A country, and what Meta makes up of letters and digits: `IN.1A2b3C`, or `IN.ENT.1A2b3C` of a parent account.
+fn is_user_id(text: &str) -> bool {
+    let parts: Vec<&str> = text.split('.').collect();
+    let (country, id) = match parts[..] {
+        [country, id] | [country, "ENT", id] => (country, id),
+        _ => return false,
+    };
+    country.len() == 2
+        && country.bytes().all(|byte| byte.is_ascii_uppercase())
+        && (1..=128).contains(&id.len())
+        && id.bytes().all(|byte| byte.is_ascii_alphanumeric())
 }
 
 /// Refuses too many.

@@ -5,13 +5,19 @@ use std::collections::BTreeMap;
 use axum::Json;
 use axum::extract::rejection::{JsonRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
+use setu_model::Wall;
+
 use super::auth::{May, NotAllowed, ReadCosts, ReadQuality, WriteFeedback};
 use super::backend::Pending;
+use super::calls::{checked_customer, is_id};
 use super::{Api, answered, invalid, unavailable};
+use crate::refusal::refusal;
+use crate::webhook::wall;
 
 /// Whoever knows the figures.
 pub trait Figures: Send + Sync + 'static {
@@ -66,16 +72,20 @@ pub struct Feedback {
     /// The business number, E.164 with `+`.
     #[schema(example = "+911234567890")]
     pub number: String,
-    /// The customer: E.164 with `+`, or a business-scoped user id.
-    #[schema(example = "+919876543210", min_length = 1)]
+    /// The customer: E.164 with or without `+`, or a business-scoped user id.
+    #[schema(
+        example = "+919876543210",
+        pattern = r"^(\+?[1-9][0-9]{6,14}|[A-Z]{2}\.(ENT\.)?[0-9A-Za-z]{1,128})$"
+    )]
     pub customer: String,
     /// What the customer did.
     pub kind: FeedbackKind,
-    /// When (RFC 3339). It counts against the number's last call to the customer if that was over less than 30 minutes before.
+    /// When (RFC 3339): in the last 30 days. It counts against the number's last call to the customer if that was over less than 30 minutes before.
     #[schema(format = DateTime)]
     pub at: String,
     /// The id of the call it is about, where that is known.
     #[serde(default)]
+    #[schema(pattern = r"^[0-7][0-9A-HJKMNP-TV-Z]{25}$")]
     pub call: Option<String>,
 }
 
@@ -308,6 +318,7 @@ pub(super) async fn quality(
         (status = 400, description = "It cannot be read"),
         NotAllowed,
         (status = 404, description = "The number is none of ours"),
+        (status = 422, description = "It happened more than 30 days ago, or is yet to happen (`out_of_time`)"),
         (status = 503, description = "It cannot be kept now"),
     ),
     security(("bearer" = ["feedback:write"])),
@@ -321,15 +332,34 @@ pub(super) async fn feedback(
         Ok(Json(feedback)) => feedback,
         Err(why) => return invalid(why.body_text()),
     };
-    if feedback.at.parse::<setu_model::Wall>().is_err() {
+    let Ok(at) = feedback.at.parse::<Wall>() else {
         return invalid("at is no moment: write it as 2026-11-25T09:00:00Z");
+    };
+    if let Err(why) = checked_customer(&feedback.customer) {
+        return invalid(why);
     }
-    if feedback.customer.is_empty() {
-        return invalid("customer is empty: name the customer by number or user id");
+    if feedback.call.as_ref().is_some_and(|call| !is_id(call)) {
+        return invalid("call is not the id of one");
+    }
+    if !is_in_time(at, wall()) {
+        let why = "at is more than 30 days ago, or yet to come: what is told of so late counts for nothing";
+        return refusal(StatusCode::UNPROCESSABLE_ENTITY, "out_of_time", why);
     }
     let kept = api.backend.complain(feedback).await;
     answered(kept.map(|kept| kept.map(|new| Noted { new })), NOT_OURS)
 }
+
+/// Whether feedback is of the last days, as far as clocks agree.
+fn is_in_time(at: Wall, now: Wall) -> bool {
+    let oldest = now.unix_ms().saturating_sub(FEEDBACK_MS);
+    (oldest..=now.unix_ms().saturating_add(SKEW_MS)).contains(&at.unix_ms())
+}
+
+/// How old feedback may be, in milliseconds: 30 days, in which a number recovers.
+const FEEDBACK_MS: i64 = 30 * 24 * 3_600 * 1_000;
+
+/// How far the teller's clock and ours may differ, in milliseconds.
+const SKEW_MS: i64 = 60_000;
 
 /// What calls cost, by number, use case or day.
 #[utoipa::path(

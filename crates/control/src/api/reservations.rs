@@ -133,7 +133,7 @@ pub struct TrunkState {
         (status = 400, description = "The order cannot be read"),
         NotAllowed,
         (status = 404, description = "Number or agent are none of ours: `unknown_number`, `unknown_agent`"),
-        (status = 409, description = "Nobody is free (`refused`, with `rules`)"),
+        (status = 409, description = "Nobody is free, or the number is not for the use case (`refused`, with `rules`)"),
         (status = 503, description = "It cannot be done now"),
     ),
     security(("bearer" = ["reservations:write"])),

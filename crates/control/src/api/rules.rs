@@ -9,6 +9,7 @@ use utoipa::ToSchema;
 
 use super::auth::{AskGate, May, NotAllowed, ReadPermissions};
 use super::backend::{Finding, Inquiry, Rule, Standing};
+use super::calls::{checked_customer, checked_texts};
 use super::{Api, answered, invalid};
 
 /// What is known of a customer's permissions with a number.
@@ -38,10 +39,12 @@ pub(super) struct Answer {
     tag = "permissions",
     params(
         ("number" = String, Path, description = "The business number, E.164 with `+`"),
-        ("customer" = String, Path, description = "E.164, or a business-scoped user id"),
+        ("customer" = String, Path, description = "E.164 with or without `+`, or a business-scoped user id",
+            pattern = r"^(\+?[1-9][0-9]{6,14}|[A-Z]{2}\.(ENT\.)?[0-9A-Za-z]{1,128})$"),
     ),
     responses(
         (status = 200, body = Permission),
+        (status = 400, description = "The customer names nobody"),
         NotAllowed,
         (status = 404, description = "The number is none of ours"),
         (status = 503, description = "It cannot be said now"),
@@ -53,6 +56,9 @@ pub(super) async fn permission(
     State(api): State<Api>,
     Path((number, customer)): Path<(String, String)>,
 ) -> Response {
+    if let Err(why) = checked_customer(&customer) {
+        return invalid(why);
+    }
     let inquiry = Inquiry { number, customer, by_hand: true, ..Inquiry::default() };
     let found = api.backend.inquire(inquiry).await;
     let permission = |Finding { call, request, .. }| Permission { call, request };
@@ -79,9 +85,9 @@ pub(super) async fn gate(
     State(api): State<Api>,
     question: Result<Json<Inquiry>, JsonRejection>,
 ) -> Response {
-    let inquiry = match question {
-        Ok(Json(inquiry)) => inquiry,
-        Err(why) => return invalid(why.body_text()),
+    let inquiry = match question.map_err(|why| why.body_text()).and_then(|Json(inquiry)| checked(inquiry)) {
+        Ok(inquiry) => inquiry,
+        Err(why) => return invalid(why),
     };
     let found = api.backend.inquire(inquiry).await;
     let answer = |Finding { call_refused, request_refused, .. }: Finding| Answer {
@@ -90,6 +96,12 @@ pub(super) async fn gate(
         request_refused,
     };
     answered(found.map(|found| found.map(answer)), NOT_OURS)
+}
+
+fn checked(inquiry: Inquiry) -> Result<Inquiry, String> {
+    checked_customer(&inquiry.customer)?;
+    checked_texts([("use_case", &inquiry.use_case), ("campaign", &inquiry.campaign)])?;
+    Ok(inquiry)
 }
 
 const NOT_OURS: &str = "the number is none of ours";

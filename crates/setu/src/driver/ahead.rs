@@ -3,6 +3,8 @@
 use setu_call::{NotReserved, Reservation, Reserve, Staff, normalise};
 use setu_model::{CallId, GateCode, Now, Pii, RuleRefusal};
 
+use setu_whatsapp::gate::not_for;
+
 use super::{Answer, NotPlaced, Shard};
 
 /// Whether a number is ready for the calls that a message with a call button brings.
@@ -15,8 +17,16 @@ pub struct Readiness {
 }
 
 impl Shard {
+    /// Nobody is set aside for what the gate will refuse whoever is called.
     pub(super) fn reserve(&mut self, wanted: Reserve, now: Now) -> Answer {
-        Answer::Reserved(self.try_reserve(wanted, now))
+        let gated = self.settings.calls.numbers.get(&wanted.number).is_some_and(|number| number.gated);
+        let policy = self.settings.gates.get(&wanted.number).filter(|_| gated);
+        let refusal =
+            policy.zip(wanted.use_case.as_ref()).and_then(|(policy, wanted)| not_for(policy, wanted));
+        Answer::Reserved(match refusal {
+            Some(refusal) => Err(NotPlaced::Refused(vec![super::gate::rule(refusal)])),
+            None => self.try_reserve(wanted, now),
+        })
     }
 
     pub(super) fn try_reserve(

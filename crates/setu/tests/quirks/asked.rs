@@ -151,6 +151,22 @@ async fn a_call_of_a_providers_number_asks_the_customer_and_takes_the_call_that_
     assert_eq!(held["reservations"], json!([]));
 }
 
+/// Whom the gate will refuse in any case needs no agent.
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_is_reserved_for_a_use_case_that_the_number_is_not_for() {
+    let lab = asked(None).start().await;
+    let reserves = async |use_case: &str| {
+        let order = json!({"number": NUMBER, "seconds": 30, "use_case": use_case}).to_string();
+        lab.asks("POST", "/v1/reservations", "", &order).await
+    };
+    let (status, refused) = reserves("surveys").await;
+    let code = setu_model::GateCode::UseCaseNotAllowed.number();
+    assert_eq!((status, &refused["error"]["rules"][0]["code"]), (409, &json!(code)), "{refused}");
+    let (_, held) = lab.asks("GET", "/v1/reservations", "", "").await;
+    assert_eq!(held["reservations"], json!([]));
+    assert_eq!(reserves("delivery").await.0, 201);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_that_no_customer_allows_leaves_a_record_and_nobody_reserved() {
     let mut lab = Setup { number: BY_PROVIDER, ..asked(None) }.start().await;
