@@ -24,9 +24,10 @@ use crate::api::{Answers, Api};
 use crate::cdr_log::CdrLog;
 use crate::config::Config;
 use crate::driver::{GraphAsk, Input, Load, Loaded, MessageAsk, MessagesTo, Messenger, Output, Shard};
-use crate::durable::{Durable, Keep, Keeper, Numbers, WebhookInbox};
+use crate::durable::{Durable, Keep, Keeper, Keeping, Numbers, WebhookInbox};
 use crate::figures::Subjects;
 use crate::inputs::{INPUT_QUEUE, forward, net_input};
+use crate::pricing::Prices;
 use crate::provision::Provisioner;
 use crate::{health, settings};
 
@@ -157,9 +158,9 @@ impl Bridge {
         let filed = Arc::new(OnceLock::new());
         let cdr_log = open_cdr_log(&config, &metrics, &filed)?;
         let (at, subjects) = (settings::store(&config)?, Subjects::of(&config));
-        let keep = config.store.keep_cdrs_days.map(|days| Duration::from_secs(u64::from(days) * 24 * 3_600));
-        let durable = Durable::open(&at, &metrics, &inputs, endpoints, subjects, keep).await?;
-        let lacking = durable.recover(&config.cdr.file, &shard_settings.prices).await?;
+        let keeping = keeping(&config, &shard_settings.prices);
+        let durable = Durable::open(&at, &metrics, &inputs, endpoints, subjects, keeping).await?;
+        let lacking = durable.recover().await?;
         // Nothing was written yet.
         let _ = filed.set(durable.keeper().clone());
         lacking.into_iter().for_each(|cdr| cdr_log.write(Box::new(cdr)));
@@ -357,6 +358,12 @@ fn changes<'a>(from: &[(&'a str, String)], to: &[(&'a str, String)]) -> Vec<&'a 
     from.iter().zip(to).filter(|(from, to)| from != to).map(|(from, _)| from.0).collect()
 }
 
+fn keeping(config: &Config, prices: &Prices) -> Keeping {
+    let days = |days: u32| Duration::from_secs(u64::from(days) * 24 * 3_600);
+    let records = config.store.keep_cdrs_days.map(days);
+    Keeping { records, file: config.cdr.file.clone(), prices: prices.clone() }
+}
+
 /// `filed` is told of each record that is in the file; it is set before the first one is written.
 fn open_cdr_log(
     config: &Config,
@@ -458,6 +465,7 @@ impl Driver {
             };
             match input {
                 None | Some(Input::Stop) => break,
+                Some(Input::Recovered(cdr)) => self.cdr_log.write(cdr),
                 Some(input) => {
                     if let Input::Media(Event::Quality { side, quality, .. }) = &input {
                         self.metrics.media_quality(*side, quality);

@@ -8,11 +8,13 @@ use crate::key::{key, text};
 use crate::outbox::{OutboxRow, put};
 use crate::quality::request;
 use crate::rows::{CdrRow, FactRow, RequestRow};
-use crate::store::{Store, StoreFault, moment, note, record, settle, signed};
+use crate::store::{Store, StoreFault, note, record, settle, signed};
 
 /// Everything that is kept at once.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Kept {
+    /// Whose calls are unfinished, and whose the pulse is: the same for a bridge before and after a restart, and for no other.
+    pub owner: String,
     /// Events that are told of nothing else that is kept. One that is there already stays as it is.
     pub told: Vec<OutboxRow>,
     /// Calls that came a step further. A later step takes the place of the one before.
@@ -27,7 +29,7 @@ pub struct Kept {
     pub acted: Vec<String>,
     /// Calls whose records are in the CDR file. Those whose records are here as well need nothing any more.
     pub filed: Vec<String>,
-    /// The bridge runs at this moment.
+    /// The owner runs at this moment.
     pub pulse: Option<Wall>,
 }
 
@@ -49,6 +51,8 @@ pub struct Unfinished {
     pub call: String,
     /// What was known of it, as JSON.
     pub record: String,
+    /// When its bridge was last known to run.
+    pub seen: Option<Wall>,
     /// Its record, as JSON, if it is here: then only the CDR file may lack it.
     pub recorded: Option<String>,
 }
@@ -56,7 +60,7 @@ pub struct Unfinished {
 impl Kept {
     /// Whether there is nothing to keep.
     pub fn is_empty(&self) -> bool {
-        *self == Self::default()
+        *self == Self { owner: self.owner.clone(), ..Self::default() }
     }
 }
 
@@ -70,7 +74,7 @@ impl Store {
         let mut transaction = self.pool.begin().await?;
         put(&mut transaction, &kept.told).await?;
         for row in &kept.unfinished {
-            begin(&mut transaction, row).await?;
+            begin(&mut transaction, row, &kept.owner).await?;
         }
         for cdr in &kept.cdrs {
             record(&mut transaction, cdr).await?;
@@ -93,9 +97,10 @@ impl Store {
         }
         if let Some(now) = kept.pulse {
             let beat = sqlx::query(
-                "INSERT INTO pulse (one, moment) VALUES (1, $1) ON CONFLICT (one) DO UPDATE SET moment = excluded.moment",
+                "INSERT INTO pulses (owner, moment) VALUES ($1, $2) \
+                 ON CONFLICT (owner) DO UPDATE SET moment = excluded.moment",
             );
-            beat.bind(now.unix_ms()).execute(&mut *transaction).await?;
+            beat.bind(key(&kept.owner)).bind(now.unix_ms()).execute(&mut *transaction).await?;
         }
         transaction.commit().await?;
         if !kept.told.is_empty() || !kept.cdrs.is_empty() {
@@ -104,45 +109,56 @@ impl Store {
         Ok(())
     }
 
-    /// Calls that are not finished, in the order in which they began; at most `most`. Before a bridge takes calls these are
-    /// what the one before left behind.
+    /// An owner's calls that are not finished, in the order in which they began; at most `most`. Before a bridge takes calls
+    /// these are what it left behind.
     ///
     /// # Errors
     /// [`StoreFault`].
-    pub async fn unfinished(&self, most: usize) -> Result<Vec<Unfinished>, StoreFault> {
+    pub async fn unfinished(&self, owner: &str, most: usize) -> Result<Vec<Unfinished>, StoreFault> {
         let rows = sqlx::query(
-            "SELECT u.call, u.record, c.record AS recorded FROM unfinished u \
-             LEFT JOIN cdrs c ON c.call = u.call AND c.revision = 1 ORDER BY u.began, u.call LIMIT $1",
+            "SELECT u.call, u.record, COALESCE(u.seen, p.moment) AS seen, c.record AS recorded FROM unfinished u \
+             LEFT JOIN pulses p ON p.owner = u.owner LEFT JOIN cdrs c ON c.call = u.call AND c.revision = 1 \
+             WHERE u.owner = $1 ORDER BY u.began, u.call LIMIT $2",
         );
-        let rows = rows.bind(signed(most)).fetch_all(&self.pool).await?;
+        let rows = rows.bind(key(owner)).bind(signed(most)).fetch_all(&self.pool).await?;
         let read = |row: &AnyRow| {
             Ok(Unfinished {
                 call: row.try_get("call")?,
                 record: row.try_get("record")?,
+                seen: row.try_get::<Option<i64>, _>("seen")?.map(Wall::from_unix_ms),
                 recorded: row.try_get("recorded")?,
             })
         };
         rows.iter().map(read).collect()
     }
 
-    /// When a bridge with calls was last known to run.
+    /// Takes over the calls of owners who were last known to run before `before`, or never; returns their ids. Of two who do so
+    /// at once one gets each call.
     ///
     /// # Errors
-    /// [`StoreFault`].
-    pub async fn pulse(&self) -> Result<Option<Wall>, StoreFault> {
-        let row = sqlx::query("SELECT moment FROM pulse WHERE one = 1").fetch_optional(&self.pool).await?;
-        Ok(row.map(|row| moment(&row, "moment")).transpose()?)
+    /// [`StoreFault`]: none is taken over.
+    pub async fn inherit(&self, heir: &str, before: Wall) -> Result<Vec<String>, StoreFault> {
+        let _writing = self.writing.lock().await;
+        let inherit = sqlx::query(
+            "UPDATE unfinished SET owner = $1, \
+             seen = COALESCE(seen, (SELECT p.moment FROM pulses p WHERE p.owner = unfinished.owner), began) \
+             WHERE owner <> $1 AND NOT EXISTS \
+             (SELECT 1 FROM pulses p WHERE p.owner = unfinished.owner AND p.moment >= $2) RETURNING call",
+        );
+        let rows = inherit.bind(key(heir)).bind(before.unix_ms()).fetch_all(&self.pool).await?;
+        rows.iter().map(|row| Ok(row.try_get("call")?)).collect()
     }
 }
 
 /// A step that comes after the record changes nothing.
-async fn begin(to: &mut AnyConnection, row: &UnfinishedRow) -> Result<(), sqlx::Error> {
+async fn begin(to: &mut AnyConnection, row: &UnfinishedRow, owner: &str) -> Result<(), sqlx::Error> {
     let keep = sqlx::query(
-        "INSERT INTO unfinished (call, began, record) SELECT CAST($1 AS TEXT), CAST($2 AS BIGINT), CAST($3 AS TEXT) \
+        "INSERT INTO unfinished (call, began, record, owner) \
+         SELECT CAST($1 AS TEXT), CAST($2 AS BIGINT), CAST($3 AS TEXT), CAST($4 AS TEXT) \
          WHERE NOT EXISTS (SELECT 1 FROM cdrs c WHERE c.call = $1) \
          ON CONFLICT (call) DO UPDATE SET record = excluded.record",
     );
     let keep = keep.bind(key(&row.call)).bind(row.began.unix_ms()).bind(text(&row.record));
-    keep.execute(to).await?;
+    keep.bind(key(owner)).execute(to).await?;
     Ok(())
 }

@@ -137,6 +137,7 @@ fn migrations() -> Migrator {
         migration(4, "unfinished", include_str!("../migrations/0004_unfinished.sql")),
         migration(5, "orders", include_str!("../migrations/0005_orders.sql")),
         migration(6, "pruning", include_str!("../migrations/0006_pruning.sql")),
+        migration(7, "owners", include_str!("../migrations/0007_owners.sql")),
     ])
 }
 

@@ -75,6 +75,8 @@ pub enum Input {
     Drain,
     /// A new configuration; live calls go on.
     Reload(Box<ShardSettings>),
+    /// The record of a call that was cut off elsewhere, for the loop around the shard: the shard itself ignores it.
+    Recovered(Box<Cdr>),
     /// Ends the loop around the shard; the shard itself ignores it.
     Stop,
 }
@@ -263,7 +265,7 @@ impl Shard {
                 self.calls.handle(setu_call::Input::Configure(Box::new(settings.calls.clone())), now);
                 self.settings = *settings;
             }
-            Input::Stop => {}
+            Input::Recovered(_) | Input::Stop => {}
         }
         self.pump(now);
     }

@@ -76,6 +76,8 @@ impl Keeper {
 /// The task that writes.
 pub(super) struct Writer {
     pub(super) store: Arc<Store>,
+    /// Whose calls these are.
+    pub(super) owner: String,
     pub(super) metrics: Arc<Metrics>,
     /// Set at shutdown, when nothing is tried for ever.
     pub(super) closing: Arc<AtomicBool>,
@@ -122,6 +124,7 @@ impl Writer {
     fn sort(&self, batch: impl Iterator<Item = Keep>, calls: &mut Unfinished) -> Sorted {
         let audience = self.audience.borrow().clone();
         let mut sorted = Sorted::default();
+        sorted.kept.owner.clone_from(&self.owner);
         let kept = &mut sorted.kept;
         for keep in batch {
             match keep {
@@ -321,6 +324,7 @@ mod tests {
         let (inputs, _driver) = mpsc::channel(1);
         let writer = Writer {
             store: Arc::clone(&store),
+            owner: String::new(),
             metrics: Arc::new(Metrics::new()),
             closing: Arc::new(AtomicBool::new(false)),
             audience: audience.subscribe(),

@@ -8,7 +8,7 @@ mod recover;
 mod rows;
 mod unfinished;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -36,6 +36,8 @@ pub(crate) struct Durable {
     closing: Arc<AtomicBool>,
     writer: JoinHandle<()>,
     pruner: JoinHandle<()>,
+    heir: JoinHandle<()>,
+    recovery: recover::Recovery,
     audience: watch::Sender<Audience>,
     subjects: watch::Sender<Subjects>,
     courier: Running,
@@ -52,15 +54,18 @@ impl Durable {
         inputs: &mpsc::Sender<Input>,
         endpoints: Endpoints,
         subjects: Subjects,
-        keep_records: Option<Duration>,
+        keeping: Keeping,
     ) -> Result<Self, OpenError> {
         let store = Arc::new(Store::open(at).await?);
         let closing = Arc::new(AtomicBool::new(false));
         let audience = watch::Sender::new(endpoints.audience.clone());
         let subjects = watch::Sender::new(subjects);
         let (keeper, queue) = Keeper::new(metrics);
+        let Keeping { records, file, prices } = keeping;
+        let owner = owner(&file);
         let writer = keeper::Writer {
             store: Arc::clone(&store),
+            owner: owner.clone(),
             metrics: Arc::clone(metrics),
             closing: Arc::clone(&closing),
             audience: audience.subscribe(),
@@ -68,11 +73,19 @@ impl Durable {
             inputs: inputs.downgrade(),
         };
         let writer = tokio::spawn(writer.run(queue));
-        let pruner =
-            prune::Pruner { store: Arc::clone(&store), metrics: Arc::clone(metrics), records: keep_records };
+        let pruner = prune::Pruner { store: Arc::clone(&store), metrics: Arc::clone(metrics), records };
         let pruner = tokio::spawn(pruner.run());
+        let recovery = recover::Recovery {
+            store: Arc::clone(&store),
+            owner,
+            file,
+            audience: audience.subscribe(),
+            prices,
+            metrics: Arc::clone(metrics),
+        };
+        let heir = tokio::spawn(recovery.clone().run(inputs.downgrade()));
         let courier = Courier::start(Arc::clone(&store), Arc::clone(metrics), watch::Sender::new(endpoints));
-        Ok(Self { store, keeper, closing, writer, pruner, audience, subjects, courier })
+        Ok(Self { store, keeper, closing, writer, pruner, heir, recovery, audience, subjects, courier })
     }
 
     /// Gives the calls their records that were alive when the bridge before stopped without a word; returns those that the
@@ -80,9 +93,8 @@ impl Durable {
     ///
     /// # Errors
     /// The database cannot be used.
-    pub(crate) async fn recover(&self, file: &Path, prices: &Prices) -> Result<Vec<Cdr>, StoreFault> {
-        let audience = self.audience.borrow().clone();
-        recover::recover(&self.store, file, &audience, prices, &self.keeper.metrics()).await
+    pub(crate) async fn recover(&self) -> Result<Vec<Cdr>, StoreFault> {
+        self.recovery.all().await
     }
 
     /// The database.
@@ -104,15 +116,34 @@ impl Durable {
 
     /// Writes what is still to be kept, and closes the database. Everybody else who keeps something has ended.
     pub(crate) async fn close(self) {
-        let Self { store, keeper, closing, writer, pruner, courier, .. } = self;
+        let Self { store, keeper, closing, writer, pruner, heir, courier, .. } = self;
         // What it had not begun to forget is there at the next start.
         pruner.abort();
+        heir.abort();
         closing.store(true, Ordering::Release);
         drop(keeper);
         let _ = writer.await;
         courier.stop().await;
         store.close().await;
     }
+}
+
+/// What is kept where, and for how long.
+#[derive(Debug)]
+pub(crate) struct Keeping {
+    /// How long the database keeps records; none is for ever.
+    pub(crate) records: Option<Duration>,
+    /// The CDR file.
+    pub(crate) file: PathBuf,
+    /// What calls cost that were cut off.
+    pub(crate) prices: Prices,
+}
+
+/// Names a bridge among those that share a database, the same before and after a restart: no two write one CDR file.
+fn owner(file: &Path) -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let file = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
+    format!("{}:{}", host.trim(), file.display())
 }
 
 /// The listener for webhooks, and the task behind it.

@@ -92,7 +92,7 @@ impl Pruner {
     }
 }
 
-fn before(now: Wall, age: Duration) -> Wall {
+pub(super) fn before(now: Wall, age: Duration) -> Wall {
     Wall::from_unix_ms(now.unix_ms().saturating_sub(i64::try_from(age.as_millis()).unwrap_or(i64::MAX)))
 }
 

@@ -4,83 +4,136 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Seek, SeekFrom};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::Deserialize;
 use setu_control::Metrics;
 use setu_model::Cdr;
 use setu_store::{Kept, Store, StoreFault, Unfinished};
+use tokio::sync::{mpsc, watch};
 
+use super::prune::before;
 use super::rows;
 use super::unfinished::interrupted;
 use crate::bridge::now;
+use crate::driver::Input;
 use crate::events::Audience;
 use crate::pricing::Prices;
 
-/// Finishes in the database what the bridge before left behind. Returns the records that the CDR file lacks: once they are
-/// in it, and that is told, nothing is left.
-///
-/// # Errors
-/// The database cannot be used; what is not done is done at the next start.
-pub(super) async fn recover(
-    store: &Store,
-    file: &Path,
-    audience: &Audience,
-    prices: &Prices,
-    metrics: &Arc<Metrics>,
-) -> Result<Vec<Cdr>, StoreFault> {
-    let left = store.unfinished(MOST).await?;
-    if left.is_empty() {
-        return Ok(Vec::new());
+/// What gives cut-off calls their records.
+#[derive(Debug, Clone)]
+pub(super) struct Recovery {
+    pub(super) store: Arc<Store>,
+    /// Whose calls are finished.
+    pub(super) owner: String,
+    /// The CDR file.
+    pub(super) file: PathBuf,
+    pub(super) audience: watch::Receiver<Audience>,
+    pub(super) prices: Prices,
+    pub(super) metrics: Arc<Metrics>,
+}
+
+impl Recovery {
+    /// Finishes in the database what this bridge left behind when it stopped, and what others did that share the database and
+    /// are gone. To be called before any call is taken. Returns the records that the CDR file lacks: once they are in it, and
+    /// that is told, nothing is left.
+    ///
+    /// # Errors
+    /// The database cannot be used; what is not done is done at the next start.
+    pub(super) async fn all(&self) -> Result<Vec<Cdr>, StoreFault> {
+        self.store.inherit(&self.owner, before(now().wall, GONE)).await?;
+        self.finish(self.store.unfinished(&self.owner, MOST).await?).await
     }
-    let pulse = store.pulse().await?;
-    let calls = left.iter().map(|one| one.call.as_str()).collect();
-    let filed = filed(file, &calls).unwrap_or_else(|error| {
-        tracing::warn!(path = %file.display(), %error, "the CDR file cannot be read: a record may be in it twice");
-        BTreeMap::new()
-    });
-    let (mut lacking, mut kept) = (Vec::new(), Kept::default());
-    let mut count = 0_usize;
-    for Unfinished { call, record, recorded } in &left {
-        let in_file = filed.get(call);
-        let known = in_file.or(recorded.as_ref());
-        let cdr: Cdr = match serde_json::from_str(known.unwrap_or(record)) {
-            Ok(cdr) => cdr,
-            Err(error) => {
-                tracing::error!(call, %error, "what is known of a call that was cut off cannot be read; it has no record");
-                continue;
+
+    /// The same for those of others only, while calls of our own live.
+    async fn inherited(&self) -> Result<Vec<Cdr>, StoreFault> {
+        let calls = self.store.inherit(&self.owner, before(now().wall, GONE)).await?;
+        if calls.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut left = self.store.unfinished(&self.owner, MOST).await?;
+        left.retain(|one| calls.contains(&one.call));
+        self.finish(left).await
+    }
+
+    /// Looks for bridges that are gone, again and again; tells the driver what the CDR file is to have.
+    pub(super) async fn run(self, inputs: mpsc::WeakSender<Input>) {
+        let mut looking = tokio::time::interval(GONE / 2);
+        // The first time was at the start.
+        looking.tick().await;
+        loop {
+            looking.tick().await;
+            match self.inherited().await {
+                Ok(lacking) => {
+                    let Some(inputs) = inputs.upgrade() else { return };
+                    for cdr in lacking {
+                        // The driver ends only with the bridge.
+                        let _ = inputs.send(Input::Recovered(Box::new(cdr))).await;
+                    }
+                }
+                Err(fault) => {
+                    self.metrics.store_failed();
+                    tracing::error!(%fault, "calls of bridges that are gone cannot be finished; this is tried again");
+                }
             }
-        };
-        let cdr = if known.is_some() {
-            cdr
-        } else {
-            let mut cdr = interrupted(cdr, pulse);
-            cdr.cost = prices.price(&cdr);
-            metrics.call_ended(cdr.direction, cdr.termination.cause);
-            count += 1;
-            cdr
-        };
-        if recorded.is_none() {
-            match rows::record(&cdr, now().wall, audience) {
-                Ok(row) => kept.cdrs.push(row),
-                Err(error) => tracing::error!(call, %error, "a CDR cannot be written as JSON"),
+        }
+    }
+
+    async fn finish(&self, left: Vec<Unfinished>) -> Result<Vec<Cdr>, StoreFault> {
+        if left.is_empty() {
+            return Ok(Vec::new());
+        }
+        let Self { store, file, prices, metrics, .. } = self;
+        let audience = self.audience.borrow().clone();
+        let calls = left.iter().map(|one| one.call.as_str()).collect();
+        let filed = filed(file, &calls).unwrap_or_else(|error| {
+            tracing::warn!(path = %file.display(), %error, "the CDR file cannot be read: a record may be in it twice");
+            BTreeMap::new()
+        });
+        let (mut lacking, mut kept) = (Vec::new(), Kept::default());
+        let mut count = 0_usize;
+        for Unfinished { call, record, seen, recorded } in &left {
+            let in_file = filed.get(call);
+            let known = in_file.or(recorded.as_ref());
+            let cdr: Cdr = match serde_json::from_str(known.unwrap_or(record)) {
+                Ok(cdr) => cdr,
+                Err(error) => {
+                    tracing::error!(call, %error, "what is known of a call that was cut off cannot be read; it has no record");
+                    continue;
+                }
+            };
+            let cdr = if known.is_some() {
+                cdr
+            } else {
+                let mut cdr = interrupted(cdr, *seen);
+                cdr.cost = prices.price(&cdr);
+                metrics.call_ended(cdr.direction, cdr.termination.cause);
+                count += 1;
+                cdr
+            };
+            if recorded.is_none() {
+                match rows::record(&cdr, now().wall, &audience) {
+                    Ok(row) => kept.cdrs.push(row),
+                    Err(error) => tracing::error!(call, %error, "a CDR cannot be written as JSON"),
+                }
+            }
+            if in_file.is_some() {
+                kept.filed.push(call.clone());
+            } else {
+                lacking.push(cdr);
+            }
+            if kept.cdrs.len() + kept.filed.len() >= BATCH {
+                store.keep(&std::mem::take(&mut kept)).await?;
             }
         }
-        if in_file.is_some() {
-            kept.filed.push(call.clone());
-        } else {
-            lacking.push(cdr);
+        store.keep(&kept).await?;
+        if count > 0 {
+            tracing::warn!(calls = count, "calls were cut off when the bridge stopped; their records say so");
         }
-        if kept.cdrs.len() + kept.filed.len() >= BATCH {
-            store.keep(&std::mem::take(&mut kept)).await?;
-        }
+        Ok(lacking)
     }
-    store.keep(&kept).await?;
-    if count > 0 {
-        tracing::warn!(calls = count, "calls were cut off when the bridge stopped; their records say so");
-    }
-    Ok(lacking)
 }
 
 /// The records of these calls at the end of the file, by call.
@@ -111,6 +164,9 @@ fn filed(path: &Path, calls: &BTreeSet<&str>) -> io::Result<BTreeMap<String, Str
     }
     Ok(found)
 }
+
+/// How long a bridge that shares the database may say nothing before its calls are taken for cut off: twelve pulses.
+const GONE: Duration = Duration::from_secs(60);
 
 /// The most calls that are finished at one start; what is beyond it waits for the next.
 const MOST: usize = 65_536;
@@ -145,7 +201,8 @@ mod tests {
     #[tokio::test]
     async fn wherever_a_kill_falls_each_call_has_one_record_in_the_database_and_one_in_the_file() {
         let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(&Location::Sqlite(folder.path().join("setu.db"))).await.unwrap();
+        let at = Location::Sqlite(folder.path().join("setu.db"));
+        let store = Arc::new(Store::open(&at).await.unwrap());
         let path = folder.path().join("cdr.jsonl");
         let kinds = std::collections::BTreeSet::from([EventKind::CallEnded]);
         let audience = Audience(vec![("crm".to_owned(), kinds)]);
@@ -154,6 +211,7 @@ mod tests {
         let written = |cdr: &Cdr| rows::record(cdr, Wall::from_unix_ms(9), &audience).unwrap();
         let left = Kept {
             unfinished: [&alive, &only_here, &only_there, &both].map(row).into(),
+            owner: "here".to_owned(),
             pulse: Some(Wall::from_unix_ms(8_000)),
             ..Kept::default()
         };
@@ -168,8 +226,16 @@ mod tests {
         }
         write!(file, "{{\"call\":\"torn").unwrap();
 
-        let metrics = Arc::new(Metrics::new());
-        let recover = async || recover(&store, &path, &audience, &Prices::default(), &metrics).await.unwrap();
+        let recovery = Recovery {
+            store: Arc::clone(&store),
+            owner: "here".to_owned(),
+            file: path.clone(),
+            audience: watch::Sender::new(audience.clone()).subscribe(),
+            prices: Prices::default(),
+            metrics: Arc::new(Metrics::new()),
+        };
+        let recover = async || recovery.all().await.unwrap();
+        assert_eq!(recovery.inherited().await.unwrap(), [], "they are our own, and may live");
         let first = recover().await;
         let of = |cdrs: &[Cdr]| cdrs.iter().map(|cdr| (cdr.call, cdr.termination.cause)).collect::<Vec<_>>();
         assert_eq!(of(&first), [(alive.call, Cause::Interrupted), (only_here.call, Cause::NoAnswer)]);
@@ -187,7 +253,40 @@ mod tests {
             writeln!(file, "{}", serde_json::to_string(cdr).unwrap()).unwrap();
         }
         assert_eq!(recover().await, []);
-        assert_eq!(store.unfinished(10).await.unwrap(), []);
+        assert_eq!(store.unfinished("here", 10).await.unwrap(), []);
+        store.close().await;
+    }
+
+    /// Two bridges of one database, or one that comes up under another name.
+    #[tokio::test]
+    async fn calls_of_a_bridge_that_runs_elsewhere_are_left_alone_until_it_is_gone() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = Location::Sqlite(folder.path().join("setu.db"));
+        let store = Arc::new(Store::open(&at).await.unwrap());
+        let recovery = Recovery {
+            store: Arc::clone(&store),
+            owner: "here".to_owned(),
+            file: folder.path().join("cdr.jsonl"),
+            audience: watch::Sender::new(Audience::default()).subscribe(),
+            prices: Prices::default(),
+            metrics: Arc::new(Metrics::new()),
+        };
+        let lives = |owner: &str, cdr: &Cdr, pulse: Wall| Kept {
+            owner: owner.to_owned(),
+            unfinished: vec![row(cdr)],
+            pulse: Some(pulse),
+            ..Kept::default()
+        };
+        let runs = now().wall;
+        store.keep(&lives("elsewhere", &call(1), runs)).await.unwrap();
+        store.keep(&lives("here", &call(2), runs)).await.unwrap();
+        assert_eq!(recovery.inherited().await.unwrap(), []);
+        store.keep(&lives("elsewhere", &call(3), before(runs, GONE * 2))).await.unwrap();
+        let mut ended: Vec<_> = recovery.inherited().await.unwrap().into_iter().map(|cdr| cdr.call).collect();
+        ended.sort_unstable();
+        assert_eq!(ended, [call(1).call, call(3).call]);
+        let records = store.cdrs(&CdrQuery { most: 10, ..CdrQuery::default() }).await.unwrap();
+        assert_eq!(records.len(), 2, "a call of our own lives");
         store.close().await;
     }
 

@@ -36,11 +36,13 @@ fn facts(house: &House, customer: &str) -> BTreeSet<String> {
     })
 }
 
+/// The customer writes now: of what is long ago only the last word is kept.
 fn message(n: usize) -> String {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
     format!(
         r#"{{"object":"whatsapp_business_account","entry":[{{"id":"1","changes":[{{"field":"messages","value":{{
         "metadata":{{"phone_number_id":"PHONE_NUMBER_ID"}},"messages":[{{"from":"919876543210","id":"wamid.{n}",
-        "timestamp":"1760681600","type":"text"}}]}}}}]}}]}}"#
+        "timestamp":"{now}","type":"text"}}]}}}}]}}]}}"#
     )
 }
 

@@ -128,7 +128,7 @@ async fn a_record_that_the_file_may_lack_is_kept(lab: Lab) {
     };
     store.keep(&kept).await.unwrap();
     assert_eq!(store.prune(Old::Records, at(DAY), 10).await.unwrap(), 1);
-    let left = store.unfinished(10).await.unwrap();
+    let left = store.unfinished("", 10).await.unwrap();
     assert_eq!(left.iter().map(|it| (&*it.call, it.recorded.is_some())).collect::<Vec<_>>(), [("b", true)]);
 }
 

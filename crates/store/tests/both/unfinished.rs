@@ -8,7 +8,7 @@ use crate::on_both;
 on_both!(
     a_call_is_unfinished_from_its_first_step_until_its_record_is_in_both_places,
     what_a_bridge_did_is_kept_all_at_once,
-    the_last_pulse_counts,
+    calls_of_a_bridge_that_is_gone_are_taken_over_and_those_of_one_that_runs_are_not,
 );
 
 fn step(call: &str, record: &str, seconds: i64) -> UnfinishedRow {
@@ -18,7 +18,7 @@ fn step(call: &str, record: &str, seconds: i64) -> UnfinishedRow {
 async fn a_call_is_unfinished_from_its_first_step_until_its_record_is_in_both_places(lab: Lab) {
     let store = lab.open().await;
     let unfinished = async || {
-        let rows = store.unfinished(10).await.unwrap();
+        let rows = store.unfinished("", 10).await.unwrap();
         rows.into_iter().map(|row| (row.call, row.record, row.recorded)).collect::<Vec<_>>()
     };
     let row = |call: &str, record: &str, recorded: Option<&str>| {
@@ -30,7 +30,7 @@ async fn a_call_is_unfinished_from_its_first_step_until_its_record_is_in_both_pl
         .await
         .unwrap();
     store.keep(&steps(&[step("a", "answered", 1)])).await.unwrap();
-    assert_eq!(store.unfinished(2).await.unwrap().len(), 2);
+    assert_eq!(store.unfinished("", 2).await.unwrap().len(), 2);
     let offered = |call| row(call, "offered", None);
     assert_eq!(unfinished().await, [row("a", "answered", None), offered("b"), offered("c")]);
 
@@ -67,11 +67,37 @@ async fn what_a_bridge_did_is_kept_all_at_once(lab: Lab) {
     assert!(Kept::default().is_empty() && !kept.is_empty());
 }
 
-async fn the_last_pulse_counts(lab: Lab) {
+async fn calls_of_a_bridge_that_is_gone_are_taken_over_and_those_of_one_that_runs_are_not(lab: Lab) {
     let store = lab.open().await;
-    assert_eq!(store.pulse().await.unwrap(), None);
-    for seconds in [1, 7] {
-        store.keep(&Kept { pulse: Some(at(seconds)), ..Kept::default() }).await.unwrap();
+    let of = |owner: &str, call: &str, seconds: Option<i64>| Kept {
+        owner: owner.to_owned(),
+        unfinished: vec![step(call, "offered", 1)],
+        pulse: seconds.map(at),
+        ..Kept::default()
+    };
+    for kept in [
+        of("gone", "a", Some(10)),
+        of("runs", "b", Some(100)),
+        of("silent", "c", None),
+        of("me", "d", Some(5)),
+    ] {
+        store.keep(&kept).await.unwrap();
     }
-    assert_eq!(store.pulse().await.unwrap(), Some(at(7)));
+    store.keep(&Kept { owner: "gone".into(), pulse: Some(at(20)), ..Kept::default() }).await.unwrap();
+    let calls = async |owner: &str| {
+        let rows = store.unfinished(owner, 10).await.unwrap();
+        rows.into_iter().map(|row| (row.call, row.seen)).collect::<Vec<_>>()
+    };
+    let call = |call: &str, seconds: Option<i64>| (call.to_owned(), seconds.map(at));
+    assert_eq!(calls("me").await, [call("d", Some(5))]);
+    let mut inherited = store.inherit("me", at(50)).await.unwrap();
+    inherited.sort();
+    assert_eq!(inherited, ["a", "c"]);
+    assert_eq!(store.inherit("me", at(50)).await.unwrap(), [""; 0]);
+    // They keep the last pulse of whoever had them; of one who never had any, only the beginning is known.
+    assert_eq!(calls("me").await, [call("a", Some(20)), call("c", Some(1)), call("d", Some(5))]);
+    assert_eq!((calls("runs").await, calls("gone").await), (vec![call("b", Some(100))], vec![]));
+    // Another heir takes over what this one has, once it is gone.
+    assert_eq!(store.inherit("runs", at(50)).await.unwrap().len(), 3);
+    assert_eq!(calls("runs").await[0], call("a", Some(20)));
 }
