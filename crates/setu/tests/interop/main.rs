@@ -10,6 +10,7 @@ mod house;
 mod keys;
 mod load;
 mod peers;
+mod placed;
 #[path = "../shared/ports.rs"]
 mod ports;
 mod provider;
