@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
-use setu::driver::{Input, Output as Wanted, Shard, ShardSettings};
+use setu::driver::{Answer, Input, Output as Wanted, Shard, ShardSettings};
 use setu_call::{RecordCommand, RecordEvent};
 use setu_model::{CallId, Cdr, Entropy as _, Now, RecordingRef, SeededEntropy};
 use setu_recording::{Muxer, Tags};
@@ -19,6 +19,8 @@ pub(crate) struct Bridge {
     pub(crate) shard: Shard,
     pub(crate) media: MediaPlane,
     pub(crate) cdrs: Vec<Cdr>,
+    /// What became of orders: token, and the call if it was placed.
+    pub(crate) answers: Vec<(u64, Option<CallId>)>,
     pub(crate) drained: bool,
     /// Recordings that were made, and what is wrong with them.
     pub(crate) recordings: usize,
@@ -47,6 +49,7 @@ impl Bridge {
             shard,
             media,
             cdrs: Vec::new(),
+            answers: Vec::new(),
             drained: false,
             recordings: 0,
             faults: Vec::new(),
@@ -67,6 +70,11 @@ impl Bridge {
     pub(crate) fn command(&mut self, input: Input, now: Now) {
         let turn = Turn { inputs: [input].into(), ..Turn::default() };
         self.carry_out(turn, now);
+    }
+
+    /// The calls that a program placed.
+    pub(crate) fn placed(&self) -> Vec<CallId> {
+        self.answers.iter().filter_map(|(_, placed)| *placed).collect()
     }
 
     /// Handles, drains, and goes on until nobody has anything to say.
@@ -92,6 +100,11 @@ impl Bridge {
             Wanted::Record(command) => turn.inputs.extend(self.record(command).map(Input::Record)),
             Wanted::Cdr(cdr) => self.cdrs.push(*cdr),
             Wanted::Drained => self.drained = true,
+            Wanted::Answered(token, answer) => {
+                if let Answer::Placed(placed) = *answer {
+                    self.answers.push((token, placed.ok()));
+                }
+            }
             // No number here has a gate.
             Wanted::Load(load) => self.faults.push(format!("the gate was asked: {load:?}")),
             Wanted::Message(ask) => self.faults.push(format!("nobody is sent a message here: {ask:?}")),
@@ -103,7 +116,6 @@ impl Bridge {
             | Wanted::Stranger(..)
             | Wanted::Progress(_)
             | Wanted::Awaited(_)
-            | Wanted::Answered(..)
             | Wanted::Note(_)
             | Wanted::Registrations(_) => {}
         }

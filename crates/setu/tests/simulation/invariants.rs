@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use setu_model::Direction;
+use setu_model::{Cdr, Direction};
 use setu_twin::meta::{CallReport, Violation};
 
 use crate::run::Run;
@@ -12,6 +12,7 @@ pub(crate) fn check(run: &Run) -> Vec<String> {
     let mut faults = Vec::new();
     every_call_ended(run, &mut faults);
     one_record_for_each_call(run, &mut faults);
+    every_order_is_answered(run, &mut faults);
     nothing_is_left(run, &mut faults);
     meta_was_never_crossed(run, &mut faults);
     meta_heard_one_continuous_stream(run, &mut faults);
@@ -54,6 +55,23 @@ fn one_record_for_each_call(run: &Run, faults: &mut Vec<String>) {
         let (ours, theirs) = (answered(direction), from_users(direction));
         if ours > theirs && !run.plan.loses_meta() {
             faults.push(format!("{ours} {direction:?} calls are recorded as answered, Meta saw {theirs}"));
+        }
+    }
+}
+
+/// An order is answered once, and a call that was placed has a record.
+fn every_order_is_answered(run: &Run, faults: &mut Vec<String>) {
+    let world = &run.world;
+    for order in 1..=world.orders {
+        let answers = world.bridge.answers.iter().filter(|(token, _)| *token == order).count();
+        if answers != 1 {
+            faults.push(format!("{answers} answers to order {order}"));
+        }
+    }
+    for call in world.bridge.placed() {
+        let recorded = |cdr: &Cdr| cdr.call == call && cdr.direction == Direction::BusinessInitiated;
+        if !world.bridge.cdrs.iter().any(recorded) {
+            faults.push(format!("{call} was placed and has no record"));
         }
     }
 }

@@ -79,6 +79,8 @@ fn take(world: &mut World, step: &mut Step) {
         Step::PhoneCall(phone, number, habits) => {
             world.phones[*phone].dial(number, Some((**habits).clone()), now);
         }
+        Step::Place(number, user, first) => world.place(number, user, *first),
+        Step::ProgramHangsUp => world.hang_up_placed(),
         Step::Cut(peer) => world.cut(*peer),
         Step::Drain => world.drain(),
         Step::PhonesHangUp(phone) => {

@@ -1,5 +1,6 @@
 //! What a seed makes happen: the terrain, and a list of calls and accidents.
 
+use setu_call::RingOrder;
 use setu_model::{Entropy as _, SeededEntropy};
 use setu_twin::agent::{Dtls, Habits, Hold, PhoneAnswer, PhoneRinging, Refer, Refresher, SessionTimer};
 use setu_twin::media::{Codec, Says, Setup, Suite};
@@ -27,6 +28,10 @@ pub(crate) enum Step {
     UserCall(Box<CallSpec>),
     /// A phone or PBX calls a user.
     PhoneCall(usize, String, Box<Habits>),
+    /// A program has a user called: the number, the user, and who rings first.
+    Place(&'static str, String, RingOrder),
+    /// It ends every call that it placed.
+    ProgramHangsUp,
     /// The streams to a peer are cut.
     Cut(usize),
     /// The operator drains the bridge.
@@ -75,6 +80,9 @@ impl Plan {
             if dice.chance(8) {
                 steps.push((dice.between(0, 3_000), Step::PhonesHangUp(dice.below(5) as usize)));
             }
+            if dice.chance(4) {
+                steps.push((dice.between(0, 3_000), Step::ProgramHangsUp));
+            }
         }
         if dice.chance(15) {
             steps.push((dice.between(0, 3_000), Step::Drain));
@@ -115,7 +123,12 @@ impl Plan {
             Step::Cut(peer) => *peer == 0,
             Step::User(_, answering) => answering.person.drop_connection_after_ms.is_some(),
             Step::UserCall(call) => call.person.drop_connection_after_ms.is_some(),
-            Step::Phone(..) | Step::PhoneCall(..) | Step::Drain | Step::PhonesHangUp(_) => false,
+            Step::Phone(..)
+            | Step::PhoneCall(..)
+            | Step::Place(..)
+            | Step::ProgramHangsUp
+            | Step::Drain
+            | Step::PhonesHangUp(_) => false,
         })
     }
 
@@ -140,15 +153,7 @@ impl Dice {
         // Sometimes the same user again: Meta and the bridge allow one call between two.
         let user = format!("+1219555{:04}", if self.chance(10) { 0 } else { n });
         if self.chance(55) {
-            let number = self.pick(&NUMBERS);
-            // The two numbers of agents ring phones 0 to 2, the others a PBX each.
-            for phone in match number {
-                "+15550000003" => 3..4,
-                "+15550000004" => 4..5,
-                _ => 0..3,
-            } {
-                steps.push((0, Step::Phone(phone, Box::new(self.habits()))));
-            }
+            let number = self.ready(steps);
             let spec = CallSpec {
                 cancel_after_ms: self.maybe(15, |d| d.between(0, 3_000)),
                 cta_payload: self.maybe(20, |_| "button:7".to_owned()),
@@ -166,9 +171,28 @@ impl Dice {
             };
             let answering = Answering { answer, person: self.person(), quirks: Some(self.quirks()) };
             steps.push((0, Step::User(user.clone(), Box::new(answering))));
-            let phone = self.below(5) as usize;
-            steps.push((wait, Step::PhoneCall(phone, user, Box::new(self.habits()))));
+            if self.chance(40) {
+                let number = self.ready(steps);
+                let first = self.pick(&[RingOrder::AgentFirst, RingOrder::CustomerFirst]);
+                steps.push((wait, Step::Place(number, user, first)));
+            } else {
+                let phone = self.below(5) as usize;
+                steps.push((wait, Step::PhoneCall(phone, user, Box::new(self.habits()))));
+            }
         }
+    }
+
+    /// Picks a number, whose phones get habits: the two numbers of agents ring phones 0 to 2, the others a PBX each.
+    fn ready(&mut self, steps: &mut Vec<(u64, Step)>) -> &'static str {
+        let number = self.pick(&NUMBERS);
+        for phone in match number {
+            "+15550000003" => 3..4,
+            "+15550000004" => 4..5,
+            _ => 0..3,
+        } {
+            steps.push((0, Step::Phone(phone, Box::new(self.habits()))));
+        }
+        number
     }
 
     fn person(&mut self) -> Person {

@@ -1,5 +1,6 @@
 //! One call of each kind on a perfect network: what must work before accidents are worth trying.
 
+use setu_call::RingOrder;
 use setu_model::{Cause, EndedBy};
 use setu_twin::Person;
 use setu_twin::agent::Habits;
@@ -152,4 +153,19 @@ fn a_plan_that_is_run_twice_is_the_same_run() {
         (run.world.net.fingerprint(), run.world.bridge.cdrs)
     };
     assert_eq!(print(), print());
+}
+
+#[test]
+fn a_program_has_a_user_called_whoever_rings_first_and_every_kind_of_agent_hears_the_user() {
+    for first in [RingOrder::AgentFirst, RingOrder::CustomerFirst] {
+        for (number, phone) in [("+15550000001", 0), ("+15550000003", 3), ("+15550000004", 4)] {
+            let answering =
+                Answering { person: Person::saying(440).hanging_up_after(3_000), ..Answering::default() };
+            both_heard(&smooth(vec![
+                Step::Phone(phone, Box::new(habits())),
+                Step::User("+12195550714".to_owned(), Box::new(answering)),
+                Step::Place(number, "+12195550714".to_owned(), first),
+            ]));
+        }
+    }
 }

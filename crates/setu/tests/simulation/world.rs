@@ -4,9 +4,10 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use setu::driver::Input;
+use setu::driver::{Input, Order, Request};
 use setu::{Config, settings};
-use setu_model::{Now, SeededEntropy, Wall};
+use setu_call::RingOrder;
+use setu_model::{Now, Pii, SeededEntropy, Wall};
 use setu_sdp::Fingerprint;
 use setu_twin::agent::{PhoneConfig, PhoneEvent, PhoneReport, Softphone};
 use setu_twin::meta::{BusinessNumber, CallReport, Edge, EdgeConfig, Event, KeyExchange, Violation};
@@ -133,6 +134,8 @@ pub(crate) struct World {
     pub(crate) phones: Vec<Softphone>,
     nodes: Vec<NodeId>,
     terrain: Terrain,
+    /// How many calls a program has ordered: the last order's token.
+    pub(crate) orders: u64,
     /// The edge's reports of the calls that are over.
     pub(crate) reports: Vec<CallReport>,
     /// Each phone's.
@@ -191,6 +194,7 @@ impl World {
             phones,
             nodes,
             terrain,
+            orders: 0,
             reports: Vec::new(),
             phone_reports: Vec::new(),
             violations: Vec::new(),
@@ -252,6 +256,26 @@ impl World {
         if let (Some(setu), Some(peer)) = (self.nodes.first(), self.nodes.get(1 + peer)) {
             self.net.cut(*setu, *peer);
         }
+    }
+
+    /// A program orders a call.
+    pub(crate) fn place(&mut self, number: &str, user: &str, first: RingOrder) {
+        let customer = Pii::new(user.to_owned());
+        let order = Order { number: number.to_owned(), customer, ring: Some(first), ..Order::default() };
+        self.orders += 1;
+        self.request(self.orders, Request::Place(Box::new(order)));
+    }
+
+    /// The program ends the calls that it placed.
+    pub(crate) fn hang_up_placed(&mut self) {
+        for call in self.bridge.placed() {
+            self.request(0, Request::HangUp(call));
+        }
+    }
+
+    fn request(&mut self, token: u64, request: Request) {
+        let now = self.net.now();
+        self.bridge.command(Input::Request(token, Box::new(request)), now);
     }
 
     /// Tells the bridge to take no new calls.
