@@ -171,6 +171,13 @@ async fn nobody_is_reserved_for_a_use_case_that_the_number_is_not_for() {
 async fn a_call_that_no_customer_allows_leaves_a_record_and_nobody_reserved() {
     let mut lab = Setup { number: BY_PROVIDER, ..asked(None) }.start().await;
     let (_, placed) = lab.orders().await;
+    // Its id was told, so that it has a record even if the bridge is killed now.
+    let waited = tokio::time::timeout(PATIENCE, async {
+        while !lab.keeps(placed["call"].as_str().unwrap()).await {
+            tokio::task::yield_now().await;
+        }
+    });
+    waited.await.unwrap();
     let at = format!("/v1/calls/{}", placed["call"].as_str().unwrap());
     assert_eq!(lab.asks("DELETE", &at, "", "").await.0, 204);
     let cdr = lab.next_cdr().await;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use setu::{Bridge, Config};
 use setu_model::{Cause, Cdr};
+use setu_store::{Location, Store};
 use setu_twin::agent::{Habits, PhoneAnswer, PhoneConfig, PhoneReport};
 use setu_twin::graph::{GraphConfig, GraphHabits, GraphNumber};
 use setu_twin::meta::{Answer, Answering, BusinessNumber, CallReport, CallSpec, EdgeConfig, Quirks};
@@ -197,6 +198,17 @@ impl Lab {
         let text = format!("{text}[cdr]\nfile = \"second.jsonl\"\n");
         let bridge = Bridge::start(Config::parse(&text, self.folder.path()).unwrap()).await.unwrap();
         (bridge, phone(&self.setup, agent(), ports[3], &self.authority).await)
+    }
+
+    /// Whether the database has a call that is not finished.
+    pub(crate) async fn keeps(&self, call: &str) -> bool {
+        let at = Location::Sqlite(self.folder.path().join("setu.db"));
+        let store = Store::open(&at).await.unwrap();
+        let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
+        let owner = format!("{}:{}", host.trim(), self.folder.path().join("cdr.jsonl").display());
+        let known = store.unfinished(&owner, 10).await.unwrap().iter().any(|it| it.call == call);
+        store.close().await;
+        known
     }
 
     /// The first phone.
