@@ -91,11 +91,12 @@ impl Old {
             // A customer of more than two names keeps them: what is
             // known of one end of the chain may be asked for by the other.
             Self::Names => {
-                "DELETE FROM names WHERE (name, other) IN (SELECT n.name, n.other FROM names n WHERE n.met < $1 \
-                 AND NOT EXISTS (SELECT 1 FROM names m WHERE m.name = n.name AND m.other <> n.other) \
+                "DELETE FROM names WHERE (name, other) IN (SELECT n.name, n.other FROM \
+                 (SELECT name, other FROM names WHERE met < $1 ORDER BY met, name, other LIMIT $2) n \
+                 WHERE NOT EXISTS (SELECT 1 FROM names m WHERE m.name = n.name AND m.other <> n.other) \
                  AND NOT EXISTS (SELECT 1 FROM names m WHERE m.name = n.other AND m.other <> n.name) \
                  AND NOT EXISTS (SELECT 1 FROM facts f WHERE f.customer = n.name) \
-                 AND NOT EXISTS (SELECT 1 FROM facts f WHERE f.customer = n.other) ORDER BY n.met LIMIT $2)"
+                 AND NOT EXISTS (SELECT 1 FROM facts f WHERE f.customer = n.other))"
             }
             Self::Orders => {
                 "DELETE FROM orders WHERE (owner, name) IN \
@@ -120,8 +121,9 @@ pub struct OldPair {
 }
 
 impl Store {
-    /// Forgets what is of before `before`, at most `most` rows (calls, of [`Old::Records`]). Returns how many rows went; less
-    /// than `most` means that nothing is left.
+    /// Forgets what is of before `before`, at most `most` rows (calls, of [`Old::Records`]); of names it looks at `most` and leaves
+    /// those that are needed, see [`renew_names`](Self::renew_names). Returns how many rows went; less than `most` means that
+    /// nothing else can go.
     ///
     /// # Errors
     /// [`StoreFault`]: nothing is forgotten.
@@ -144,6 +146,21 @@ impl Store {
         );
         let gone = crowd.bind(signed(most)).bind(signed(at_once)).execute(&self.pool).await?;
         Ok(gone.rows_affected())
+    }
+
+    /// Pairs of names of before `before` that cannot be forgotten yet are taken for told of at `now`, so that they are not looked
+    /// at again for as long; at most `most`. Returns how many there were.
+    ///
+    /// # Errors
+    /// [`StoreFault`]: nothing is changed.
+    pub async fn renew_names(&self, before: Wall, now: Wall, most: usize) -> Result<u64, StoreFault> {
+        let _writing = self.writing.lock().await;
+        let renew = sqlx::query(
+            "UPDATE names SET met = $3 WHERE (name, other) IN \
+             (SELECT n.name, n.other FROM names n WHERE n.met < $1 ORDER BY n.met, n.name, n.other LIMIT $2)",
+        );
+        let renew = renew.bind(before.unix_ms()).bind(signed(most)).bind(now.unix_ms());
+        Ok(renew.execute(&self.pool).await?.rows_affected())
     }
 
     /// Names whose last telling is not known are told of at `now`, so that they age from then on.

@@ -39,10 +39,17 @@ impl Pruner {
         for what in Old::ALL {
             let Some(age) = self.age(what) else { continue };
             let mut gone = 0;
+            let before = before(now, age);
             loop {
-                let some = self.store.prune(what, before(now, age), AT_ONCE).await?;
+                let some = self.store.prune(what, before, AT_ONCE).await?;
                 gone += some;
-                if some < AT_ONCE as u64 {
+                let mut looked = some;
+                if what == Old::Names {
+                    // Those that were looked at and are needed are looked at again after as long a time.
+                    let needed = AT_ONCE.saturating_sub(usize::try_from(some).unwrap_or(AT_ONCE));
+                    looked += self.store.renew_names(before, now, needed).await?;
+                }
+                if looked < AT_ONCE as u64 {
                     break;
                 }
                 // The writer and whoever asks are between two of these.

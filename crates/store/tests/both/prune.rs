@@ -114,6 +114,9 @@ async fn names_are_forgotten_with_the_last_that_is_known_of_them(lab: Lab) {
     let known =
         async |name: &str| store.pair("+911", CustomerNames { name, other: name }, 10).await.unwrap().len();
     assert_eq!((known("wa:2").await, known("wa:3").await, known("id:4").await), (1, 2, 2));
+    // Those that are needed are not looked at again for as long.
+    assert_eq!(store.renew_names(at(40 * DAY), at(100 * DAY), 10).await.unwrap(), 8);
+    assert_eq!(store.renew_names(at(40 * DAY), at(100 * DAY), 10).await.unwrap(), 0);
     assert_eq!(store.prune(Old::Names, at(60 * DAY), 10).await.unwrap(), 2, "the one that was told again");
 }
 
