@@ -170,6 +170,31 @@ async fn a_call_whose_webhook_finds_nobody_at_first_is_taken_when_it_comes_again
     assert_eq!((user.saw, lab.next_cdr().await.termination.cause), (UserSaw::Connected, Cause::Success));
 }
 
+/// Meta delivers again for days what nobody took.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_is_told_hours_later_asks_meta_for_nothing_and_leaves_a_record() {
+    let mut lab = graph(|_| ()).start().await;
+    let mut rings = lab.phone().events();
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    for (call, late_s) in [("LATE", 180), ("DAYS", 9 * 24 * 3_600)] {
+        let body = format!(
+            r#"{{"object":"whatsapp_business_account","entry":[{{"id":"1","changes":[{{"field":"calls","value":{{
+            "metadata":{{"phone_number_id":"PHONE_NUMBER_ID"}},"calls":[{{"id":"{call}","event":"connect",
+            "direction":"USER_INITIATED","from":"919876543210","timestamp":"{}",
+            "session":{{"sdp_type":"offer","sdp":"v=0"}}}}]}}}}]}}]}}"#,
+            now - late_s
+        );
+        for _ in 0..2 {
+            assert_eq!(lab.webhooks().post("/webhooks/whatsapp", &body).await.unwrap(), 200);
+        }
+        let cdr = lab.next_cdr().await;
+        let found = (cdr.facts.wacid.as_deref(), cdr.ingress, cdr.termination.cause);
+        assert_eq!(found, (Some(call), Ingress::Graph, Cause::Refused), "{}", cdr.termination);
+        assert!(cdr.termination.detail.is_some_and(|why| why.starts_with("expired: ")));
+    }
+    assert!(rings.try_recv().is_err() && !lab.has_another_cdr(), "a phone rang for a call that was over");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_older_description_beside_the_session_changes_nothing() {
     let mut lab = graph(|habits| habits.legacy_connection = true).start().await;
