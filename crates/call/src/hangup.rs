@@ -269,6 +269,16 @@ impl Call {
         }
     }
 
+    /// Whether a customer called, and Meta brought the call.
+    pub(crate) fn is_customers_own(&self) -> bool {
+        self.originator_side() == Side::Meta && self.placing.is_none()
+    }
+
+    /// Gives the pair up if the call only waits for the confirmation of its end; returns whether it held it.
+    pub(crate) fn give_pair_up(&mut self) -> bool {
+        self.is_ending() && std::mem::take(&mut self.claims.pair)
+    }
+
     fn is_over(&self, side: Side) -> bool {
         self.legs.iter().filter(|leg| leg.side == side).all(|leg| leg.state == LegState::Over)
     }

@@ -8,7 +8,7 @@ use setu_model::{CallId, CallQuality, Cause, Direction, EndedBy, Entropy, Milest
 
 use crate::call::{Call, Context, Phase, Recording, Timer};
 use crate::config::{CallConfig, NumberRoute};
-use crate::desk::{Ask, Candidate, Desk, Pair};
+use crate::desk::{Ask, Candidate, Desk, Pair, Reply};
 use crate::hangup::Refusing;
 use crate::live::Live;
 use crate::media::Plane;
@@ -302,7 +302,14 @@ impl Switchboard {
             }
             let Some(ask) = self.asks.pop_front() else { break };
             // Every question is answered before anything else happens, so it is this call's.
-            if let Some((_, reply)) = self.desk.handle_ask(ask) {
+            let again = ask.clone();
+            let mut answer = self.desk.handle_ask(ask);
+            if let Some((_, Reply::Duplicate { with })) = answer
+                && self.supersede(id, with)
+            {
+                answer = self.desk.handle_ask(again);
+            }
+            if let Some((_, reply)) = answer {
                 let used = self.desk.take_used();
                 let (mut ctx, calls) = self.context(now);
                 if let Some(call) = calls.get_mut(&id) {
@@ -325,6 +332,18 @@ impl Switchboard {
             self.deadlines.insert((at, id));
         }
         self.tell_drained();
+    }
+
+    /// Lets a customer's call take the place of one that is over but for Meta's confirmation, which may never come: Meta
+    /// itself brings the new one, so the old one is over there too. Says whether it did.
+    fn supersede(&mut self, id: CallId, with: CallId) -> bool {
+        let by_customer = self.calls.get(&id).is_some_and(Call::is_customers_own);
+        let given_up = by_customer && self.calls.get_mut(&with).is_some_and(Call::give_pair_up);
+        if given_up {
+            tracing::info!(call = %id, over = %with, "the customer calls again before Meta has confirmed the end");
+            self.desk.handle_ask(Ask::ReleasePair { call: with });
+        }
+        given_up
     }
 
     fn drain(&mut self, now: Now) {
@@ -457,8 +476,14 @@ impl Call {
         let leg = self.leg_of_media(media);
         self.milestone(Milestone::MediaLost, leg, ctx.now);
         let from = leg.map_or(EndedBy::Bridge, |leg| self.party_of(leg));
-        let end = Termination::new(Cause::MediaTimeout, EndedBy::Bridge)
-            .with_detail(format!("no media from the {from}"));
+        // Who has neither acknowledged our answer nor sent anything has not heard it (RFC 3261 section 13.3.1.4).
+        let end = if leg == Some(0) && !self.acknowledged {
+            Termination::new(Cause::SignallingLost, from)
+                .with_detail(format!("no ACK, and no media from the {from}"))
+        } else {
+            Termination::new(Cause::MediaTimeout, EndedBy::Bridge)
+                .with_detail(format!("no media from the {from}"))
+        };
         self.end(end, Refusing::with(500), ctx);
     }
 

@@ -168,3 +168,22 @@ fn a_refused_transfer_is_noted_and_changes_nothing() {
     house.says();
     assert!(house.the_record().timeline.first(Milestone::Renegotiated).is_some());
 }
+
+/// Two seconds of difference: the silence of 30 s is noticed before the ACK is given up after 32 s.
+#[test]
+fn an_answer_that_is_never_acknowledged_ends_as_lost_signalling_also_without_media() {
+    let mut house = House::with_alice();
+    let call = house.user_calls(NUMBER, Some(META_OFFER));
+    house.ports_open(call);
+    let (meta, agent) = (LegId::originator(call), LegId { call, index: 1 });
+    house.answers(agent, AGENT_ANSWER);
+    house.says();
+    house.tell(Input::Media(MediaEvent::Silent { leg: meta }));
+    assert_eq!(house.says(), ["hang up 0 signalling_lost", "hang up 1 signalling_lost", "close"]);
+    house.confirm(call, &[0, 1]);
+    house.says();
+    let end = house.the_record().termination.clone();
+    assert_eq!(end.by, EndedBy::Customer);
+    assert_eq!(end.detail.as_deref(), Some("no ACK, and no media from the customer"));
+    house.ended_with(Cause::SignallingLost);
+}

@@ -477,3 +477,31 @@ fn a_customer_and_a_number_in_a_call_are_known_to_talk_until_it_ends() {
     house.ends(meta, EndHow::Bye);
     assert!(!house.board.is_talking(NUMBER, CUSTOMER));
 }
+
+/// Meta never confirms our BYE, for up to 32 s; its customer calls again meanwhile.
+#[test]
+fn a_customer_who_calls_again_need_not_wait_for_the_confirmation_of_the_last_end() {
+    let mut house = House::with_alice();
+    let (call, _, agent) = house.talking();
+    house.ends(agent, EndHow::Bye);
+    assert_eq!(house.says(), ["hang up 0 success", "close"]);
+    let again = house.user_calls(NUMBER, Some(META_OFFER));
+    assert_eq!(house.says(), ["open 0 toward meta", "open 1 toward agents"]);
+    // The one that is over gives nothing back that is the new one's.
+    house.confirm(call, &[0]);
+    house.says();
+    house.user_calls(NUMBER, Some(META_OFFER));
+    assert_eq!(house.says().first().map(String::as_str), Some("refuse 0 486"), "the new one talks");
+    house.ports_open(again);
+    assert!(house.says().contains(&"dial 1 alice at 1".to_owned()));
+}
+
+#[test]
+fn the_business_waits_for_the_end_at_meta() {
+    let mut house = House::with_alice();
+    let (_, _, agent) = house.talking();
+    house.ends(agent, EndHow::Bye);
+    house.says();
+    house.business_calls(Origin::Account("alice".into()), CUSTOMER, Some(AGENT_ANSWER));
+    assert_eq!(house.says(), ["refuse 0 486"], "to Meta the last call may still be on");
+}
