@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use setu_twin::Person;
 use setu_twin::graph::{GraphCallSpec, GraphConfig, GraphEvent, GraphNumber};
-use setu_twin::meta::{BusinessNumber, CallSpec, EdgeConfig, Event, Quirks};
+use setu_twin::meta::{BusinessNumber, CallReport, CallSpec, EdgeConfig, Event, Quirks, UserSaw};
 use setu_twin::shell::{
     EdgeOptions, GraphHandle, GraphOptions, Identity, META_CLIENT_NAME, TestAuthority, run_edge, spawn_edge,
     spawn_graph,
@@ -68,11 +68,16 @@ async fn twin(args: &TwinArgs) -> Result<()> {
             None => std::future::pending().await,
         }
     };
+    let mut failed = None;
+    let judge = |event: &Event| {
+        tell(event);
+        failed = failed.take().or_else(|| event.ended().filter(|_| !stays).and_then(fault));
+    };
     tokio::select! {
-        ended = run_edge(edge, calls, stays || graph.is_some(), tell) => ended?,
+        ended = run_edge(edge, calls, stays || graph.is_some(), judge) => ended?,
         () = told => {}
     }
-    Ok(())
+    failed.map_or(Ok(()), |why| Err(anyhow::anyhow!("the call was not as it should be: {why}")))
 }
 
 /// The Graph side, with one number.
@@ -217,6 +222,21 @@ fn identities(folder: &Path, domain: &str, hostname: &str) -> Result<Identities>
         client: read("client")?,
         roots_pem: fs::read_to_string(named("ca.pem"))?,
     })
+}
+
+/// What was wrong with a call that the twin made, if anything: its process then fails.
+fn fault(report: &CallReport) -> Option<String> {
+    if report.saw != UserSaw::Connected {
+        let status =
+            report.status.map(|status| status.to_string()).unwrap_or_else(|| "no response".to_owned());
+        let reason = report.reason.as_deref().map(|reason| format!(" {reason}")).unwrap_or_default();
+        return Some(format!("it was not connected ({status}{reason})"));
+    }
+    if report.heard.packets == 0 {
+        return Some("nothing was heard of the business".to_owned());
+    }
+    let broken = report.violations.first();
+    broken.map(|violation| format!("the bridge broke a rule of Meta's: {violation:?}"))
 }
 
 /// One line for each thing that happens; the report of a call as JSON.

@@ -297,7 +297,7 @@ impl Shard {
         let agents_host = self.settings.endpoint.side(Side::Agents).uri_host();
         let caller = Party {
             display: facts.customer_name.as_ref().map(|n| n.reveal().clone()),
-            uri: format!("sip:{}@{agents_host}", facts.customer.reveal()),
+            uri: caller_uri(facts.customer.reveal(), &agents_host),
         };
         let toward_agents = |target: Target, request_uri: String, to: String| InviteRequest {
             side: Side::Agents,
@@ -360,6 +360,13 @@ fn quoted(text: &str) -> String {
 
 /// The longest warning, in characters.
 const MOST_WARNING: usize = 256;
+
+/// Who calls, as agents see it. A caller whom Meta does not name is `anonymous` (RFC 3323 section 4.1): a URI with an
+/// empty user is none (RFC 3261 section 25.1), and phones refuse it.
+fn caller_uri(customer: &str, host: &str) -> String {
+    let user = if customer.is_empty() { "anonymous" } else { customer };
+    format!("sip:{user}@{host}")
+}
 
 fn trunk_uri(extension: &str, hop: &Hop) -> String {
     let host = if hop.host.contains(':') { format!("[{}]", hop.host) } else { hop.host.clone() };
@@ -498,6 +505,12 @@ mod tests {
     }
 
     /// A phone with an account, which writes its contact otherwise in each REGISTER.
+    #[test]
+    fn a_caller_without_a_name_is_anonymous_to_agents() {
+        assert_eq!(caller_uri("+919876543210", "10.1.0.10"), "sip:+919876543210@10.1.0.10");
+        assert_eq!(caller_uri("", "10.1.0.10"), "sip:anonymous@10.1.0.10");
+    }
+
     #[test]
     fn a_contact_that_is_written_otherwise_each_time_is_one_contact_and_gone_when_it_goes() {
         let now = Now { mono: std::time::Instant::now(), wall: Wall::from_unix_ms(0) };

@@ -201,6 +201,21 @@ async fn the_twin_as_a_process_has_settings_that_are_set_up() {
     assert!(said.contains("Meta's password is in") && desk.password().len() == 32, "{said}");
 }
 
+/// Nobody is at the address that is to be called.
+#[test]
+fn a_twin_whose_call_goes_wrong_fails_and_says_why() {
+    let folder = std::env::temp_dir().join(format!("setu-twin-{}", std::process::id()));
+    let mut twin = std::process::Command::new(crate::PROGRAM);
+    twin.args(["twin", "--bridge-hostname", HOSTNAME, "--listen", "127.0.19.3:0", "--folder"])
+        .arg(&folder)
+        .args(["--call", &format!("127.0.19.3:{}", port())])
+        .env("SETU_TWIN_PASSWORD", "p");
+    let output = twin.output().unwrap();
+    std::fs::remove_dir_all(&folder).unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && said.contains("it was not connected"), "{said}");
+}
+
 /// Where a twin as a process is: its relay has ports that are the same for all, which others on this machine may have.
 const TWIN: &str = "127.0.19.1";
 
