@@ -231,3 +231,28 @@ fn mu_law_and_a_law_are_bridged() {
     assert_eq!((last.pt, &last.payload[..]), (8, &[0xaa; 160][..]));
     assert_eq!(call.agent.leg, AGENT);
 }
+
+/// A customer in a pause: Opus tells of it every 400 ms (DTX), and sends nothing between.
+#[test]
+fn a_pause_of_opus_goes_on_as_comfort_noise_to_a_peer_that_takes_it() {
+    for format in [PCMU, PCMA, G722] {
+        let mut lab = Lab::with(OPUS_META, format, true);
+        let mut encoder = OpusEncoder::new(16_000, 1, Application::Voip).unwrap();
+        encoder.bitrate_bps = 20_000;
+        for n in 0..250_u32 {
+            match n {
+                ..50 | 200.. => lab.feed(n, 960, &opus_tone(n as usize, &mut encoder)),
+                _ if n % 20 == 10 => lab.feed(n, 960, &[0x78]),
+                _ => {}
+            }
+            lab.run();
+        }
+        // Three seconds of pause: one packet every 160 ms, and sound again with the first word.
+        assert!((15..=20).contains(&lab.noise.len()), "{format:?}: {:?}", lab.noise);
+        for pair in lab.noise.windows(2) {
+            assert_eq!(pair[1].0 - pair[0].0, std::time::Duration::from_millis(160), "{format:?}");
+        }
+        assert!(lab.noise.iter().all(|(_, level)| (40..=127).contains(level)), "{format:?}: {:?}", lab.noise);
+        assert!((90..=115).contains(&lab.heard.len()), "{format:?}: {} packets of sound", lab.heard.len());
+    }
+}

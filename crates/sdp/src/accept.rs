@@ -1,5 +1,7 @@
 use crate::secure::{Setup, agree_ice};
-use crate::terms::{Destination, Secured, agree_crypto, dtmf_clocks, opus_parameters, packet_time_ms};
+use crate::terms::{
+    Destination, Secured, agree_crypto, dtmf_clocks, opus_parameters, packet_time_ms, takes_comfort_noise,
+};
 use crate::{
     Audio, AudioCodec, Description, Dtmf, Media, Negotiated, Offer, Payload, Refusal, RtcpMux, SrtpKeys,
     SrtpSuite,
@@ -34,6 +36,7 @@ pub fn accept(offer: &Offer, answer: &Description) -> Result<Negotiated, Refusal
         remote_rtcp: to.rtcp,
         audio,
         dtmf: dtmf(offer, audio.codec, &payloads),
+        comfort_noise: takes_comfort_noise(&offer.policy, audio.codec, &payloads),
         srtp,
         dtls,
         ice,

@@ -4,6 +4,7 @@ use crate::offer::FIRST_VERSION;
 use crate::secure::{Setup, agree_ice};
 use crate::terms::{
     Destination, Secured, agree_crypto, dtmf_clocks, is_secure, opus_parameters, packet_time_ms,
+    takes_comfort_noise,
 };
 use crate::text::{OurDtls, Ours};
 use crate::{
@@ -118,6 +119,7 @@ impl Answerer<'_> {
                 opus: opus_parameters(codec, chosen.fmtp.as_deref()),
             },
             dtmf: self.dtmf(codec, &payloads),
+            comfort_noise: takes_comfort_noise(self.policy, codec, &payloads),
             srtp,
             dtls,
             ice,
@@ -154,6 +156,7 @@ impl Answerer<'_> {
             protocol: taken.protocol(),
             audio: vec![(agreed.audio.codec, agreed.audio.receive_pt)],
             events: agreed.dtmf.iter().map(|dtmf| (dtmf.clock_hz, dtmf.receive_pt)).collect(),
+            comfort_noise: agreed.comfort_noise,
             crypto: our_line.into_iter().collect(),
             dtls: agreed.dtls.as_ref().zip(self.policy.keying.dtls()).map(|(dtls, policy)| OurDtls {
                 fingerprint: policy.fingerprint,

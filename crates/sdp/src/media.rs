@@ -163,12 +163,21 @@ impl Payload {
         AudioCodec::ALL.into_iter().find(|codec| encoding.is(codec.name(), codec.clock_hz()))
     }
 
+    /// Says whether this is comfort noise beside an 8 kHz clock: type 13, which needs no `a=rtpmap` (RFC 3551 table 4).
+    pub fn is_comfort_noise(&self) -> bool {
+        let cn = |encoding: &Encoding| encoding.name.eq_ignore_ascii_case("CN") && encoding.clock_hz == 8_000;
+        self.number == COMFORT_NOISE && self.encoding.as_ref().is_none_or(cn)
+    }
+
     /// Returns the clock of a telephone-event type in Hz (RFC 4733).
     pub fn telephone_event_hz(&self) -> Option<u32> {
         let encoding = self.encoding.as_ref()?;
         encoding.name.eq_ignore_ascii_case("telephone-event").then_some(encoding.clock_hz)
     }
 }
+
+/// The payload type of comfort noise (RFC 3389 section 4).
+pub(crate) const COMFORT_NOISE: u8 = 13;
 
 /// What an `a=rtpmap` line maps to: `opus/48000/2`.
 #[derive(Debug, Clone, PartialEq, Eq)]

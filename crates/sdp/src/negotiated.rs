@@ -16,6 +16,8 @@ pub struct Negotiated {
     pub audio: Audio,
     /// How keys are pressed; `None` if the peer takes no telephone events.
     pub dtmf: Option<Dtmf>,
+    /// Whether pauses may go to the peer as comfort noise packets (RFC 3389), which have payload type 13.
+    pub comfort_noise: bool,
     /// The keys, where descriptions hold them. Without them and without [`dtls`](Self::dtls) it is clear RTP, where
     /// the policy allows it.
     pub srtp: Option<SrtpKeys>,

@@ -138,6 +138,7 @@ fn make(policy: &Policy, local: &Local, draft: Draft) -> Offer {
             SrtpPolicy::Required(_) => "RTP/SAVP",
             SrtpPolicy::Optional(_) | SrtpPolicy::Off => "RTP/AVP",
         },
+        comfort_noise: policy.comfort_noise && audio.iter().any(|(codec, _)| *codec != AudioCodec::Opus),
         audio,
         events,
         crypto,

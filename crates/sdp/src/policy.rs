@@ -16,6 +16,8 @@ pub struct Policy {
     pub dtmf_clock: DtmfClock,
     /// Whether `a=fmtp:<n> 0-16` is written for telephone events.
     pub telephone_event_fmtp: bool,
+    /// Take comfort noise (RFC 3389), and offer to, beside a codec that has none of its own.
+    pub comfort_noise: bool,
     /// Encryption.
     pub srtp: SrtpPolicy,
     /// Where the keys of an encrypted leg come from.
@@ -47,6 +49,7 @@ impl Policy {
             telephone_event: vec![TelephoneEvent { clock_hz: 8_000, payload_type: 126 }],
             dtmf_clock: DtmfClock::Listed,
             telephone_event_fmtp: false,
+            comfort_noise: false,
             // The one suite seen live, and the one that may come.
             srtp: SrtpPolicy::Required(vec![SrtpSuite::AesCm128HmacSha1_80, SrtpSuite::AeadAes128Gcm]),
             keying: Keying::Sdes,
@@ -85,6 +88,7 @@ impl Policy {
             ],
             dtmf_clock: DtmfClock::LikeAudio,
             telephone_event_fmtp: true,
+            comfort_noise: true,
             crypto_under_avp: matches!(srtp, SrtpPolicy::Optional(_)),
             srtp,
             keying: Keying::Sdes,

@@ -6,7 +6,7 @@ use crate::secure::{Setup, agree_dtls};
 use crate::text::is_hold_address;
 use crate::{
     AudioCodec, CryptoFault, CryptoLine, Description, Direction, DtlsTerms, DtmfClock, Keying, Media,
-    OpusParameters, Policy, Refusal, SrtpPolicy, SrtpSuite,
+    OpusParameters, Payload, Policy, Refusal, SrtpPolicy, SrtpSuite,
 };
 
 /// Whether an RTP transport is an encrypted one (RFC 3551, RFC 4585, RFC 5124, RFC 5764).
@@ -154,6 +154,11 @@ pub(crate) fn dtmf_clocks(policy: &Policy, codec: AudioCodec) -> Vec<u32> {
         clocks.sort_by_key(|clock_hz| *clock_hz != codec.clock_hz());
     }
     clocks
+}
+
+/// Whether pauses may be comfort noise: Opus tells of its own (RFC 7587 section 3.1.3).
+pub(crate) fn takes_comfort_noise(policy: &Policy, codec: AudioCodec, payloads: &[Payload]) -> bool {
+    policy.comfort_noise && codec != AudioCodec::Opus && payloads.iter().any(Payload::is_comfort_noise)
 }
 
 /// The packet time to send with: what the peer asks for, within what it takes; 20 ms unasked (RFC 3551 section 4.2).

@@ -3,6 +3,7 @@
 use std::fmt::{self, Write as _};
 use std::net::IpAddr;
 
+use crate::media::COMFORT_NOISE;
 use crate::{AudioCodec, CryptoLine, Direction, Fingerprint, IceMode, Local, Media, Policy};
 
 /// Our description of one audio stream, ready to print.
@@ -14,6 +15,8 @@ pub(crate) struct Ours<'a> {
     pub(crate) audio: Vec<(AudioCodec, u8)>,
     /// Clock in Hz and payload type.
     pub(crate) events: Vec<(u32, u8)>,
+    /// Whether we take comfort noise.
+    pub(crate) comfort_noise: bool,
     pub(crate) crypto: Vec<CryptoLine>,
     pub(crate) dtls: Option<OurDtls>,
     pub(crate) direction: Direction,
@@ -65,6 +68,9 @@ impl Ours<'_> {
         write!(to, "m=audio {} {}", self.local.port, self.protocol)?;
         let numbers = self.audio.iter().map(|(_, n)| n).chain(self.events.iter().map(|(_, n)| n));
         numbers.clone().try_for_each(|number| write!(to, " {number}"))?;
+        if self.comfort_noise {
+            write!(to, " {COMFORT_NOISE}")?;
+        }
         to.push_str("\r\n");
         if let Some(mid) = self.mid {
             write!(to, "a=mid:{mid}\r\n")?;
@@ -91,6 +97,9 @@ impl Ours<'_> {
             if self.policy.telephone_event_fmtp {
                 write!(to, "a=fmtp:{number} 0-16\r\n")?;
             }
+        }
+        if self.comfort_noise {
+            write!(to, "a=rtpmap:{COMFORT_NOISE} CN/8000\r\n")?;
         }
         if let Some(maxptime_ms) = self.policy.maxptime_ms {
             write!(to, "a=maxptime:{maxptime_ms}\r\n")?;

@@ -141,7 +141,7 @@ fn crypto_under_the_clear_transport_is_best_effort_encryption() {
 fn optional_encryption_is_offered_under_the_clear_transport_and_may_be_ignored() {
     let policy = Policy::softphone();
     let offered = offer(&policy, &local(&policy));
-    assert!(offered.sdp.contains("RTP/AVP 111 0 8 110 101\r\n"), "{}", offered.sdp);
+    assert!(offered.sdp.contains("RTP/AVP 111 0 8 110 101 13\r\n"), "{}", offered.sdp);
     assert_eq!(offered.sdp.matches("a=crypto:").count(), 3);
     assert_eq!(accept(&offered, &parse(ASTERISK_ANSWER_PCMU)).unwrap().srtp, None);
     let line = AVP_WITH_CRYPTO_OFFER.lines().find(|l| l.starts_with("a=crypto")).unwrap();
@@ -276,4 +276,31 @@ fn crypto_lines_are_read_with_their_parameters() {
     let gcm = "2 AEAD_AES_128_GCM inline:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGw";
     assert_eq!(read(gcm).map(|l| l.key.reveal().len()), Ok(28));
     assert_eq!(read(&format!("{gcm}==")).map(|l| l.tag), Ok(2));
+}
+
+#[test]
+fn comfort_noise_is_agreed_beside_a_codec_without_pauses_of_its_own() {
+    let policy = trunk();
+    let us = local(&policy);
+    let offered = offer(&policy, &us);
+    assert!(
+        offered.sdp.contains(" 13\r\n") && offered.sdp.contains("a=rtpmap:13 CN/8000\r\n"),
+        "{}",
+        offered.sdp
+    );
+    let peer = |formats: &str| format!("v=0\r\nc=IN IP4 10.0.0.1\r\nm=audio 4000 RTP/AVP {formats}\r\n");
+    for (formats, wanted) in [("0 13", true), ("8 13 101", true), ("0 101", false), ("111 13", false)] {
+        let text = peer(formats) + "a=rtpmap:111 opus/48000/2\r\n";
+        assert_eq!(accept(&offered, &parse(&text)).unwrap().comfort_noise, wanted, "{formats}");
+        let (ours, agreed) = answer(&parse(&text), &policy, &us).unwrap();
+        assert_eq!(
+            (agreed.comfort_noise, ours.contains("a=rtpmap:13 CN/8000\r\n")),
+            (wanted, wanted),
+            "{ours}"
+        );
+    }
+    let other = peer("0 13") + "a=rtpmap:13 telephone-event/8000\r\n";
+    assert!(!answer(&parse(&other), &policy, &us).unwrap().1.comfort_noise, "13 is something else there");
+    let meta = Policy::meta();
+    assert!(!offer(&meta, &local(&meta)).sdp.contains("CN/8000"));
 }

@@ -418,13 +418,15 @@ impl Transcoder {
         let timestamp = self.out.timestamp;
         self.out.timestamp = timestamp.wrapping_add(self.ticks_out);
         let mut payload = [0; OPUS_PACKET_BYTES];
-        let (kind, length) = if self.noise_out && what == Frame::Pause {
+        // What still fades when a pause begins is no noise to go on with.
+        let level = (self.noise_out && what == Frame::Pause).then(|| level(pcm));
+        let (kind, length) = if let Some(level) = level.filter(|level| *level >= LOUDEST_NOISE) {
             let due = self.out.quiet.is_multiple_of(NOISE_EVERY);
             self.out.quiet = self.out.quiet.wrapping_add(1);
             if !due {
                 return;
             }
-            payload[0] = level(pcm);
+            payload[0] = level;
             (Kind::Noise, Some(1))
         } else {
             self.out.quiet = 0;
@@ -505,6 +507,9 @@ const KEYS: Duration = Duration::from_millis(100);
 
 /// Frames of a pause between two comfort noise packets: often enough that the stream does not count as silent.
 const NOISE_EVERY: u32 = 8;
+
+/// The loudest noise that is told of, in -dBov: background is softer, and speech is not.
+const LOUDEST_NOISE: u8 = 40;
 
 /// Mean power of 20 ms that nobody hears missing: -50 dBFS.
 const SILENT: f32 = 1e-5;

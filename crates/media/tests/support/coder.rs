@@ -13,17 +13,25 @@ pub(crate) struct Lab {
     now: Instant,
     pub(crate) heard: Vec<Vec<u8>>,
     pub(crate) keep: bool,
+    /// When comfort noise was sent, since the beginning, and its level in -dBov.
+    pub(crate) noise: Vec<(Duration, u8)>,
+    start: Instant,
 }
 
 impl Lab {
-    #[expect(clippy::disallowed_methods, reason = "a test owns its clock")]
     pub(crate) fn new(from: AudioFormat, to: AudioFormat) -> Self {
+        Self::with(from, to, false)
+    }
+
+    /// `comfort_noise`: the peer takes it.
+    #[expect(clippy::disallowed_methods, reason = "a test owns its clock")]
+    pub(crate) fn with(from: AudioFormat, to: AudioFormat, comfort_noise: bool) -> Self {
         let way = Way { leg: META, generation: 1 };
         let mut coders = Coders::new(4);
         let now = Instant::now();
-        let plan = Plan { from, to, opus: OpusTarget::META, comfort_noise: false };
+        let plan = Plan { from, to, opus: OpusTarget::META, comfort_noise };
         coders.handle(&Job::Open { way, plan }, now);
-        Self { coders, way, now, heard: Vec::new(), keep: true }
+        Self { coders, way, now, heard: Vec::new(), keep: true, noise: Vec::new(), start: now }
     }
 
     pub(crate) fn feed(&mut self, n: u32, step: u32, payload: &[u8]) {
@@ -35,9 +43,11 @@ impl Lab {
     pub(crate) fn run(&mut self) {
         let until = self.now + Duration::from_millis(20);
         while let Some(at) = self.coders.poll_timeout().filter(|at| *at <= until) {
-            let (heard, keep) = (&mut self.heard, self.keep);
+            let (heard, keep, noise, start) = (&mut self.heard, self.keep, &mut self.noise, self.start);
             self.coders.handle_timeout(at, |_, packet| {
-                if keep {
+                if packet.kind == Kind::Noise {
+                    noise.extend(packet.payload.first().map(|level| (at - start, *level)));
+                } else if keep {
                     heard.push(packet.payload.to_vec());
                 }
             });

@@ -71,7 +71,7 @@ pub(super) fn event(event: Event) -> Option<MediaEvent> {
 
 fn leg_setup(setup: MediaSetup, silence: Duration) -> LegSetup {
     let MediaSetup { leg, side, peer, agreed, stream, ice_seed } = setup;
-    let Negotiated { remote, remote_rtcp, audio, dtmf, srtp, dtls, ice, .. } = agreed;
+    let Negotiated { remote, remote_rtcp, audio, dtmf, comfort_noise, srtp, dtls, ice, .. } = agreed;
     let (send_pt, receive_pt) = (audio.send_pt, audio.receive_pt);
     let profile = match peer {
         PeerKind::Meta => MediaProfile::meta(),
@@ -102,7 +102,7 @@ fn leg_setup(setup: MediaSetup, silence: Duration) -> LegSetup {
             AudioCodec::G722 => AudioFormat::G722 { send_pt, receive_pt },
         },
         dtmf: dtmf.map(|d| Dtmf { send_pt: d.send_pt, receive_pt: d.receive_pt, clock: d.clock_hz }),
-        comfort_noise: false,
+        comfort_noise,
         opus: opus_target(&audio.opus),
         profile: MediaProfile { silence: Some(silence), ..profile },
         ssrc: stream.ssrc,
