@@ -25,9 +25,9 @@ fn whatever_happens_in_whatever_order_every_call_ends_with_one_record_and_nothin
     }
     // The operations are worth nothing if they do not lead everywhere.
     assert!(calls > 10_000, "{calls} calls");
-    let of_meta_only = [Cause::NoPermission, Cause::RefusedByMeta, Cause::TooLong];
-    let missed: Vec<_> =
-        Cause::ALL.iter().filter(|c| !causes.contains(c) && !of_meta_only.contains(c)).collect();
+    // Two of these only Meta says, one takes hours, and one is written at the next start.
+    let not_here = [Cause::NoPermission, Cause::RefusedByMeta, Cause::TooLong, Cause::Interrupted];
+    let missed: Vec<_> = Cause::ALL.iter().filter(|c| !causes.contains(c) && !not_here.contains(c)).collect();
     assert!(missed.is_empty(), "never seen: {missed:?}");
     assert_eq!(milestones.len(), 20, "{milestones:?}");
 }
