@@ -60,9 +60,9 @@ pub enum GateCode {
     RequestLimit,
     /// The customer hung up at once, or did not answer for long: only a person may try again.
     HumanRetryOnly,
-    /// The campaign asks too fast.
+    /// The campaign, or the number over all its campaigns, asks too fast.
     CampaignBurst,
-    /// The campaign asks too many who never spoke to the business.
+    /// The campaign, or the number over all its campaigns, asks too many who never spoke to the business.
     CampaignCold,
     /// There is a permanent permission already (Meta's 138017).
     AlreadyPermitted,

@@ -163,12 +163,12 @@ pub struct ComplaintRow {
     pub call: Option<String>,
 }
 
-/// A permission request that is part of a campaign.
+/// A permission request, as it counts for a campaign or for its number.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RequestRow {
     /// The same for each telling of it, and for nothing else.
     pub request: String,
-    /// The campaign.
+    /// The campaign, or the number.
     pub campaign: String,
     /// When.
     pub moment: Wall,

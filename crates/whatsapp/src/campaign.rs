@@ -1,14 +1,15 @@
 //! Mass requests: how fast a campaign asks for permission, and how many of those it asks never spoke to the business.
 //!
 //! Permission requests to cold lists are what Meta punishes first. The guard stops a campaign at its burst, and before
-//! its share of cold contacts can do harm; a campaign among customers who wrote or called is not slowed.
+//! its share of cold contacts can do harm; a campaign among customers who wrote or called is not slowed. The same limits hold
+//! for a number over all its campaigns: the tally of a number is kept beside those of campaigns, under its own name.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use setu_model::Wall;
 
-/// The limits of one campaign.
+/// The limits of one campaign, and of one number over all its campaigns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CampaignPolicy {
     /// The most requests within `burst_window`.
@@ -51,7 +52,7 @@ pub enum TooMuch {
     },
 }
 
-/// What campaigns did lately.
+/// What campaigns and numbers asked lately.
 #[derive(Debug, Clone, Default)]
 pub struct Campaigns {
     running: BTreeMap<String, Campaign>,
@@ -213,5 +214,20 @@ mod tests {
         }
         assert_eq!(campaigns.running.len(), Campaigns::MOST);
         assert!(!campaigns.running.contains_key("0"));
+    }
+
+    #[test]
+    fn campaigns_with_ever_new_names_do_not_make_the_guard_forget_their_number() {
+        let (policy, mut campaigns) = (CampaignPolicy::default(), Campaigns::default());
+        for n in 0..=Campaigns::MOST {
+            let now = at(i64::try_from(n).unwrap() * 60);
+            for tally in ["+911", &*n.to_string()] {
+                campaigns.asked(tally, Contact::Cold, &policy, now);
+            }
+        }
+        let cold = u32::try_from(Campaigns::MOST).unwrap().min(policy.sample);
+        let (now, new) = (at(1_000_000), campaigns.check("new", Contact::Cold, &policy, at(1_000_000)));
+        assert_eq!(new, Ok(()));
+        assert_eq!(campaigns.check("+911", Contact::Cold, &policy, now), Err(TooMuch::Cold { cold }));
     }
 }

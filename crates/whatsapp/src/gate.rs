@@ -50,7 +50,9 @@ pub struct Circumstances<'g> {
     pub use_case: Option<&'g str>,
     /// The campaign it is part of.
     pub campaign: Option<&'g str>,
-    /// What campaigns did lately.
+    /// The number it is counted for, over all campaigns; none for what is not counted.
+    pub number: Option<&'g str>,
+    /// What campaigns and numbers asked lately.
     pub campaigns: &'g Campaigns,
     /// Whether an agent is reserved.
     pub agent_reserved: bool,
@@ -284,18 +286,29 @@ impl Inquiry<'_> {
         }
     }
 
+    /// What the campaign asked lately, and the number with all its campaigns: neither may ask too much.
     fn campaign(&mut self, question: Question) {
-        let (Question::Request, Some(campaign)) = (question, self.it.campaign) else { return };
+        if question != Question::Request {
+            return;
+        }
+        let campaign = self.it.campaign.map(|name| (name, format!("the campaign {name:?}")));
+        let number = self.it.number.map(|number| (number, "the number, over all campaigns,".to_owned()));
+        for (tally, who) in campaign.into_iter().chain(number) {
+            self.tally(tally, &who);
+        }
+    }
+
+    fn tally(&mut self, tally: &str, who: &str) {
         let contact = self.it.ledger.contact(&self.policy.rules);
-        match self.it.campaigns.check(campaign, contact, &self.policy.campaign, self.it.now) {
+        match self.it.campaigns.check(tally, contact, &self.policy.campaign, self.it.now) {
             Ok(()) => {}
             Err(TooMuch::Burst { until }) => {
-                let reason = format!("the campaign {campaign:?} sends requests too fast");
+                let reason = format!("{who} sends requests too fast");
                 self.refuse(GateCode::CampaignBurst, reason, "wait until then", Some(until));
             }
             Err(TooMuch::Cold { cold }) => {
                 let reason = format!(
-                    "{cold} of the last {} contacts of the campaign {campaign:?} never spoke to the business",
+                    "{who} would ask {cold} among its last {} contacts who never spoke to the business",
                     self.policy.campaign.sample
                 );
                 self.refuse(GateCode::CampaignCold, reason, "ask customers who wrote or called before", None);

@@ -81,6 +81,7 @@ impl Scene {
             by_hand: false,
             use_case: Some("kyc"),
             campaign: None,
+            number: None,
             campaigns: &self.campaigns,
             agent_reserved: true,
             talking: false,
@@ -185,6 +186,33 @@ fn a_campaign_to_a_cold_list_is_stopped_and_one_among_known_customers_is_not() {
         assert_eq!(refused.is_some(), stopped, "{refused:?}");
         assert!(refused.is_none_or(|(n, code)| n < 20 && code == GateCode::CampaignCold));
     }
+}
+
+#[test]
+fn a_campaign_with_an_ever_new_name_meets_the_limits_of_its_number() {
+    let mut scene = Scene { ledger: PairLedger::default(), ..Scene::new() };
+    // Nothing is known of a campaign with a new name.
+    let ask = |scene: &Scene, now| {
+        codes(&scene.question(Question::Request, |it| {
+            (it.campaign, it.number, it.now) = (Some("new"), Some("+911"), at(now));
+        }))
+    };
+    let counts = |scene: &mut Scene, now| {
+        let contact = scene.ledger.contact(&scene.policy.rules);
+        scene.campaigns.asked("+911", contact, &scene.policy.campaign, at(now));
+    };
+    for n in 0..15 {
+        assert_eq!(ask(&scene, n * 60), [0_u16; 0]);
+        counts(&mut scene, n * 60);
+    }
+    assert_eq!(ask(&scene, 900), [4014]);
+    scene.fact("wrote", Fact::Wrote { at: at(-90_000) });
+    assert_eq!(ask(&scene, 900), [0_u16; 0]);
+    for _ in 0..60 {
+        counts(&mut scene, 900);
+    }
+    assert_eq!(ask(&scene, 930), [4013]);
+    assert_eq!(ask(&scene, 960), [0_u16; 0]);
 }
 
 #[test]

@@ -48,8 +48,10 @@ struct Scene {
     attempts: u32,
     answered_percent: u32,
     restricted: bool,
-    /// Requests of the campaign before: seconds ago, and whether they were cold.
-    campaign: Option<Vec<(i64, bool)>>,
+    /// Requests of the number before, seconds ago: whether they were cold, and whether they were part of the campaign.
+    requests: Vec<(i64, bool, bool)>,
+    /// Whether this one is part of the campaign, and of the number's.
+    counts: (bool, bool),
 }
 
 /// What a careful person would write on a slip of paper, living through the events as they happen.
@@ -127,9 +129,13 @@ fn expected(scene: &Scene, request: bool) -> BTreeSet<u16> {
         forbid(4_015, slip.for_ever);
         let asked = Slip::within(&slip.asked, now, DAY) >= 1 || Slip::within(&slip.asked, now, 7 * DAY) >= 2;
         forbid(4_011, asked && !slip.for_ever);
-        if let Some(before) = &scene.campaign {
-            let last_minute = before.iter().filter(|(ago, _)| *ago < 60).count();
-            let cold = before.iter().rev().take(49).filter(|(_, cold)| *cold).count();
+        let (campaign, number) = scene.counts;
+        let of_campaign: Vec<_> = scene.requests.iter().filter(|(.., campaign)| *campaign).collect();
+        let of_number: Vec<_> = scene.requests.iter().collect();
+        for before in [(campaign, of_campaign), (number, of_number)].iter().filter(|it| it.0).map(|it| &it.1)
+        {
+            let last_minute = before.iter().filter(|(ago, ..)| *ago < 60).count();
+            let cold = before.iter().rev().take(49).filter(|(_, cold, _)| *cold).count();
             if last_minute >= 60 {
                 forbid(4_013, true);
             } else {
@@ -223,18 +229,20 @@ fn answer(scene: &Scene, ledger: &PairLedger, question: Question) -> BTreeSet<u1
     let until = scene.restricted.then(|| at(scene.now + DAY));
     let quality = QualityPolicy::default().judge(setu_whatsapp::quality::day(now), |_| tally, until);
     let mut campaigns = Campaigns::default();
-    let before = scene.campaign.iter().flatten();
-    let before: Vec<_> = before
-        .map(|(ago, cold)| (at(scene.now - ago), if *cold { Contact::Cold } else { Contact::Warm }))
-        .collect();
-    campaigns.recall("spring", &before, &policy.campaign);
+    for (ago, cold, campaign) in &scene.requests {
+        let contact = if *cold { Contact::Cold } else { Contact::Warm };
+        for tally in campaign.then_some("spring").into_iter().chain(["+911"]) {
+            campaigns.asked(tally, contact, &policy.campaign, at(scene.now - ago));
+        }
+    }
     let circumstances = Circumstances {
         ledger,
         customer: Some("+919876543210"),
         country: scene.country,
         by_hand: scene.by_hand,
         use_case: scene.use_case,
-        campaign: scene.campaign.as_ref().map(|_| "spring"),
+        campaign: scene.counts.0.then_some("spring"),
+        number: scene.counts.1.then_some("+911"),
         campaigns: &campaigns,
         agent_reserved: scene.agent,
         talking: scene.talking,
@@ -275,12 +283,13 @@ fn events() -> impl Strategy<Value = (Vec<(i64, Event)>, i64)> {
 }
 
 fn scenes() -> impl Strategy<Value = Scene> {
-    let before = prop::collection::vec((0..20_i64, prop::bool::weighted(0.3)), 0..90).prop_map(|steps| {
+    let step = (0..20_i64, prop::bool::weighted(0.3), prop::bool::weighted(0.7));
+    let before = prop::collection::vec(step, 0..130).prop_map(|steps| {
         // From the oldest to the newest, each a few seconds after the one before.
-        let mut ago: i64 = steps.iter().map(|(gap, _)| gap / 8).sum();
-        let requests = steps.into_iter().map(|(gap, cold)| {
+        let mut ago: i64 = steps.iter().map(|(gap, ..)| gap / 8).sum();
+        let requests = steps.into_iter().map(|(gap, cold, campaign)| {
             ago -= gap / 8;
-            (ago, cold)
+            (ago, cold, campaign)
         });
         requests.collect::<Vec<_>>()
     });
@@ -292,7 +301,7 @@ fn scenes() -> impl Strategy<Value = Scene> {
         prop::sample::select(vec![None, Some("kyc"), Some("survey")]),
         prop::sample::select(vec![0, 999, 1_000, 4_999, 5_000, 9_999, 10_000]),
         0..=100_u32,
-        prop::option::of(before),
+        (before, any::<(bool, bool)>()),
     )
         .prop_map(
             |(
@@ -303,7 +312,7 @@ fn scenes() -> impl Strategy<Value = Scene> {
                 use_case,
                 attempts,
                 answered_percent,
-                campaign,
+                (requests, counts),
             )| {
                 let (by_hand, agent, talking, restricted) = flags;
                 Scene {
@@ -318,7 +327,8 @@ fn scenes() -> impl Strategy<Value = Scene> {
                     attempts,
                     answered_percent,
                     restricted,
-                    campaign,
+                    requests,
+                    counts,
                 }
             },
         )

@@ -41,17 +41,17 @@ pub struct Inquiry {
     pub use_case: Option<String>,
     /// The campaign it is part of.
     pub campaign: Option<String>,
-    /// Whether a permission request follows at once if the gate allows one: it counts for the campaign, and
-    /// [`Output::Requested`] tells of it.
+    /// Whether a permission request follows at once if the gate allows one: it counts for the campaign and the number, and
+    /// [`Output::Requested`] tells of it, once for each.
     pub sends_request: bool,
 }
 
-/// A permission request of a campaign that the gate allowed.
+/// A permission request that the gate allowed, as it counts in one tally.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Requested {
     /// Names it for ever.
     pub id: CallId,
-    /// The campaign.
+    /// The campaign, or the number whose requests are counted together.
     pub campaign: String,
     /// When.
     pub at: Wall,
@@ -85,8 +85,8 @@ pub struct Load {
     pub customer: Customer,
     /// The number's business-initiated calls are counted from here on.
     pub since: Wall,
-    /// The campaign whose requests are wanted.
-    pub campaign: Option<String>,
+    /// The campaigns and numbers whose requests are wanted: at most one of each.
+    pub campaigns: Vec<String>,
 }
 
 /// What was found out.
@@ -107,8 +107,8 @@ pub struct Known {
     pub attempts: u64,
     /// What speaks for and against the number.
     pub days: Days,
-    /// The last requests of the campaign, the oldest first.
-    pub requests: Vec<(Wall, Contact)>,
+    /// The last requests of each of [`Load::campaigns`], the oldest first.
+    pub requests: Vec<(String, Vec<(Wall, Contact)>)>,
 }
 
 /// What the gate remembers.
@@ -130,12 +130,24 @@ struct AtTheDesk {
     live: usize,
 }
 
-/// The campaign that a request counts in: the one that is named, in whatever case, or else the number's own. What a person
-/// sends by hand is part of none.
+/// What a campaign is counted under, in whatever case it is named. None is taken for a number, which is counted under itself.
 fn campaign_of(inquiry: &Inquiry) -> Option<String> {
-    let named =
-        inquiry.campaign.as_ref().map(|name| name.trim().to_lowercase()).filter(|name| !name.is_empty());
-    named.or_else(|| (!inquiry.by_hand).then(|| inquiry.number.clone()))
+    let named = inquiry.campaign.as_ref()?.trim().to_lowercase();
+    let named = if named.starts_with('+') { format!("campaign {named}") } else { named };
+    (!named.is_empty()).then_some(named)
+}
+
+impl Inquiry {
+    /// The number, if a request counts among all of its requests: whatever its campaign is called, so that a new name for each
+    /// request escapes nothing. What a person sends by hand, as part of no campaign, does not count.
+    fn counted_number(&self) -> Option<&str> {
+        (self.campaign.is_some() || !self.by_hand).then_some(&*self.number)
+    }
+
+    /// What a request counts in.
+    fn tallies(&self) -> impl Iterator<Item = &str> {
+        self.campaign.as_deref().into_iter().chain(self.counted_number())
+    }
 }
 
 /// The customer's number, E.164 with `+`, where it is known.
@@ -154,8 +166,8 @@ impl Gate {
     ) -> Finding {
         let (ledger, _) = ledger(&known.facts);
         let quality = known.days.judge(policy.hears_revocations, now);
-        if let Some(campaign) = &inquiry.campaign {
-            self.campaigns.recall(campaign, &known.requests, &policy.campaign);
+        for (tally, requests) in &known.requests {
+            self.campaigns.recall(tally, requests, &policy.campaign);
         }
         let number = number_of(&inquiry.customer);
         let circumstances = Circumstances {
@@ -165,6 +177,7 @@ impl Gate {
             by_hand: inquiry.by_hand,
             use_case: inquiry.use_case.as_deref(),
             campaign: inquiry.campaign.as_deref(),
+            number: inquiry.counted_number(),
             campaigns: &self.campaigns,
             agent_reserved: desk.agent,
             talking: desk.talking,
@@ -175,10 +188,10 @@ impl Gate {
         };
         let may_call = decide(Question::Call, policy, &circumstances);
         let may_request = decide(Question::Request, policy, &circumstances);
-        if let (Some(campaign), true, Decision::Allowed { .. }) =
-            (&inquiry.campaign, inquiry.sends_request, &may_request)
-        {
-            self.campaigns.asked(campaign, ledger.contact(&policy.rules), &policy.campaign, now);
+        if let (true, Decision::Allowed { .. }) = (inquiry.sends_request, &may_request) {
+            for tally in inquiry.tallies() {
+                self.campaigns.asked(tally, ledger.contact(&policy.rules), &policy.campaign, now);
+            }
         }
         Finding {
             call: ledger.answer(Question::Call, &policy.rules, now),
@@ -235,9 +248,10 @@ impl Shard {
         inquiry.campaign = campaign_of(&inquiry);
         let since = Wall::from_unix_ms(now.wall.unix_ms().saturating_sub(DAY_MS));
         let (number, customer) = (inquiry.number.clone(), inquiry.customer.clone());
-        let campaign = inquiry.campaign.clone().filter(|campaign| !self.gate.campaigns.remembers(campaign));
+        let unknown = inquiry.tallies().filter(|tally| !self.gate.campaigns.remembers(tally));
+        let campaigns = unknown.map(str::to_owned).collect();
         self.gate.asked.insert(asker, inquiry);
-        self.outputs.push_back(Output::Load(Box::new(Load { asker, number, customer, since, campaign })));
+        self.outputs.push_back(Output::Load(Box::new(Load { asker, number, customer, since, campaigns })));
     }
 
     /// What is known of the pair is there.
@@ -297,13 +311,15 @@ impl Shard {
 }
 
 impl Shard {
-    /// What a campaign asks is kept: a restart must not give it another start.
+    /// What a campaign and its number ask is kept: a restart must not give them another start.
     fn campaign_asks(&mut self, inquiry: &Inquiry, finding: &Finding, now: Now) {
-        let Some(campaign) = inquiry.campaign.clone().filter(|_| inquiry.sends_request) else { return };
-        if let Decision::Allowed { .. } = finding.may_request {
-            let id = CallId::new(now.wall, &mut *self.entropy);
-            let requested = Requested { id, campaign, at: now.wall, contact: finding.contact };
-            self.outputs.push_back(Output::Requested(Box::new(requested)));
+        if let (true, Decision::Allowed { .. }) = (inquiry.sends_request, &finding.may_request) {
+            for tally in inquiry.tallies() {
+                let id = CallId::new(now.wall, &mut *self.entropy);
+                let campaign = tally.to_owned();
+                let requested = Requested { id, campaign, at: now.wall, contact: finding.contact };
+                self.outputs.push_back(Output::Requested(Box::new(requested)));
+            }
         }
     }
 }
@@ -411,9 +427,9 @@ mod tests {
     }
 
     #[test]
-    fn a_request_without_a_campaign_counts_for_its_number_unless_a_person_sends_it() {
-        let campaign = |named: Option<&str>, by_hand| {
-            campaign_of(&Inquiry {
+    fn a_request_counts_for_its_number_whatever_its_campaign_unless_a_person_sends_it() {
+        let tallies = |named: Option<&str>, by_hand| {
+            let mut inquiry = Inquiry {
                 token: 0,
                 number: "+911".to_owned(),
                 customer: Customer::default(),
@@ -421,12 +437,16 @@ mod tests {
                 use_case: None,
                 campaign: named.map(str::to_owned),
                 sends_request: true,
-            })
+            };
+            inquiry.campaign = campaign_of(&inquiry);
+            inquiry.tallies().map(str::to_owned).collect::<Vec<_>>()
         };
-        assert_eq!(campaign(Some(" Spring "), false).as_deref(), Some("spring"));
-        assert_eq!(campaign(None, false).as_deref(), Some("+911"));
-        assert_eq!(campaign(Some(""), false).as_deref(), Some("+911"));
-        assert_eq!(campaign(None, true), None);
+        assert_eq!(tallies(Some(" Spring "), false), ["spring", "+911"]);
+        assert_eq!(tallies(Some("spring"), true), ["spring", "+911"]);
+        assert_eq!(tallies(Some("+912"), false), ["campaign +912", "+911"]);
+        assert_eq!(tallies(None, false), ["+911"]);
+        assert_eq!(tallies(Some(" "), false), ["+911"]);
+        assert_eq!(tallies(None, true), [""; 0]);
     }
 
     #[test]

@@ -111,7 +111,7 @@ pub enum Output {
     Note(Box<Note>),
     /// The answer to the [`Input::Request`] of this token.
     Answered(u64, Box<Answer>),
-    /// Keep that a campaign asks somebody for permission.
+    /// Keep that a campaign, or a number, asks somebody for permission.
     Requested(Box<Requested>),
     /// Find out what is known of a pair; answered by [`Input::Loaded`].
     Load(Box<Load>),

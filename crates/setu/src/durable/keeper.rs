@@ -37,7 +37,7 @@ pub(crate) enum Keep {
     Acted(String),
     /// Webhooks told of the ends of calls.
     Reconcile,
-    /// A campaign asks somebody for permission.
+    /// A campaign, or a number, asks somebody for permission.
     Requested(Box<Requested>),
     /// Something of a pair.
     Note(Box<Note>),
@@ -158,7 +158,7 @@ impl Writer {
     }
 
     async fn load(&self, load: Load) {
-        let Load { asker, number, customer, since, campaign } = load;
+        let Load { asker, number, customer, since, campaigns } = load;
         let known = async {
             let facts = match rows::names(&customer) {
                 Some((name, other)) => {
@@ -169,12 +169,12 @@ impl Writer {
             };
             let attempts = self.store.attempts(&number, since).await?;
             let days = Days::read(&self.store, &number, now().wall).await?;
-            let requests = match campaign {
-                Some(campaign) => self.store.campaign(&campaign, Campaigns::RECALLED).await?,
-                None => Vec::new(),
-            };
             let contact = |cold| if cold { Contact::Cold } else { Contact::Warm };
-            let requests = requests.into_iter().map(|(at, cold)| (at, contact(cold))).collect();
+            let mut requests = Vec::with_capacity(campaigns.len());
+            for campaign in campaigns {
+                let asked = self.store.campaign(&campaign, Campaigns::RECALLED).await?;
+                requests.push((campaign, asked.into_iter().map(|(at, cold)| (at, contact(cold))).collect()));
+            }
             Ok::<_, StoreFault>(Known { facts, attempts, days, requests })
         };
         let known = known.await.map_err(|fault| {

@@ -366,7 +366,11 @@ impl Centre {
             facts: self.facts.get(&customer).cloned().unwrap_or_default(),
             attempts: self.attempts.iter().rev().take_while(|at| **at >= since).count() as u64,
             days: Days::of(&tallies, &[]),
-            requests: load.campaign.and_then(|it| self.requests.get(&it).cloned()).unwrap_or_default(),
+            requests: load
+                .campaigns
+                .into_iter()
+                .filter_map(|it| self.requests.get(&it).cloned().map(|requests| (it, requests)))
+                .collect(),
         };
         Loaded { asker: load.asker, known: Ok(known) }
     }

@@ -136,6 +136,19 @@ fn mass_requests_to_a_cold_list_are_stopped_before_the_number_is_restricted() {
 }
 
 #[test]
+fn a_new_campaign_for_every_request_escapes_no_limit() {
+    let with = is_stopped(NUMBER, |centre| {
+        for n in 0..600 {
+            if centre.requests(&customer(n), Some(&format!("spring {n}"))) && centre.chance(60) {
+                centre.blocks(&customer(n));
+            }
+            centre.sleep(5_000);
+        }
+    });
+    assert_eq!((with.made, with.refused_by_gate), (15, [(4_014, 585)].into()));
+}
+
+#[test]
 fn a_burst_of_requests_is_stopped_before_the_number_is_restricted() {
     let with = is_stopped(NUMBER, |centre| {
         for n in 0..600 {
