@@ -386,6 +386,44 @@ async fn a_refused_question_is_not_even_read() {
 }
 
 #[tokio::test]
+async fn a_body_above_the_limit_is_too_large_for_every_operation_that_takes_one() {
+    let listener = start(Fake::default()).await;
+    let document = serde_json::to_value(openapi()).unwrap();
+    let block = blocked(0).to_string();
+    let mut taken = 0;
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap() {
+            if operation["requestBody"].is_null() {
+                continue;
+            }
+            taken += 1;
+            let documented = &operation["responses"]["413"]["description"];
+            assert!(
+                documented.as_str().is_some_and(|said| said.contains("too_large")),
+                "{path}: {documented}"
+            );
+            let body = match &**path {
+                "/v1/reservations" => RESERVATION,
+                "/v1/feedback" => &*block,
+                _ => QUESTION,
+            };
+            let sent = async |bytes: usize, token| {
+                let body = format!("{body:bytes$}");
+                listener.ask(&method.to_uppercase(), path, Some(token), &body).await
+            };
+            let (status, answer) = sent(16_384, "everybody").await;
+            assert!((200..300).contains(&status), "{path}: {status} {answer}");
+            let (status, answer) = sent(16_385, "everybody").await;
+            let answer: Value = serde_json::from_str(&answer).unwrap();
+            assert_eq!((status, &answer["error"]["code"]), (413, &json!("too_large")), "{path}");
+            assert_eq!(answer["error"]["message"], "the body is larger than 16384 bytes");
+            assert_eq!(sent(16_385, "nobody").await.0, 403, "{path}");
+        }
+    }
+    assert_eq!(taken, 5);
+}
+
+#[tokio::test]
 async fn a_token_that_is_taken_away_counts_no_more() {
     let listener = start(Fake::default()).await;
     assert_eq!(listener.get("/v1/cdrs").await.0, 200);

@@ -1,7 +1,7 @@
 //! Calls: placed, seen while they live, and ended.
 
 use axum::Json;
-use axum::extract::rejection::{JsonRejection, QueryRejection};
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -11,6 +11,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::auth::{May, NotAllowed, ReadCalls, WriteCalls};
 use super::backend::Rule;
+use super::body::{Body, Checked, NotTaken};
 use super::{Api, answered, invalid, refused, unavailable, unknown};
 use crate::refusal::refusal;
 
@@ -189,7 +190,7 @@ pub(super) struct PlacedCall {
         hours, also across restarts: the second is answered as the first. The key of one that came to nothing is free again", pattern = r"^[!-~]{1,128}$")),
     responses(
         (status = 202, body = PlacedCall),
-        (status = 400, description = "The order cannot be read"),
+        NotTaken,
         NotAllowed,
         (status = 404, description = "Number, agent or reservation are none of ours: `unknown_number`, \
             `unknown_agent`, `unknown_reservation`"),
@@ -202,11 +203,10 @@ pub(super) async fn place(
     may: May<WriteCalls>,
     State(api): State<Api>,
     headers: HeaderMap,
-    order: Result<Json<CallOrder>, JsonRejection>,
+    Body(order): Body<CallOrder>,
 ) -> Response {
-    let order = order.map_err(|why| why.body_text()).and_then(|Json(order)| checked(order));
-    let (order, key) = match order.and_then(|order| Ok((order, idempotency_key(&headers)?))) {
-        Ok(both) => both,
+    let key = match idempotency_key(&headers) {
+        Ok(key) => key,
         Err(why) => return invalid(why),
     };
     let key = key.map(|key| OrderKey { by: may.by, key });
@@ -328,19 +328,21 @@ pub(super) async fn hang_up(
 }
 
 /// Refuses what no order can be, as the OpenAPI document says.
-fn checked(order: CallOrder) -> Result<CallOrder, String> {
-    checked_numbers([("number", Some(&order.number)), ("customer", Some(&order.customer))])?;
-    checked_agents(&order.agents)?;
-    checked_texts([
-        ("use_case", &order.use_case),
-        ("payload", &order.payload),
-        ("queue", &order.queue),
-        ("reference", &order.reference),
-    ])?;
-    if order.reservation.as_ref().is_some_and(|id| !is_id(id)) {
-        return Err("reservation is not the id of one".to_owned());
+impl Checked for CallOrder {
+    fn checked(self) -> Result<Self, String> {
+        checked_numbers([("number", Some(&self.number)), ("customer", Some(&self.customer))])?;
+        checked_agents(&self.agents)?;
+        checked_texts([
+            ("use_case", &self.use_case),
+            ("payload", &self.payload),
+            ("queue", &self.queue),
+            ("reference", &self.reference),
+        ])?;
+        if self.reservation.as_ref().is_some_and(|id| !is_id(id)) {
+            return Err("reservation is not the id of one".to_owned());
+        }
+        Ok(self)
     }
-    Ok(order)
 }
 
 /// Refuses what is no number.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use axum::Json;
-use axum::extract::rejection::{JsonRejection, QueryRejection};
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -14,6 +14,7 @@ use setu_model::Wall;
 
 use super::auth::{May, NotAllowed, ReadCosts, ReadQuality, WriteFeedback};
 use super::backend::Pending;
+use super::body::{Body, Checked, NotTaken};
 use super::calls::{checked_customer, is_id};
 use super::{Api, answered, invalid, unavailable};
 use crate::refusal::refusal;
@@ -315,7 +316,7 @@ pub(super) async fn quality(
     request_body = Feedback,
     responses(
         (status = 200, body = Noted),
-        (status = 400, description = "It cannot be read"),
+        NotTaken,
         NotAllowed,
         (status = 404, description = "The number is none of ours"),
         (status = 422, description = "It happened more than 30 days ago, or is yet to happen (`out_of_time`)"),
@@ -326,27 +327,27 @@ pub(super) async fn quality(
 pub(super) async fn feedback(
     _may: May<WriteFeedback>,
     State(api): State<Api>,
-    feedback: Result<Json<Feedback>, JsonRejection>,
+    Body(feedback): Body<Feedback>,
 ) -> Response {
-    let feedback = match feedback {
-        Ok(Json(feedback)) => feedback,
-        Err(why) => return invalid(why.body_text()),
-    };
-    let Ok(at) = feedback.at.parse::<Wall>() else {
-        return invalid("at is no moment: write it as 2026-11-25T09:00:00Z");
-    };
-    if let Err(why) = checked_customer(&feedback.customer) {
-        return invalid(why);
-    }
-    if feedback.call.as_ref().is_some_and(|call| !is_id(call)) {
-        return invalid("call is not the id of one");
-    }
-    if !is_in_time(at, wall()) {
+    if !feedback.at.parse().is_ok_and(|at| is_in_time(at, wall())) {
         let why = "at is more than 30 days ago, or yet to come: what is told of so late counts for nothing";
         return refusal(StatusCode::UNPROCESSABLE_ENTITY, "out_of_time", why);
     }
     let kept = api.backend.complain(feedback).await;
     answered(kept.map(|kept| kept.map(|new| Noted { new })), NOT_OURS)
+}
+
+impl Checked for Feedback {
+    fn checked(self) -> Result<Self, String> {
+        if self.at.parse::<Wall>().is_err() {
+            return Err("at is no moment: write it as 2026-11-25T09:00:00Z".to_owned());
+        }
+        checked_customer(&self.customer)?;
+        if self.call.as_ref().is_some_and(|call| !is_id(call)) {
+            return Err("call is not the id of one".to_owned());
+        }
+        Ok(self)
+    }
 }
 
 /// Whether feedback is of the last days, as far as clocks agree.

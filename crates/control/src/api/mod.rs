@@ -2,6 +2,7 @@
 
 mod auth;
 mod backend;
+mod body;
 mod calls;
 mod cdrs;
 mod events;
@@ -113,7 +114,7 @@ fn router(api: Api) -> Router {
         .method_not_allowed_fallback(async || {
             refusal(StatusCode::METHOD_NOT_ALLOWED, "method", "the resource does not know this method")
         })
-        .layer(DefaultBodyLimit::max(BODY_BYTES))
+        .layer(DefaultBodyLimit::max(body::BODY_BYTES))
         .layer(from_fn_with_state(api.clone(), count))
         .with_state(api)
 }
@@ -156,6 +157,3 @@ fn answered<T: serde::Serialize>(said: Result<Option<T>, Unavailable>, missing: 
         Err(why) => unavailable(&why),
     }
 }
-
-/// No question is longer.
-const BODY_BYTES: usize = 16_384;

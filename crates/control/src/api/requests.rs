@@ -2,16 +2,16 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::extract::rejection::JsonRejection;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::auth::{May, NotAllowed, RequestPermissions};
+use super::body::{Body, Checked, NotTaken};
 use super::calls::{checked_agents, checked_numbers, checked_texts};
 use super::reservations::{MOST_SECONDS, some_whole};
-use super::{Api, invalid, unavailable};
+use super::{Api, unavailable};
 
 /// A customer to ask for permission.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, ToSchema)]
@@ -84,7 +84,7 @@ pub struct PermissionRequested {
     request_body = PermissionOrder,
     responses(
         (status = 202, body = PermissionRequested),
-        (status = 400, description = "The order cannot be read"),
+        NotTaken,
         NotAllowed,
         (status = 404, description = "Number or agent are none of ours: `unknown_number`, `unknown_agent`"),
         (status = 409, description = "Rules forbid it (`refused`, with `rules`), or the number can send nothing (`no_way`)"),
@@ -95,12 +95,8 @@ pub struct PermissionRequested {
 pub(super) async fn request(
     _may: May<RequestPermissions>,
     State(api): State<Api>,
-    order: Result<Json<PermissionOrder>, JsonRejection>,
+    Body(order): Body<PermissionOrder>,
 ) -> Response {
-    let order = match order.map_err(|why| why.body_text()).and_then(|Json(order)| checked(order)) {
-        Ok(order) => order,
-        Err(why) => return invalid(why),
-    };
     match api.backend.request_permission(order).await {
         Ok(Ok(requested)) => (StatusCode::ACCEPTED, Json(requested)).into_response(),
         Ok(Err(why)) => why.response(),
@@ -108,20 +104,22 @@ pub(super) async fn request(
     }
 }
 
-fn checked(order: PermissionOrder) -> Result<PermissionOrder, String> {
-    checked_numbers([("number", Some(&order.number)), ("customer", Some(&order.customer))])?;
-    checked_agents(&order.agents)?;
-    checked_texts([
-        ("text", &order.text),
-        ("use_case", &order.use_case),
-        ("campaign", &order.campaign),
-        ("reference", &order.reference),
-    ])?;
-    if let Some(PermissionTemplate { name, language }) = &order.template {
-        checked_texts([("name", &Some(name.clone())), ("language", &Some(language.clone()))])?;
+impl Checked for PermissionOrder {
+    fn checked(self) -> Result<Self, String> {
+        checked_numbers([("number", Some(&self.number)), ("customer", Some(&self.customer))])?;
+        checked_agents(&self.agents)?;
+        checked_texts([
+            ("text", &self.text),
+            ("use_case", &self.use_case),
+            ("campaign", &self.campaign),
+            ("reference", &self.reference),
+        ])?;
+        if let Some(PermissionTemplate { name, language }) = &self.template {
+            checked_texts([("name", &Some(name.clone())), ("language", &Some(language.clone()))])?;
+        }
+        if self.reserve_seconds.is_some_and(|seconds| !(1..=MOST_SECONDS).contains(&seconds)) {
+            return Err(format!("reserve_seconds is not from 1 to {MOST_SECONDS}"));
+        }
+        Ok(self)
     }
-    if order.reserve_seconds.is_some_and(|seconds| !(1..=MOST_SECONDS).contains(&seconds)) {
-        return Err(format!("reserve_seconds is not from 1 to {MOST_SECONDS}"));
-    }
-    Ok(order)
 }

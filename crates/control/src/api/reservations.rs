@@ -1,7 +1,7 @@
 //! What is asked ahead of calls: somebody set aside for one to come, and whether somebody is ready.
 
 use axum::Json;
-use axum::extract::rejection::{JsonRejection, QueryRejection};
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -10,6 +10,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::auth::{May, NotAllowed, ReadReadiness, ReadReservations, WriteReservations};
 use super::backend::Rule;
+use super::body::{Body, Checked, NotTaken};
 use super::calls::{CallFilter, checked_agents, checked_filter, checked_numbers, checked_texts, page_of};
 use super::{Api, answered, invalid, unavailable, unknown};
 
@@ -130,7 +131,7 @@ pub struct TrunkState {
     request_body = ReservationOrder,
     responses(
         (status = 201, body = Reserved),
-        (status = 400, description = "The order cannot be read"),
+        NotTaken,
         NotAllowed,
         (status = 404, description = "Number or agent are none of ours: `unknown_number`, `unknown_agent`"),
         (status = 409, description = "Nobody is free, or the number is not for the use case (`refused`, with `rules`)"),
@@ -141,12 +142,8 @@ pub struct TrunkState {
 pub(super) async fn reserve(
     _may: May<WriteReservations>,
     State(api): State<Api>,
-    order: Result<Json<ReservationOrder>, JsonRejection>,
+    Body(order): Body<ReservationOrder>,
 ) -> Response {
-    let order = match order.map_err(|why| why.body_text()).and_then(|Json(order)| checked(order)) {
-        Ok(order) => order,
-        Err(why) => return invalid(why),
-    };
     match api.backend.reserve(order).await {
         Ok(Ok(made)) => {
             let at = [(header::LOCATION, format!("/v1/reservations/{}", made.reservation))];
@@ -265,14 +262,16 @@ pub(super) async fn readiness(
     }
 }
 
-fn checked(order: ReservationOrder) -> Result<ReservationOrder, String> {
-    checked_numbers([("number", Some(&order.number)), ("customer", order.customer.as_ref())])?;
-    checked_agents(&order.agents)?;
-    checked_texts([("use_case", &order.use_case), ("reference", &order.reference)])?;
-    if !(1..=MOST_SECONDS).contains(&order.seconds) {
-        return Err(format!("seconds is not from 1 to {MOST_SECONDS}"));
+impl Checked for ReservationOrder {
+    fn checked(self) -> Result<Self, String> {
+        checked_numbers([("number", Some(&self.number)), ("customer", self.customer.as_ref())])?;
+        checked_agents(&self.agents)?;
+        checked_texts([("use_case", &self.use_case), ("reference", &self.reference)])?;
+        if !(1..=MOST_SECONDS).contains(&self.seconds) {
+            return Err(format!("seconds is not from 1 to {MOST_SECONDS}"));
+        }
+        Ok(self)
     }
-    Ok(order)
 }
 
 /// A whole number, also as JSON allows to write it: `60.0`.

@@ -1,7 +1,5 @@
 //! Permissions and the gate.
 
-use axum::Json;
-use axum::extract::rejection::JsonRejection;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use serde::Serialize;
@@ -9,6 +7,7 @@ use utoipa::ToSchema;
 
 use super::auth::{AskGate, May, NotAllowed, ReadPermissions};
 use super::backend::{Finding, Inquiry, Rule, Standing};
+use super::body::{Body, Checked, NotTaken};
 use super::calls::{checked_customer, checked_texts};
 use super::{Api, answered, invalid};
 
@@ -73,7 +72,7 @@ pub(super) async fn permission(
     request_body = Inquiry,
     responses(
         (status = 200, body = Answer),
-        (status = 400, description = "The question cannot be read"),
+        NotTaken,
         NotAllowed,
         (status = 404, description = "The number is none of ours"),
         (status = 503, description = "It cannot be said now"),
@@ -83,12 +82,8 @@ pub(super) async fn permission(
 pub(super) async fn gate(
     _may: May<AskGate>,
     State(api): State<Api>,
-    question: Result<Json<Inquiry>, JsonRejection>,
+    Body(inquiry): Body<Inquiry>,
 ) -> Response {
-    let inquiry = match question.map_err(|why| why.body_text()).and_then(|Json(inquiry)| checked(inquiry)) {
-        Ok(inquiry) => inquiry,
-        Err(why) => return invalid(why),
-    };
     let found = api.backend.inquire(inquiry).await;
     let answer = |Finding { call_refused, request_refused, .. }: Finding| Answer {
         allowed: call_refused.is_empty(),
@@ -98,10 +93,12 @@ pub(super) async fn gate(
     answered(found.map(|found| found.map(answer)), NOT_OURS)
 }
 
-fn checked(inquiry: Inquiry) -> Result<Inquiry, String> {
-    checked_customer(&inquiry.customer)?;
-    checked_texts([("use_case", &inquiry.use_case), ("campaign", &inquiry.campaign)])?;
-    Ok(inquiry)
+impl Checked for Inquiry {
+    fn checked(self) -> Result<Self, String> {
+        checked_customer(&self.customer)?;
+        checked_texts([("use_case", &self.use_case), ("campaign", &self.campaign)])?;
+        Ok(self)
+    }
 }
 
 const NOT_OURS: &str = "the number is none of ours";
