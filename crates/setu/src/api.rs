@@ -287,7 +287,9 @@ impl Backend for Answers {
 
     fn provisioning(&self) -> Pending<Vec<ProvisioningReport>> {
         let provisioner = Arc::clone(&self.provisioner.borrow());
-        Box::pin(async move { Ok(provisioner.reports().await) })
+        let store = self.with_store(|store| async { Ok(store) });
+        // Most of it is Meta's to say, whether or not the database is there.
+        Box::pin(async move { Ok(provisioner.reports(store.await.ok()).await) })
     }
 
     fn retry_event(&self, id: String) -> Pending<Option<()>> {

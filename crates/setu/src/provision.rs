@@ -8,14 +8,17 @@ use std::sync::Arc;
 
 use setu_control::{GraphClient, ProvisioningDrift, ProvisioningFact, ProvisioningReport};
 use setu_model::Secret;
+use setu_store::Store;
 use setu_whatsapp::provision::{
     Ask, CallHours, Desired, Icon, Mode, Node, Opening, Outcome, Protocol, Provision, Server, Standing,
     onboarding,
 };
+use setu_whatsapp::quality::Seen;
 use tokio::task::JoinSet;
 
 use crate::bridge::now;
 use crate::config::{Config, MetaSrtp, Number, OpeningHours, PasswordSource, Signalling};
+use crate::quality::Days;
 use crate::settings::{self, SettingsError};
 
 /// A number whose settings at Meta are known: it has Meta's id and a token.
@@ -101,8 +104,8 @@ impl Provisioner {
         machine.outcome().map_err(|why| why.to_string())
     }
 
-    /// What differs, what would be done, and what Meta looks at, for one number.
-    pub(crate) async fn report(&self, target: &Target) -> ProvisioningReport {
+    /// What differs, what would be done, and what Meta looks at, for one number. Without a store nothing is known of its days.
+    pub(crate) async fn report(&self, target: &Target, store: Option<&Store>) -> ProvisioningReport {
         let mut report =
             ProvisioningReport { number: target.number.clone(), ..ProvisioningReport::default() };
         let outcome = match self.run(target, Mode::Look).await {
@@ -115,10 +118,15 @@ impl Provisioner {
         let node = self.client.read(&format!("{}?fields={}", target.id, Node::FIELDS), &target.token).await;
         let node = node.inspect_err(|why| report.error = Some(format!("Meta's view of the number: {why}")));
         let node = node.ok().map(|reply| Node::read(&reply));
+        let days = match store {
+            Some(store) => days(store, target).await,
+            None => None,
+        };
         let standing = Standing {
             desired: &target.desired,
             found: &outcome.found,
             node: node.as_ref(),
+            days,
             country: target.country.as_deref(),
             use_cases: Some(target.use_cases),
             caller_ids: target.caller_ids,
@@ -135,15 +143,27 @@ impl Provisioner {
     }
 
     /// The same for all numbers, at the same time.
-    pub(crate) async fn reports(self: Arc<Self>) -> Vec<ProvisioningReport> {
+    pub(crate) async fn reports(self: Arc<Self>, store: Option<Arc<Store>>) -> Vec<ProvisioningReport> {
         let mut tasks = JoinSet::new();
         for (at, target) in self.targets.iter().cloned().enumerate() {
-            let one = Arc::clone(&self);
-            tasks.spawn(async move { (at, one.report(&target).await) });
+            let (one, store) = (Arc::clone(&self), store.clone());
+            tasks.spawn(async move { (at, one.report(&target, store.as_deref()).await) });
         }
         let mut reports = tasks.join_all().await;
         reports.sort_unstable_by_key(|(at, _)| *at);
         reports.into_iter().map(|(_, report)| report).collect()
+    }
+}
+
+/// How the number did lately. What cannot be read is not known.
+async fn days(store: &Store, target: &Target) -> Option<Seen> {
+    let at = now().wall;
+    match Days::read(store, &target.number, at).await {
+        Ok(days) => Some(days.seen(target.webhooks, at)),
+        Err(fault) => {
+            tracing::error!(number = %target.number, %fault, "the days of the number cannot be read");
+            None
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use jiff::ToSpan;
 use jiff::civil::Date;
 use setu_model::Wall;
 use setu_store::{ComplaintRow, Store, StoreFault, TallyRow};
-use setu_whatsapp::quality::{DayTally, Light, Quality, QualityPolicy, day};
+use setu_whatsapp::quality::{DayTally, Light, Quality, QualityPolicy, Seen, day};
 
 /// What speaks for and against a number, as stored.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -51,14 +51,22 @@ impl Days {
 
     /// How the number is doing. Where `hears_revocations` is not so, blocks are known only once somebody reported one.
     pub(crate) fn judge(&self, hears_revocations: bool, now: Wall) -> Quality {
+        let restricted_until = self.restricted_until.filter(|until| *until > now);
+        QualityPolicy::default().judge(day(now), self.tally(hears_revocations), restricted_until)
+    }
+
+    /// What its last 30 days showed; blocks as in [`judge`](Self::judge).
+    pub(crate) fn seen(&self, hears_revocations: bool, now: Wall) -> Seen {
+        QualityPolicy::default().seen(day(now), self.tally(hears_revocations))
+    }
+
+    fn tally(&self, hears_revocations: bool) -> impl Fn(Date) -> DayTally {
         let blames = |tally: &DayTally| tally.blamed.is_some_and(|blamed| blamed > 0);
         let told = hears_revocations || self.tallies.values().any(blames);
-        let tally = |date: Date| {
+        move |date: Date| {
             let tally = self.tallies.get(&date).copied().unwrap_or_default();
             DayTally { blamed: tally.blamed.filter(|_| told), ..tally }
-        };
-        let restricted_until = self.restricted_until.filter(|until| *until > now);
-        QualityPolicy::default().judge(day(now), tally, restricted_until)
+        }
     }
 }
 

@@ -139,7 +139,42 @@ pub struct Quality {
     pub restricted_until: Option<Wall>,
 }
 
+/// How a number did on the days in which it recovers, as far as its own calls tell.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// Days at whose end the measures of the window were all GREEN.
+    pub green: u32,
+    /// Days at whose end one was not, or on which Meta warned or restricted.
+    pub other: u32,
+    /// Days whose window had too few calls to say anything.
+    pub unknown: u32,
+}
+
+impl Seen {
+    /// All of them.
+    pub const fn days(&self) -> u32 {
+        self.green + self.other + self.unknown
+    }
+}
+
 impl QualityPolicy {
+    /// What the last [`clean_days`](Self::clean_days) showed, `today` so far among them.
+    pub fn seen(&self, today: Date, tally: impl Fn(Date) -> DayTally) -> Seen {
+        let days: Vec<DayTally> =
+            (0..self.clean_days + self.window_days).map(|n| tally(back(today, n))).collect();
+        let mut seen = Seen::default();
+        for days in days.windows(length(self.window_days)).take(length(self.clean_days)) {
+            let readings = self.readings(days);
+            let known = readings.iter().any(|reading| reading.basis_points.is_some());
+            match worst(&readings).max(meta_says(days)) {
+                Light::Yellow | Light::Red => seen.other += 1,
+                Light::Green if known => seen.green += 1,
+                Light::Green => seen.unknown += 1,
+            }
+        }
+        seen
+    }
+
     /// Judges a number at the end of `today` so far, from the tallies of its days (`tally` says what a day had).
     pub fn judge(
         &self,
@@ -253,6 +288,28 @@ mod tests {
 
     fn day(attempts: u32, answered: u32, short: u32, blamed: Option<u32>) -> DayTally {
         DayTally { attempts, answered, short, blamed, meta: Light::Green }
+    }
+
+    #[test]
+    fn of_the_days_of_recovery_only_those_with_calls_enough_are_seen() {
+        let seen = |tally: &dyn Fn(u32) -> DayTally| {
+            let ago = |date: Date| u32::try_from((TODAY - date).get_days()).unwrap();
+            let seen = QualityPolicy::default().seen(TODAY, |date| tally(ago(date)));
+            assert_eq!(seen.days(), 30);
+            (seen.green, seen.other, seen.unknown)
+        };
+        let good = day(100, 90, 0, Some(0));
+        assert_eq!(seen(&|_| DayTally::default()), (0, 0, 30));
+        assert_eq!(seen(&|_| good), (30, 0, 0));
+        // A day without calls is told of by the week before it: the calls of six days ago are the last that count.
+        assert_eq!(seen(&|ago| if ago < 12 { good } else { DayTally::default() }), (12, 0, 18));
+        assert_eq!(seen(&|ago| if ago == 6 { good } else { DayTally::default() }), (7, 0, 23));
+        assert_eq!(seen(&|ago| if ago == 7 { good } else { DayTally::default() }), (7, 0, 23));
+        assert_eq!(seen(&|_| day(7, 7, 0, Some(0))), (0, 0, 30), "49 calls a week say nothing");
+        assert_eq!(seen(&|ago| if ago < 3 { day(1_000, 10, 0, Some(0)) } else { good }), (27, 3, 0));
+        let warned = DayTally { meta: Light::Yellow, ..DayTally::default() };
+        assert_eq!(seen(&|ago| if ago == 29 { warned } else { DayTally::default() }), (0, 1, 29));
+        assert_eq!(seen(&|ago| if ago == 30 { warned } else { DayTally::default() }), (0, 0, 30));
     }
 
     fn judge(tally: impl Fn(Date) -> DayTally) -> Quality {

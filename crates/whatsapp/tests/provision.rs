@@ -8,6 +8,7 @@ use setu_whatsapp::provision::{
     Ask, CallHours, Desired, Found, Icon, Mode, Node, Opening, Outcome, Protocol, Provision, Server,
     Standing, Stopped, Verdict, onboarding,
 };
+use setu_whatsapp::quality::Seen;
 
 fn desired() -> Desired {
     Desired {
@@ -245,6 +246,7 @@ fn the_report_says_what_is_missing_and_what_nobody_tells() {
         desired: &desired,
         found: &found,
         node: Some(&node),
+        days: None,
         country: Some("IN"),
         use_cases: None,
         caller_ids: 0,
@@ -270,4 +272,30 @@ fn the_report_says_what_is_missing_and_what_nobody_tells() {
     let red =
         Node { quality: Some("RED".to_owned()), tier: Some("TIER_UNLIMITED".to_owned()), ..Node::default() };
     assert_eq!(said(&Standing { node: Some(&red), ..standing })[3..6], [Unknown, No, Yes]);
+
+    let days = |green, other, unknown, node| {
+        let fact = onboarding(&Standing { days: Some(Seen { green, other, unknown }), node, ..standing })
+            .swap_remove(4);
+        (fact.verdict, fact.seen)
+    };
+    let (_, seen) = days(12, 0, 18, Some(&node));
+    assert_eq!(
+        seen,
+        "Meta says GREEN today; seen GREEN on 12 of the last 30 days; unknown, for want of calls, on 18"
+    );
+    for (green, other, unknown, node, expected) in [
+        (12, 0, 18, Some(&node), Unknown),
+        (29, 0, 1, Some(&node), Unknown),
+        (30, 0, 0, Some(&node), Yes),
+        (30, 0, 0, None, Unknown),
+        (30, 0, 0, Some(&red), No),
+        (10, 1, 19, Some(&node), No),
+    ] {
+        assert_eq!(days(green, other, unknown, node).0, expected, "{green} {other} {unknown}");
+    }
+    assert_eq!(
+        days(10, 1, 19, None).1,
+        "quality_rating does not say; seen GREEN on 10 of the last 30 days; \
+        not GREEN on 1; unknown, for want of calls, on 19"
+    );
 }

@@ -47,7 +47,7 @@ pub(super) fn run(args: &ProvisionArgs) -> ExitCode {
 
 /// Nothing is written.
 async fn look(provisioner: Arc<Provisioner>, args: &ProvisionArgs) -> ExitCode {
-    let reports = provisioner.reports().await;
+    let reports = provisioner.reports(None).await;
     let missing = |report: &ProvisioningReport| {
         report.error.is_some()
             || !report.drifts.is_empty()

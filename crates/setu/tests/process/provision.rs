@@ -141,7 +141,8 @@ async fn the_report_says_what_is_missing_on_the_command_line_and_over_rest() {
     assert_eq!(code, 1);
     for expected in [
         "no       the messaging limit is 2,000 or more: TIER_1K (GET /{phone_number_id})",
-        "unknown  the number's quality was GREEN for 30 days: GREEN today",
+        "unknown  the number's quality was GREEN for 30 days: Meta says GREEN today; what the days before were \
+         only the running bridge knows (GET /v1/provisioning)",
         "no       Meta's calls reach the SIP server: PHONE_NUMBER: LIMITED (The SIP server cannot be reached)",
         "unknown  no dialler shows the number on the telephone network (PSTN history)",
         "yes      permissions are known and kept to",
@@ -149,9 +150,17 @@ async fn the_report_says_what_is_missing_on_the_command_line_and_over_rest() {
         assert!(said.contains(expected), "wanted {expected:?}: {said}");
     }
     let (_, json) = desk.setu("provision", &["--report", "--json"]);
-    let json: Value = serde_json::from_str(&json).unwrap();
+    let mut json: Value = serde_json::from_str(&json).unwrap();
     let _bridge = tokio::task::block_in_place(|| desk.house.serve());
-    let rest = tokio::task::block_in_place(|| ask(desk.api, "GET", "/v1/provisioning", ""));
+    let mut rest = tokio::task::block_in_place(|| ask(desk.api, "GET", "/v1/provisioning", ""));
+    // Only the bridge has a database to say it from; all else is the same.
+    let days_of = |report: &mut Value, number: usize| report["numbers"][number]["facts"][4]["seen"].take();
+    for number in 0..2 {
+        let seen = days_of(&mut rest, number);
+        let expected = "seen GREEN on 0 of the last 30 days; unknown, for want of calls, on 30";
+        assert!(seen.as_str().unwrap().ends_with(expected), "{seen}");
+        days_of(&mut json, number);
+    }
     assert_eq!(rest, json);
     assert_eq!(rest["numbers"][0]["drifts"][0]["setting"], "sip.servers");
     assert_eq!((&rest["numbers"][1]["number"], &rest["numbers"][1]["error"]), (&OTHER.into(), &Value::Null));

@@ -4,6 +4,7 @@ use serde_json::Value;
 use setu_model::Wall;
 
 use super::{Desired, Found};
+use crate::quality::Seen;
 
 /// What `GET /{id}?fields=..` shows of a number.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -49,6 +50,8 @@ pub struct Standing<'s> {
     pub found: &'s Found,
     /// What Meta shows of the number; none if it could not be asked.
     pub node: Option<&'s Node>,
+    /// What the last 30 days showed of the number's own calls; none where nobody can say.
+    pub days: Option<Seen>,
     /// The number's country, where it is known.
     pub country: Option<&'s str>,
     /// How many use cases are configured for it; none if they are not kept to.
@@ -123,6 +126,7 @@ pub fn onboarding(standing: &Standing<'_>) -> Vec<Fact> {
 
 const SETTINGS: &str = "GET /settings";
 const NODE: &str = "GET /{phone_number_id}";
+const NODE_AND_CALLS: &str = "GET /{phone_number_id}, and the calls of the number";
 const CONFIGURATION: &str = "the configuration";
 
 fn fact(
@@ -181,21 +185,42 @@ fn health(it: &Standing<'_>) -> Fact {
     fact(WHAT, verdict, seen, NODE, REMEDY)
 }
 
-/// Meta shows the colour of today only.
+/// Meta shows the colour of today only. The days before are the bridge's own: what it did not see it does not claim.
 fn quality(it: &Standing<'_>) -> Fact {
     let quality = it.node.and_then(|node| node.quality.as_deref());
-    let (verdict, seen) = match quality {
-        Some("GREEN") => (Verdict::Unknown, "GREEN today; since when Meta does not say".to_owned()),
-        Some(other @ ("YELLOW" | "RED")) => (Verdict::No, format!("{other} today")),
+    let (today, says) = match quality {
+        Some("GREEN") => (Verdict::Yes, "Meta says GREEN today".to_owned()),
+        Some(other @ ("YELLOW" | "RED")) => (Verdict::No, format!("Meta says {other} today")),
         Some(_) | None => (Verdict::Unknown, "quality_rating does not say".to_owned()),
+    };
+    let before = match it.days {
+        Some(Seen { other: 1.., .. }) => Verdict::No,
+        Some(seen) if seen.unknown == 0 => Verdict::Yes,
+        Some(_) | None => Verdict::Unknown,
+    };
+    let verdict = match (today, before) {
+        (Verdict::No, _) | (_, Verdict::No) => Verdict::No,
+        (Verdict::Yes, Verdict::Yes) => Verdict::Yes,
+        (Verdict::Unknown, _) | (_, Verdict::Unknown) => Verdict::Unknown,
     };
     fact(
         "the number's quality was GREEN for 30 days",
         verdict,
-        seen,
-        NODE,
+        format!("{says}; {}", days_seen(it.days)),
+        NODE_AND_CALLS,
         "look at the number's history in WhatsApp Manager; fewer messages that people block bring GREEN back",
     )
+}
+
+fn days_seen(days: Option<Seen>) -> String {
+    let Some(seen) = days else {
+        return "what the days before were only the running bridge knows (GET /v1/provisioning)".to_owned();
+    };
+    let Seen { green, other, unknown } = seen;
+    let rest = [(other, "not GREEN"), (unknown, "unknown, for want of calls,")];
+    let rest = rest.iter().filter(|(days, _)| *days > 0).map(|(days, what)| format!("{what} on {days}"));
+    let green = format!("seen GREEN on {green} of the last {} days", seen.days());
+    std::iter::once(green).chain(rest).collect::<Vec<_>>().join("; ")
 }
 
 fn tier(it: &Standing<'_>) -> Fact {
