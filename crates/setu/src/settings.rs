@@ -28,7 +28,6 @@ use setu_sip_net::{
     CertificateFiles, ListenerConfig, PinnedHosts, SipNetConfig, TlsConfig, Trust, WebSocketConfig,
 };
 
-use setu_whatsapp::campaign::CampaignPolicy;
 use setu_whatsapp::cost::{Plan, Rates};
 use setu_whatsapp::gate::GatePolicy;
 use setu_whatsapp::hours::{CallingHours, Opening, Zones};
@@ -111,7 +110,7 @@ fn gates(config: &Config) -> BTreeMap<String, GatePolicy> {
         blocked_countries: config.calling.blocked_countries.clone(),
         use_cases: Some(use_cases(number, config)),
         names_use_case: number.use_cases.is_some(),
-        campaign: CampaignPolicy::default(),
+        campaign: config.calling.requests.policy(),
         hears_revocations: config.webhooks.is_some() && number.phone_number_id.is_some(),
         cautious_misses: Rules::META.misses - 1,
     };

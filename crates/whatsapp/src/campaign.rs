@@ -28,6 +28,20 @@ impl Default for CampaignPolicy {
     }
 }
 
+impl CampaignPolicy {
+    /// Whether it lets through more at a time, or more in the long run, than `other` does.
+    pub const fn is_faster_than(&self, other: &Self) -> bool {
+        let (here, there) = (self.burst as u128, other.burst as u128);
+        here > there || here * other.burst_window.as_millis() > there * self.burst_window.as_millis()
+    }
+
+    /// Whether it lets through more cold contacts in a row, or a greater share of them, than `other` does.
+    pub const fn is_colder_than(&self, other: &Self) -> bool {
+        let (here, there) = (self.cold_percent as u64, other.cold_percent as u64);
+        here > there || here * self.sample as u64 > there * other.sample as u64
+    }
+}
+
 /// Whether the customer is known to the business.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Contact {
@@ -65,8 +79,9 @@ struct Campaign {
 }
 
 impl Campaigns {
-    /// As many of a campaign's last requests say all that [`recall`](Self::recall) can use of the default limits.
-    pub const RECALLED: usize = 60;
+    /// As many of a campaign's last requests say all that [`recall`](Self::recall) can use: no `burst` and no `sample` of a
+    /// [`CampaignPolicy`] is to be more.
+    pub const RECALLED: usize = 1_000;
 
     /// Campaigns that are remembered; the one that asked longest ago is forgotten first.
     pub const MOST: usize = 10_000;
@@ -174,6 +189,44 @@ mod tests {
     fn a_burst_is_stopped_until_its_first_request_is_a_minute_old() {
         let (asked, why) = run((0..100).map(|_| (7, Contact::Warm)));
         assert_eq!((asked, why), (60, Some(TooMuch::Burst { until: at(67) })));
+    }
+
+    #[test]
+    fn a_policy_is_looser_if_it_lets_more_through_at_once_or_in_the_long_run() {
+        let default = CampaignPolicy::default();
+        let faster = |burst, seconds| {
+            let burst_window = Duration::from_secs(seconds);
+            CampaignPolicy { burst, burst_window, ..default }.is_faster_than(&default)
+        };
+        assert!(faster(61, 60) && faster(60, 59) && faster(61, 3_600));
+        assert!(!faster(60, 60) && !faster(10, 10) && !faster(60, 3_600));
+        let colder = |sample, cold_percent| {
+            CampaignPolicy { sample, cold_percent, ..default }.is_colder_than(&default)
+        };
+        assert!(colder(50, 31) && colder(51, 30) && colder(10, 100) && colder(1_000, 2));
+        assert!(!colder(50, 30) && !colder(40, 30) && !colder(100, 15));
+    }
+
+    #[test]
+    fn other_limits_than_the_default_ones_are_kept() {
+        let policy =
+            CampaignPolicy { burst: 3, burst_window: Duration::from_secs(10), sample: 4, cold_percent: 50 };
+        let mut campaigns = Campaigns::default();
+        let mut ask = |seconds, contact| {
+            let said = campaigns.check("spring", contact, &policy, at(seconds));
+            if said.is_ok() {
+                campaigns.asked("spring", contact, &policy, at(seconds));
+            }
+            said
+        };
+        for _ in 0..2 {
+            assert_eq!(ask(0, Contact::Cold), Ok(()));
+        }
+        assert_eq!(ask(0, Contact::Cold), Err(TooMuch::Cold { cold: 3 }));
+        assert_eq!(ask(0, Contact::Warm), Ok(()));
+        assert_eq!(ask(9, Contact::Warm), Err(TooMuch::Burst { until: at(10) }));
+        assert_eq!(ask(10, Contact::Warm), Ok(()));
+        assert_eq!(ask(11, Contact::Cold), Ok(()));
     }
 
     #[test]

@@ -1,9 +1,11 @@
 //! What the file may say of whom calls go to, what they are for, and what they cost.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use rust_decimal::Decimal;
 use serde::Deserialize;
+use setu_whatsapp::campaign::CampaignPolicy;
 
 /// Who is not called.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -11,6 +13,39 @@ use serde::Deserialize;
 pub struct Calling {
     /// Countries whose customers are not called (ISO 3166-1, two letters).
     pub blocked_countries: Vec<String>,
+    /// How fast customers are asked for permission, and how many of them may be strangers.
+    pub requests: Requests,
+}
+
+/// The limits of permission requests, of each campaign and of each number over all its campaigns.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Requests {
+    /// The most of them within `burst_s`: 1 to 1,000.
+    pub burst: u32,
+    /// In seconds: 1 to 3,600.
+    pub burst_s: u32,
+    /// So many of the last are looked at for the share of strangers: 2 to 1,000.
+    pub sample: u32,
+    /// The most customers who never spoke to the business among them, in per cent: 0 to 100.
+    pub cold_percent: u32,
+}
+
+impl Default for Requests {
+    fn default() -> Self {
+        let CampaignPolicy { burst, burst_window, sample, cold_percent } = CampaignPolicy::default();
+        let burst_s = u32::try_from(burst_window.as_secs()).unwrap_or(u32::MAX);
+        Self { burst, burst_s, sample, cold_percent }
+    }
+}
+
+impl Requests {
+    /// In the gate's words.
+    pub(crate) fn policy(self) -> CampaignPolicy {
+        let Self { burst, burst_s, sample, cold_percent } = self;
+        let burst_window = Duration::from_secs(burst_s.into());
+        CampaignPolicy { burst, burst_window, sample, cold_percent }
+    }
 }
 
 /// What is known of the public telephone network, from which WhatsApp calls are kept apart.

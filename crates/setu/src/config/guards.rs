@@ -2,13 +2,16 @@
 
 use std::collections::BTreeSet;
 
+use setu_whatsapp::campaign::Campaigns;
+
 use super::validate::{Findings, e164, name};
-use super::{Config, Hours, Number};
+use super::{Config, Hours, Number, Requests};
 
 pub(super) fn guards(config: &Config, found: &mut Findings) {
     use_cases(config, found);
     countries(config, found);
     hours(config, found);
+    requests(config, found);
     caller_ids(config, found);
     private_trunks(config, found);
     for (i, number) in config.numbers.iter().enumerate() {
@@ -134,6 +137,23 @@ fn hours(config: &Config, found: &mut Findings) {
                 format!("{prefix:?} is not how a number begins"),
                 "write the digits without \"+\", such as \"91\"",
             );
+        }
+    }
+}
+
+/// How customers may be asked for permission. Beyond the upper bounds a number's past is not looked at.
+fn requests(config: &Config, found: &mut Findings) {
+    let Requests { burst, burst_s, sample, cold_percent } = config.calling.requests;
+    let most = u32::try_from(Campaigns::RECALLED).unwrap_or(u32::MAX);
+    for (field, value, least, most) in [
+        ("burst", burst, 1, most),
+        ("burst_s", burst_s, 1, 3_600),
+        ("sample", sample, 2, most),
+        ("cold_percent", cold_percent, 0, 100),
+    ] {
+        if !(least..=most).contains(&value) {
+            let remedy = format!("choose {least} to {most}");
+            found.add(format!("calling.requests.{field}"), format!("{value} is out of range"), remedy);
         }
     }
 }

@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 use ipnet::IpNet;
 use serde::Deserialize;
 
-pub use calling::{Calling, Cost, Plan, Pstn, Rate, UseCase};
+pub use calling::{Calling, Cost, Plan, Pstn, Rate, Requests, UseCase};
 pub use error::{ConfigError, Finding};
 pub use events::{EventEndpoint, EventKind, Events};
 pub use gate::{Dialect, DialledBy, GateUse, Hours, Weekday, Zone};

@@ -126,6 +126,21 @@ fn a_trunk_that_is_not_probed_may_be_silent() {
     assert_eq!(trunk.level, "warning", "{trunk:?}");
 }
 
+#[test]
+fn limits_of_requests_that_are_looser_than_the_default_are_warned_of() {
+    let warned = |limits: &str| {
+        let mut house = house();
+        house.config.push_str(&format!("[calling.requests]\n{limits}\n"));
+        let (_, findings) = check(&house);
+        let about = findings.into_iter().filter(|f| f.setting.starts_with("calling.requests"));
+        about.map(|f| (f.level, f.setting)).collect::<Vec<_>>()
+    };
+    let warning = |field: &str| ("warning".to_owned(), format!("calling.requests.{field}"));
+    assert_eq!(warned("burst = 30\nsample = 40\ncold_percent = 10"), []);
+    assert_eq!(warned("burst = 61"), [warning("burst")]);
+    assert_eq!(warned("burst_s = 30\nsample = 500"), [warning("burst"), warning("cold_percent")]);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_good_configuration_has_no_problem_and_exit_code_0() {
     let pbx = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();

@@ -8,6 +8,7 @@ use std::path::Path;
 
 use setu_model::Side;
 use setu_sip_net::{CertificateError, CertificateFiles, Trust, verify_as_peer};
+use setu_whatsapp::campaign::CampaignPolicy;
 
 use super::Report;
 use crate::bridge::now;
@@ -34,6 +35,40 @@ pub(super) fn check(config: &Config, report: &mut Report) {
     open_files(config, report);
     sounds_and_log(config, report);
     passwords(config, report);
+    requests(config, report);
+}
+
+/// Meta judges a number by what customers say of its requests, whatever this file allows.
+fn requests(config: &Config, report: &mut Report) {
+    let (chosen, default) = (config.calling.requests.policy(), CampaignPolicy::default());
+    if chosen.is_faster_than(&default) {
+        report.warning(
+            "calling.requests.burst",
+            format!(
+                "{} permission requests within {} s are more than the default lets through",
+                chosen.burst,
+                chosen.burst_window.as_secs()
+            ),
+            format!(
+                "say burst = {} and burst_s = {}, unless Meta's numbers of blocks are at hand and low",
+                default.burst,
+                default.burst_window.as_secs()
+            ),
+        );
+    }
+    if chosen.is_colder_than(&default) {
+        report.warning(
+            "calling.requests.cold_percent",
+            format!(
+                "{} % of {} customers may be strangers, which is more than the default lets through",
+                chosen.cold_percent, chosen.sample
+            ),
+            format!(
+                "say cold_percent = {} and sample = {}: strangers block and report whoever asks them",
+                default.cold_percent, default.sample
+            ),
+        );
+    }
 }
 
 pub(super) fn certificates(config: &Config, report: &mut Report) {
