@@ -470,6 +470,11 @@ async fn what_cannot_be_read_is_refused_and_what_cannot_be_said_is_told() {
         assert_eq!(broken.get(path).await.0, 503, "{path}");
     }
     assert_eq!(listener.get("/v1/cdrs/CALL7").await.0, 404);
+    // A path that is no text names nothing, and is answered like any other that does.
+    for path in ["cdrs/%ff", "calls/%ff", "quality/%ff", "permissions/%ff/1", "reservations/%c3%28"] {
+        let (status, answer) = listener.get(&format!("/v1/{path}")).await;
+        assert_eq!((status, &answer["error"]["code"]), (404, &json!("not_found")), "{path}");
+    }
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
@@ -12,7 +12,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::auth::{May, NotAllowed, ReadCalls, WriteCalls};
 use super::backend::Rule;
 use super::body::{Body, Checked, NotTaken};
-use super::{Api, answered, invalid, refused, unavailable, unknown};
+use super::{Api, Named, answered, invalid, refused, unavailable, unknown};
 use crate::refusal::refusal;
 
 /// A call to place.
@@ -297,7 +297,11 @@ pub(super) fn is_id(text: &str) -> bool {
     ),
     security(("bearer" = ["calls:read"])),
 )]
-pub(super) async fn one(_may: May<ReadCalls>, State(api): State<Api>, Path(call): Path<String>) -> Response {
+pub(super) async fn one(
+    _may: May<ReadCalls>,
+    State(api): State<Api>,
+    Named(call): Named<String>,
+) -> Response {
     answered(api.backend.call(call).await, NOT_ALIVE)
 }
 
@@ -318,7 +322,7 @@ pub(super) async fn one(_may: May<ReadCalls>, State(api): State<Api>, Path(call)
 pub(super) async fn hang_up(
     _may: May<WriteCalls>,
     State(api): State<Api>,
-    Path(call): Path<String>,
+    Named(call): Named<String>,
 ) -> Response {
     match api.backend.hang_up(call).await {
         Ok(true) => StatusCode::NO_CONTENT.into_response(),

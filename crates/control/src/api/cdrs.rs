@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Query, State};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
@@ -12,7 +12,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::auth::{May, NotAllowed, ReadCdrs};
 use super::backend::{CdrEntry, CdrFilter};
 use super::export::{Format, PAGE as LINES, lines};
-use super::{Api, answered, invalid, unavailable};
+use super::{Api, Named, answered, invalid, unavailable};
 
 /// A page of records.
 #[derive(Debug, Serialize, ToSchema)]
@@ -75,7 +75,7 @@ pub(super) async fn list(
     ),
     security(("bearer" = ["cdrs:read"])),
 )]
-pub(super) async fn one(_may: May<ReadCdrs>, State(api): State<Api>, Path(call): Path<String>) -> Response {
+pub(super) async fn one(_may: May<ReadCdrs>, State(api): State<Api>, Named(call): Named<String>) -> Response {
     let filter = CdrFilter { call: Some(call), limit: Some(1), ..CdrFilter::default() };
     answered(api.backend.cdrs(filter).await.map(|mut found| found.pop()), "there is no such record")
 }

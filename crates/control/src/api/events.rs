@@ -2,14 +2,14 @@
 
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Query, State};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::auth::{May, NotAllowed, ReadEvents, WriteEvents};
 use super::backend::DeadEvent;
-use super::{Api, answered, invalid, unavailable};
+use super::{Api, Named, answered, invalid, unavailable};
 
 /// Which of them.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -98,7 +98,7 @@ pub(super) async fn dead(
 pub(super) async fn retry(
     _may: May<WriteEvents>,
     State(api): State<Api>,
-    Path(id): Path<String>,
+    Named(id): Named<String>,
 ) -> Response {
     let retried = api.backend.retry_event(id.clone()).await;
     answered(retried.map(|found| found.map(|()| Retried { id })), "no such event was given up")

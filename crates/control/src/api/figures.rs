@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
@@ -16,7 +16,7 @@ use super::auth::{May, NotAllowed, ReadCosts, ReadQuality, WriteFeedback};
 use super::backend::Pending;
 use super::body::{Body, Checked, NotTaken};
 use super::calls::{checked_customer, is_id};
-use super::{Api, answered, invalid, unavailable};
+use super::{Api, Named, answered, invalid, unavailable};
 use crate::refusal::refusal;
 use crate::webhook::wall;
 
@@ -302,7 +302,7 @@ pub(super) async fn qualities(_may: May<ReadQuality>, State(api): State<Api>) ->
 pub(super) async fn quality(
     _may: May<ReadQuality>,
     State(api): State<Api>,
-    Path(number): Path<String>,
+    Named(number): Named<String>,
 ) -> Response {
     let found = api.backend.quality(Some(number)).await;
     answered(found.map(|found| found.and_then(|mut found| found.pop())), NOT_OURS)

@@ -16,12 +16,14 @@ mod rules;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::extract::{DefaultBodyLimit, FromRequestParts, Path, Request, State};
 use axum::http::StatusCode;
+use axum::http::request::Parts;
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
+use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::openapi::{ComponentsBuilder, InfoBuilder, OpenApi, OpenApiBuilder};
@@ -123,6 +125,19 @@ async fn count(State(api): State<Api>, request: Request, next: Next) -> Response
     let answer = next.run(request).await;
     api.metrics.api_answered(answer.status().as_u16());
     answer
+}
+
+/// What the path names. What is no text names nothing.
+struct Named<T>(T);
+
+impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Named<T> {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Response> {
+        let Path(named) =
+            Path::from_request_parts(parts, state).await.map_err(|_| unknown("there is no such resource"))?;
+        Ok(Self(named))
+    }
 }
 
 /// What cannot be answered now.

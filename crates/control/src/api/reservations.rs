@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -12,7 +12,7 @@ use super::auth::{May, NotAllowed, ReadReadiness, ReadReservations, WriteReserva
 use super::backend::Rule;
 use super::body::{Body, Checked, NotTaken};
 use super::calls::{CallFilter, checked_agents, checked_filter, checked_numbers, checked_texts, page_of};
-use super::{Api, answered, invalid, unavailable, unknown};
+use super::{Api, Named, answered, invalid, unavailable, unknown};
 
 /// Somebody to set aside.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, ToSchema)]
@@ -203,7 +203,7 @@ pub(super) async fn list(
 pub(super) async fn one(
     _may: May<ReadReservations>,
     State(api): State<Api>,
-    Path(reservation): Path<String>,
+    Named(reservation): Named<String>,
 ) -> Response {
     answered(api.backend.reservation(reservation).await, NONE)
 }
@@ -225,7 +225,7 @@ pub(super) async fn one(
 pub(super) async fn release(
     _may: May<WriteReservations>,
     State(api): State<Api>,
-    Path(reservation): Path<String>,
+    Named(reservation): Named<String>,
 ) -> Response {
     match api.backend.release(reservation).await {
         Ok(true) => StatusCode::NO_CONTENT.into_response(),

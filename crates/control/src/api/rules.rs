@@ -1,6 +1,6 @@
 //! Permissions and the gate.
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::Response;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -9,7 +9,7 @@ use super::auth::{AskGate, May, NotAllowed, ReadPermissions};
 use super::backend::{Finding, Inquiry, Rule, Standing};
 use super::body::{Body, Checked, NotTaken};
 use super::calls::{checked_customer, checked_texts};
-use super::{Api, answered, invalid};
+use super::{Api, Named, answered, invalid};
 
 /// What is known of a customer's permissions with a number.
 #[derive(Debug, Serialize, ToSchema)]
@@ -53,7 +53,7 @@ pub(super) struct Answer {
 pub(super) async fn permission(
     _may: May<ReadPermissions>,
     State(api): State<Api>,
-    Path((number, customer)): Path<(String, String)>,
+    Named((number, customer)): Named<(String, String)>,
 ) -> Response {
     if let Err(why) = checked_customer(&customer) {
         return invalid(why);
