@@ -12,7 +12,8 @@ use utoipa::{IntoParams, ToSchema};
 use super::auth::{May, NotAllowed, ReadCalls, WriteCalls};
 use super::backend::Rule;
 use super::body::{Body, Checked, NotTaken};
-use super::{Api, Named, answered, invalid, refused, unavailable, unknown};
+use super::page::{NO_NEXT, limit_of, page_of};
+use super::{Api, Named, answered, ended, invalid, ordered, refused, unavailable};
 use crate::refusal::refusal;
 
 /// A call to place.
@@ -210,14 +211,10 @@ pub(super) async fn place(
         Err(why) => return invalid(why),
     };
     let key = key.map(|key| OrderKey { by: may.by, key });
-    match api.backend.place(CallOrder { key, ..order }).await {
-        Ok(Ok(call)) => {
-            let at = [(header::LOCATION, format!("/v1/calls/{call}"))];
-            (StatusCode::ACCEPTED, at, Json(PlacedCall { call })).into_response()
-        }
-        Ok(Err(why)) => why.response(),
-        Err(why) => unavailable(&why),
-    }
+    ordered(api.backend.place(CallOrder { key, ..order }).await, |call| {
+        let at = [(header::LOCATION, format!("/v1/calls/{call}"))];
+        (StatusCode::ACCEPTED, at, Json(PlacedCall { call })).into_response()
+    })
 }
 
 /// The calls that live, page by page.
@@ -255,28 +252,13 @@ pub(super) async fn list(
 /// The filter for one more than is asked for, which tells whether there is a next page; and how many that is.
 pub(super) fn checked_filter(
     filter: Result<Query<CallFilter>, QueryRejection>,
-) -> Result<(CallFilter, usize), String> {
+) -> Result<(CallFilter, u32), String> {
     let Query(filter) = filter.map_err(|why| why.body_text())?;
-    let limit = filter.limit.unwrap_or(PAGE);
-    if !(1..=MOST).contains(&limit) {
-        return Err(format!("limit is not from 1 to {MOST}"));
-    }
+    let limit = limit_of(filter.limit)?;
     if filter.after.as_ref().is_some_and(|after| !is_id(after)) {
-        return Err("after is not the `next` of a page".to_owned());
+        return Err(NO_NEXT.to_owned());
     }
-    Ok((CallFilter { limit: Some(limit + 1), ..filter }, limit as usize))
-}
-
-/// A page of what was found, and the `next` of the one after it.
-pub(super) fn page_of<T>(
-    mut found: Vec<T>,
-    limit: usize,
-    id: impl Fn(&T) -> String,
-) -> (Vec<T>, Option<String>) {
-    let more = found.len() > limit;
-    found.truncate(limit);
-    let next = found.last().filter(|_| more).map(id);
-    (found, next)
+    Ok((CallFilter { limit: Some(limit + 1), ..filter }, limit))
 }
 
 pub(super) fn is_id(text: &str) -> bool {
@@ -324,11 +306,7 @@ pub(super) async fn hang_up(
     State(api): State<Api>,
     Named(call): Named<String>,
 ) -> Response {
-    match api.backend.hang_up(call).await {
-        Ok(true) => StatusCode::NO_CONTENT.into_response(),
-        Ok(false) => unknown(NOT_ALIVE),
-        Err(why) => unavailable(&why),
-    }
+    ended(api.backend.hang_up(call).await, NOT_ALIVE)
 }
 
 /// Refuses what no order can be, as the OpenAPI document says.
@@ -385,6 +363,17 @@ pub(super) fn checked_agents(agents: &[String]) -> Result<(), String> {
     if agents.len() > MOST_AGENTS { Err(format!("agents are more than {MOST_AGENTS}")) } else { Ok(()) }
 }
 
+/// Refuses what is no moment.
+pub(super) fn checked_moments<const N: usize>(moments: [(&str, &Option<String>); N]) -> Result<(), String> {
+    let wrong = |moment: &Option<String>| {
+        moment.as_ref().is_some_and(|moment| moment.parse::<setu_model::Wall>().is_err())
+    };
+    match moments.iter().find(|(_, moment)| wrong(moment)) {
+        Some((name, _)) => Err(format!("{name} is no moment: write it as 2026-11-25T09:00:00Z")),
+        None => Ok(()),
+    }
+}
+
 /// Refuses what is too long.
 pub(super) fn checked_texts<const N: usize>(texts: [(&str, &Option<String>); N]) -> Result<(), String> {
     let long = |text: &Option<String>| text.as_ref().is_some_and(|text| text.chars().count() > MOST_TOLD);
@@ -414,10 +403,6 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, String> {
 }
 
 const NOT_ALIVE: &str = "no such call lives: what is over is among the records";
-
-const PAGE: u32 = 100;
-
-const MOST: u32 = 500;
 
 const MOST_AGENTS: usize = 64;
 

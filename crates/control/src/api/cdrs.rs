@@ -11,7 +11,9 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::auth::{May, NotAllowed, ReadCdrs};
 use super::backend::{CdrEntry, CdrFilter};
+use super::calls::checked_moments;
 use super::export::{Format, PAGE as LINES, lines};
+use super::page::{NO_NEXT, limit_of, page_of};
 use super::{Api, Named, answered, invalid, unavailable};
 
 /// A page of records.
@@ -42,19 +44,14 @@ pub(super) async fn list(
     State(api): State<Api>,
     filter: Result<Query<CdrFilter>, QueryRejection>,
 ) -> Response {
-    let mut filter = match filter.map_err(|why| why.body_text()).and_then(|Query(filter)| checked(filter)) {
-        Ok(filter) => filter,
+    let filter = filter.map_err(|why| why.body_text()).and_then(|Query(filter)| checked(filter));
+    let (filter, limit) = match filter.and_then(|filter| Ok((limit_of(filter.limit)?, filter))) {
+        Ok((limit, filter)) => (CdrFilter { limit: Some(limit + 1), ..filter }, limit),
         Err(why) => return invalid(why),
     };
-    // One more than asked for tells whether there is a next page.
-    let limit = filter.limit.unwrap_or(PAGE);
-    filter.limit = Some(limit + 1);
     match api.backend.cdrs(filter).await {
-        Ok(mut cdrs) => {
-            let limit = limit as usize;
-            let more = cdrs.len() > limit;
-            cdrs.truncate(limit);
-            let next = cdrs.last().filter(|_| more).map(|last| last.cursor.clone());
+        Ok(cdrs) => {
+            let (cdrs, next) = page_of(cdrs, limit, |last| last.cursor.clone());
             Json(Page { cdrs, next }).into_response()
         }
         Err(why) => unavailable(&why),
@@ -154,20 +151,11 @@ impl ExportFilter {
 
 /// Refuses what can match nothing by mistake.
 fn checked(filter: CdrFilter) -> Result<CdrFilter, String> {
-    for (name, moment) in [("from", &filter.from), ("until", &filter.until)] {
-        if let Some(moment) = moment
-            && moment.parse::<setu_model::Wall>().is_err()
-        {
-            return Err(format!("{name} is no moment: write it as 2026-11-25T09:00:00Z"));
-        }
-    }
+    checked_moments([("from", &filter.from), ("until", &filter.until)])?;
     if filter.after.as_deref().is_some_and(|after| !is_cursor(after)) {
-        return Err("after is not the `next` of a page".to_owned());
+        return Err(NO_NEXT.to_owned());
     }
-    match filter.limit {
-        Some(limit) if !(1..=MOST).contains(&limit) => Err(format!("limit is not from 1 to {MOST}")),
-        Some(_) | None => Ok(filter),
-    }
+    Ok(filter)
 }
 
 /// `MILLISECONDS.CALL`, as the OpenAPI document says.
@@ -176,7 +164,3 @@ fn is_cursor(text: &str) -> bool {
         began.parse::<i64>().is_ok() && !call.is_empty() && call.bytes().all(|b| b.is_ascii_alphanumeric())
     })
 }
-
-const PAGE: u32 = 100;
-
-const MOST: u32 = 500;

@@ -9,6 +9,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::auth::{May, NotAllowed, ReadEvents, WriteEvents};
 use super::backend::DeadEvent;
+use super::page::{NO_NEXT, limit_of, page_of};
 use super::{Api, Named, answered, invalid, unavailable};
 
 /// Which of them.
@@ -21,7 +22,7 @@ pub(super) struct DeadFilter {
     after: Option<i64>,
     /// At most so many.
     #[param(minimum = 1, maximum = 500, default = 100)]
-    limit: Option<usize>,
+    limit: Option<u32>,
 }
 
 /// A page of events that were given up.
@@ -63,18 +64,16 @@ pub(super) async fn dead(
         Ok(Query(filter)) => filter,
         Err(why) => return invalid(why.body_text()),
     };
-    let limit = limit.unwrap_or(PAGE);
-    if !(1..=MOST).contains(&limit) {
-        return invalid(format!("limit is not from 1 to {MOST}"));
-    }
+    let limit = match limit_of(limit) {
+        Ok(limit) => limit,
+        Err(why) => return invalid(why),
+    };
     if after.is_some_and(|after| after < 0) {
-        return invalid("after is not the `next` of a page");
+        return invalid(NO_NEXT);
     }
-    match api.backend.dead_events(after, limit + 1).await {
-        Ok(mut dead) => {
-            let more = dead.len() > limit;
-            dead.truncate(limit);
-            let next = dead.last().filter(|_| more).map(|last| last.cursor);
+    match api.backend.dead_events(after, limit as usize + 1).await {
+        Ok(dead) => {
+            let (dead, next) = page_of(dead, limit, |last| last.cursor);
             Json(DeadPage { dead, next }).into_response()
         }
         Err(why) => unavailable(&why),
@@ -103,7 +102,3 @@ pub(super) async fn retry(
     let retried = api.backend.retry_event(id.clone()).await;
     answered(retried.map(|found| found.map(|()| Retried { id })), "no such event was given up")
 }
-
-const PAGE: usize = 100;
-
-const MOST: usize = 500;

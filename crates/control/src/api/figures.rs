@@ -15,7 +15,8 @@ use setu_model::Wall;
 use super::auth::{May, NotAllowed, ReadCosts, ReadQuality, WriteFeedback};
 use super::backend::Pending;
 use super::body::{Body, Checked, NotTaken};
-use super::calls::{checked_customer, is_id};
+use super::calls::{checked_customer, checked_moments, is_id};
+use super::page::{limit_of, page_of};
 use super::{Api, Named, answered, invalid, unavailable};
 use crate::refusal::refusal;
 use crate::webhook::wall;
@@ -473,22 +474,12 @@ struct Paged {
 
 /// The page that a filter asks for, or why there is none.
 async fn figured(api: &Api, filter: ReportFilter, by: ReportBy) -> Result<Paged, Response> {
-    let (after, limit) = (filter.after.clone(), filter.limit.unwrap_or(PAGE));
-    for (name, moment) in [("from", &filter.from), ("until", &filter.until)] {
-        if let Some(moment) = moment
-            && moment.parse::<setu_model::Wall>().is_err()
-        {
-            return Err(invalid(format!("{name} is no moment: write it as 2026-11-25T09:00:00Z")));
-        }
-    }
-    if !(1..=MOST).contains(&limit) {
-        return Err(invalid(format!("limit is not from 1 to {MOST}")));
-    }
+    checked_moments([("from", &filter.from), ("until", &filter.until)]).map_err(invalid)?;
+    let (after, limit) = (filter.after.clone(), limit_of(filter.limit).map_err(invalid)?);
     let mut figured = api.backend.report(filter, by).await.map_err(|why| unavailable(&why))?;
     figured.lines.retain(|(key, _)| after.as_ref().is_none_or(|after| key > after));
-    let more = figured.lines.len() > limit as usize;
-    figured.lines.truncate(limit as usize);
-    let next = figured.lines.last().filter(|_| more).map(|(key, _)| key.clone());
+    let (lines, next) = page_of(figured.lines, limit, |(key, _)| key.clone());
+    figured.lines = lines;
     Ok(Paged { figured, next })
 }
 
@@ -498,7 +489,3 @@ fn cost_line(key: String, figures: Sums) -> CostLine {
 }
 
 const NOT_OURS: &str = "the number is none of ours";
-
-const PAGE: u32 = 100;
-
-const MOST: u32 = 500;

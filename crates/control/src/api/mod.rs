@@ -8,6 +8,7 @@ mod cdrs;
 mod events;
 mod export;
 mod figures;
+mod page;
 mod provisioning;
 mod requests;
 mod reservations;
@@ -162,6 +163,24 @@ fn refused(rules: Vec<Rule>) -> Response {
 
 fn unknown(what: &str) -> Response {
     refusal(StatusCode::NOT_FOUND, "not_found", what)
+}
+
+/// What came of an order: `made` answers it.
+fn ordered<T>(said: Result<Result<T, NotMade>, Unavailable>, made: impl FnOnce(T) -> Response) -> Response {
+    match said {
+        Ok(Ok(done)) => made(done),
+        Ok(Err(why)) => why.response(),
+        Err(why) => unavailable(&why),
+    }
+}
+
+/// What was ended, if it was there.
+fn ended(said: Result<bool, Unavailable>, missing: &str) -> Response {
+    match said {
+        Ok(true) => StatusCode::NO_CONTENT.into_response(),
+        Ok(false) => unknown(missing),
+        Err(why) => unavailable(&why),
+    }
 }
 
 /// Makes an answer of what the backend says.

@@ -11,7 +11,7 @@ use super::auth::{May, NotAllowed, RequestPermissions};
 use super::body::{Body, Checked, NotTaken};
 use super::calls::{checked_agents, checked_numbers, checked_texts};
 use super::reservations::{MOST_SECONDS, some_whole};
-use super::{Api, unavailable};
+use super::{Api, ordered};
 
 /// A customer to ask for permission.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, ToSchema)]
@@ -97,11 +97,9 @@ pub(super) async fn request(
     State(api): State<Api>,
     Body(order): Body<PermissionOrder>,
 ) -> Response {
-    match api.backend.request_permission(order).await {
-        Ok(Ok(requested)) => (StatusCode::ACCEPTED, Json(requested)).into_response(),
-        Ok(Err(why)) => why.response(),
-        Err(why) => unavailable(&why),
-    }
+    ordered(api.backend.request_permission(order).await, |requested| {
+        (StatusCode::ACCEPTED, Json(requested)).into_response()
+    })
 }
 
 impl Checked for PermissionOrder {

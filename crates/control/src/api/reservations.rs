@@ -11,8 +11,9 @@ use utoipa::{IntoParams, ToSchema};
 use super::auth::{May, NotAllowed, ReadReadiness, ReadReservations, WriteReservations};
 use super::backend::Rule;
 use super::body::{Body, Checked, NotTaken};
-use super::calls::{CallFilter, checked_agents, checked_filter, checked_numbers, checked_texts, page_of};
-use super::{Api, Named, answered, invalid, unavailable, unknown};
+use super::calls::{CallFilter, checked_agents, checked_filter, checked_numbers, checked_texts};
+use super::page::page_of;
+use super::{Api, Named, answered, ended, invalid, ordered, unavailable};
 
 /// Somebody to set aside.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, ToSchema)]
@@ -144,14 +145,10 @@ pub(super) async fn reserve(
     State(api): State<Api>,
     Body(order): Body<ReservationOrder>,
 ) -> Response {
-    match api.backend.reserve(order).await {
-        Ok(Ok(made)) => {
-            let at = [(header::LOCATION, format!("/v1/reservations/{}", made.reservation))];
-            (StatusCode::CREATED, at, Json(made)).into_response()
-        }
-        Ok(Err(why)) => why.response(),
-        Err(why) => unavailable(&why),
-    }
+    ordered(api.backend.reserve(order).await, |made| {
+        let at = [(header::LOCATION, format!("/v1/reservations/{}", made.reservation))];
+        (StatusCode::CREATED, at, Json(made)).into_response()
+    })
 }
 
 /// The reservations whose calls have not come, page by page.
@@ -227,11 +224,7 @@ pub(super) async fn release(
     State(api): State<Api>,
     Named(reservation): Named<String>,
 ) -> Response {
-    match api.backend.release(reservation).await {
-        Ok(true) => StatusCode::NO_CONTENT.into_response(),
-        Ok(false) => unknown(NONE),
-        Err(why) => unavailable(&why),
-    }
+    ended(api.backend.release(reservation).await, NONE)
 }
 
 /// Who could take a number's calls now, and whether a message with a call button should go out.
