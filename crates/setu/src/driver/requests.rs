@@ -7,7 +7,7 @@ use setu_call::Reserve;
 use setu_model::{CallFacts, CallId, GateCode, Now, Pii, RuleRefusal, Secret};
 use setu_whatsapp::gate::Decision;
 use setu_whatsapp::graph::{Action, Failure, Reply, Template};
-use setu_whatsapp::permission::{Customer, Fact};
+use setu_whatsapp::permission::{Customer, Fact, Verdict};
 
 use super::awaited::{Awaited, Meanwhile, is_pair};
 use super::{Answer, Asker, Finding, GraphToken, Inquiry, NotPlaced, Order, Output, Shard};
@@ -346,12 +346,17 @@ impl Shard {
             }
             Err(Failure::Refused { code, text }) => match GateCode::of_meta(code) {
                 Some(rule) => {
-                    let refusal = RuleRefusal::new(
+                    self.note_limit(&pending, rule, now);
+                    let remedy = if rule == GateCode::AlreadyPermitted {
+                        "call the customer"
+                    } else {
+                        "wait, or let the customer call"
+                    };
+                    NotPlaced::Refused(vec![RuleRefusal::new(
                         rule,
                         format!("Meta refuses it: {text}"),
-                        "wait, or let the customer call",
-                    );
-                    NotPlaced::Refused(vec![refusal])
+                        remedy,
+                    )])
                 }
                 None => NotPlaced::Unable(format!("the request is refused: {text} ({code})")),
             },
@@ -367,13 +372,34 @@ impl Shard {
     }
 
     fn note_request(&mut self, pending: &Pending, message: Option<&str>, now: Now) {
-        let name =
-            message.map_or_else(|| CallId::new(now.wall, &mut *self.entropy).to_string(), str::to_owned);
+        self.note(pending, "asked", message, Fact::Asked { at: now.wall }, now);
+    }
+
+    /// Keeps what a refusal of Meta tells of the customer, so that the same is not tried again.
+    fn note_limit(&mut self, pending: &Pending, rule: GateCode, now: Now) {
+        let at = now.wall;
+        let fact = if rule == GateCode::RequestLimit {
+            // Since when is not told. The careful reading is: now.
+            Fact::Asked { at }
+        } else if rule == GateCode::AlreadyPermitted {
+            let (no_request_before, no_call_before) = (None, None);
+            Fact::Observed { at, verdict: Verdict::Permanent, no_request_before, no_call_before }
+        } else {
+            return;
+        };
+        self.note(pending, "refused", None, fact, now);
+    }
+
+    fn note(&mut self, pending: &Pending, kind: &str, name: Option<&str>, fact: Fact, now: Now) {
+        let name = name.map_or_else(|| CallId::new(now.wall, &mut *self.entropy).to_string(), str::to_owned);
         let (number, customer) = (pending.order.number.clone(), &pending.order.customer);
         let customer = Customer::of_fields(customer.reveal(), None);
-        let fact = Fact::Asked { at: now.wall };
-        let note = Note { number, customer, id: format!("asked:{name}"), fact };
-        self.outputs.push_back(Output::Note(Box::new(note)));
+        self.outputs.push_back(Output::Note(Box::new(Note {
+            number,
+            customer,
+            id: format!("{kind}:{name}"),
+            fact,
+        })));
     }
 
     fn request_sent(&mut self, pending: Pending, message: Option<String>, now: Now) {

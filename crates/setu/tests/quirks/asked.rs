@@ -272,3 +272,18 @@ async fn an_agents_dial_on_a_providers_number_ends_as_the_customer_who_was_asked
         assert_eq!((again.status, cdr.refused.first().map(|rule| rule.code)), (Some(403), Some(4_011)));
     }
 }
+
+/// What Meta knows and the bridge does not, it learns from the refusal.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_of_meta_is_not_asked_for_again() {
+    let mut setup = Setup { number: BY_GRAPH, ..asked(None) };
+    setup.graph.as_mut().unwrap().permitted = true;
+    let mut lab = setup.start().await;
+    assert_eq!(lab.orders().await.1["error"]["rules"][0]["code"], 4_005);
+    lab.next_cdr().await;
+    let (status, refused) = lab.requests(json!({})).await;
+    let rule = &refused["error"]["rules"][0];
+    assert_eq!((status, &rule["code"], &rule["remedy"]), (409, &json!(4_015), &json!("call the customer")));
+    assert_eq!(lab.orders().await.0, 202, "Meta has said that the customer permits calls");
+    assert_eq!(lab.next_cdr().await.termination.cause, Cause::Success);
+}
