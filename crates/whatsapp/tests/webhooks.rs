@@ -176,6 +176,20 @@ fn the_six_replies_that_meta_documents_are_told_apart() {
 }
 
 #[test]
+fn what_claims_to_happen_later_happened_when_it_was_told() {
+    let next_year = (RECEIVED.unix_ms() / 1_000 + 365 * 86_400).to_string();
+    let accept = json!({"from": "919876543210", "id": "wamid.1", "timestamp": next_year, "type": "interactive",
+        "interactive": {"call_permission_reply": {"response": "accept", "is_permanent": true}}});
+    let heard = meta("messages", json!({"messages": [accept]}));
+    assert!(matches!(heard[0].facts().unwrap().fact, Fact::Replied { at: RECEIVED, .. }), "{heard:?}");
+
+    let end = calls(json!({"id": "w", "event": "terminate", "direction": "BUSINESS_INITIATED",
+        "to": "919876543210", "timestamp": next_year, "start_time": next_year, "end_time": next_year}));
+    let fact = Fact::Called { at: RECEIVED, outcome: Outcome::Connected };
+    assert_eq!((end.at, end.facts().unwrap().fact), (RECEIVED, fact));
+}
+
+#[test]
 fn any_other_message_opens_the_service_window() {
     let heard = meta(
         "messages",

@@ -19,9 +19,15 @@ impl<'j> Source<'j> {
         self.change.get("value").unwrap_or(&Value::Null)
     }
 
-    /// The moment an object names in `timestamp`, or when it came.
+    /// The moment an object names in `timestamp`, or when it came: nothing is told before it happens, and what claims to
+    /// would outlive all that contradicts it later.
     pub(super) fn moment(&self, object: &Value) -> Wall {
-        moment(object, "timestamp").unwrap_or(self.received)
+        self.past(object, "timestamp").unwrap_or(self.received)
+    }
+
+    /// A field's moment, of something that has happened: at the latest when it came.
+    pub(super) fn past(&self, object: &Value, field: &str) -> Option<Wall> {
+        moment(object, field).map(|at| at.min(self.received))
     }
 }
 
