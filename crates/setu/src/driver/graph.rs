@@ -39,11 +39,12 @@ pub struct GraphToken(pub u64);
 #[derive(Debug, Default)]
 pub(super) struct GraphLegs {
     legs: BTreeMap<LegId, Carried>,
-    by_wacid: BTreeMap<String, LegId>,
+    /// By the business number and WhatsApp's id: nobody tells of the calls of another number.
+    by_wacid: BTreeMap<(String, String), LegId>,
     asked: BTreeMap<GraphToken, LegId>,
     next: u64,
     /// What was told of calls whose id is not known: the reply with it may be behind.
-    early: VecDeque<(String, Told)>,
+    early: VecDeque<((String, String), Told)>,
 }
 
 #[derive(Debug)]
@@ -75,24 +76,25 @@ impl GraphLegs {
 
     fn insert(&mut self, id: LegId, leg: Leg, number: &str) {
         if !leg.wacid().is_empty() {
-            self.by_wacid.insert(leg.wacid().to_owned(), id);
+            self.by_wacid.insert((number.to_owned(), leg.wacid().to_owned()), id);
         }
         self.legs.insert(id, Carried { leg, number: number.to_owned() });
     }
 
     /// Keeps what is told of a call that may turn out to be one of ours.
-    fn keep(&mut self, wacid: String, told: Told) {
-        if !self.legs.values().any(|carried| carried.leg.wacid().is_empty()) {
+    fn keep(&mut self, call: (String, String), told: Told) {
+        let unnamed = |carried: &Carried| carried.leg.wacid().is_empty() && carried.number == call.0;
+        if !self.legs.values().any(unnamed) {
             return;
         }
         if self.early.len() >= MOST_EARLY {
             self.early.pop_front();
         }
-        self.early.push_back((wacid, told));
+        self.early.push_back((call, told));
     }
 
-    fn take_early(&mut self, wacid: &str) -> Vec<Told> {
-        let (ours, others) = std::mem::take(&mut self.early).into_iter().partition(|(id, _)| id == wacid);
+    fn take_early(&mut self, call: &(String, String)) -> Vec<Told> {
+        let (ours, others) = std::mem::take(&mut self.early).into_iter().partition(|(of, _)| of == call);
         self.early = others;
         let ours: VecDeque<_> = ours;
         ours.into_iter().map(|(_, told)| told).collect()
@@ -105,10 +107,10 @@ impl Shard {
         let Some(session) = &connect.session else { return };
         if session.kind == SessionKind::Answer {
             let told = Told::Answer(session.sdp.clone());
-            return self.graph_told(connect.wacid, told, now);
+            return self.graph_told(number, connect.wacid, told, now);
         }
         let call = CallId::new(now.wall, &mut *self.entropy);
-        let late = match self.told.begin(&connect.wacid, LegId::originator(call)) {
+        let late = match self.told.begin(number, &connect.wacid, LegId::originator(call)) {
             Beginning::New => None,
             Beginning::Late(end) => Some(end),
             Beginning::Again => return,
@@ -127,13 +129,14 @@ impl Shard {
         };
         self.calls.handle(setu_call::Input::Offered(Box::new(offered)), now);
         if let Some(end) = late {
-            self.graph_told(connect.wacid, Told::End(end), now);
+            self.graph_told(number, connect.wacid, Told::End(end), now);
         }
     }
 
-    /// Takes what a webhook tells of a call that Graph signals.
-    pub(super) fn graph_told(&mut self, wacid: String, told: Told, now: Now) {
-        let Some(&id) = self.graph.by_wacid.get(&wacid) else { return self.graph.keep(wacid, told) };
+    /// Takes what a webhook tells of a number's call that Graph signals.
+    pub(super) fn graph_told(&mut self, number: &str, wacid: String, told: Told, now: Now) {
+        let call = (number.to_owned(), wacid);
+        let Some(&id) = self.graph.by_wacid.get(&call) else { return self.graph.keep(call, told) };
         let Some(carried) = self.graph.legs.get_mut(&id) else { return };
         match told {
             Told::Answer(sdp) => carried.leg.handle_answer(&sdp),
@@ -143,9 +146,9 @@ impl Shard {
         self.follow_graph(id, now);
     }
 
-    /// Whether Graph signals a call that is alive.
-    pub(super) fn is_graph_call(&self, wacid: &str) -> bool {
-        self.graph.by_wacid.contains_key(wacid)
+    /// Whether Graph signals a call of the number that is alive.
+    pub(super) fn is_graph_call(&self, number: &str, wacid: &str) -> bool {
+        self.graph.by_wacid.contains_key(&(number.to_owned(), wacid.to_owned()))
     }
 
     /// Takes the reply to a request.
@@ -199,7 +202,8 @@ impl Shard {
         if self.graph.legs.get(&id).is_some_and(|carried| carried.leg.is_over())
             && let Some(carried) = self.graph.legs.remove(&id)
         {
-            self.graph.by_wacid.remove(carried.leg.wacid());
+            let call = (carried.number, carried.leg.wacid().to_owned());
+            self.graph.by_wacid.remove(&call);
         }
     }
 
@@ -220,11 +224,13 @@ impl Shard {
 
     /// A call of ours has its id: what was told of it before is told now.
     fn graph_named(&mut self, leg: LegId, wacid: String, now: Now) {
-        self.graph.by_wacid.insert(wacid.clone(), leg);
-        let event = LegEvent::Named { leg, wacid: wacid.clone() };
+        let Some(carried) = self.graph.legs.get(&leg) else { return };
+        let call = (carried.number.clone(), wacid.clone());
+        self.graph.by_wacid.insert(call.clone(), leg);
+        let event = LegEvent::Named { leg, wacid };
         self.calls.handle(setu_call::Input::Leg(event), now);
-        for told in self.graph.take_early(&wacid) {
-            self.graph_told(wacid.clone(), told, now);
+        for told in self.graph.take_early(&call) {
+            self.graph_told(&call.0, call.1.clone(), told, now);
         }
     }
 

@@ -56,19 +56,19 @@ impl Shard {
                 None if by_graph && connect.session.is_some() => self.graph_offered(number, *connect, now),
                 Some(_) | None => self.connect_told(number, *connect, now),
             },
-            Event::Terminate(end) if self.is_graph_call(&end.wacid) => {
-                self.graph_told(end.wacid.clone(), Told::End(end), now);
+            Event::Terminate(end) if self.is_graph_call(number, &end.wacid) => {
+                self.graph_told(number, end.wacid.clone(), Told::End(end), now);
             }
             Event::Terminate(end) if by_graph && end.direction == Some(Direction::BusinessInitiated) => {
-                self.graph_told(end.wacid.clone(), Told::End(end), now);
+                self.graph_told(number, end.wacid.clone(), Told::End(end), now);
             }
             Event::Terminate(end) => {
-                if let Some((leg, end)) = self.told.end(*end) {
+                if let Some((leg, end)) = self.told.end(number, *end) {
                     self.terminate_told(leg, end, now);
                 }
             }
             Event::Status { wacid, status, .. } if by_graph => {
-                self.graph_told(wacid, Told::Status(status), now);
+                self.graph_told(number, wacid, Told::Status(status), now);
             }
             Event::Permission { customer, reply: Reply::Reject { .. }, .. } => {
                 self.declined(number, &customer, at, now);
@@ -101,7 +101,7 @@ impl Shard {
             return;
         }
         let call = CallId::new(now.wall, &mut *self.entropy);
-        if self.told.begin(&connect.wacid, LegId::originator(call)) == Beginning::Again {
+        if self.told.begin(number, &connect.wacid, LegId::originator(call)) == Beginning::Again {
             return;
         }
         let offered = Box::new(Offered {
@@ -133,7 +133,7 @@ impl Shard {
         let awaited = self.awaits(number, facts.customer.reveal());
         let fresh = || LegId::originator(CallId::new(now.wall, &mut *self.entropy));
         let leg = awaited.unwrap_or_else(fresh);
-        let late = match self.told.begin(&connect.wacid, leg) {
+        let late = match self.told.begin(number, &connect.wacid, leg) {
             Beginning::New => None,
             Beginning::Late(end) => Some(end),
             Beginning::Again => return,

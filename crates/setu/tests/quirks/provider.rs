@@ -120,6 +120,38 @@ async fn posted_five_times_in_any_order_with_its_terminate_it_is_one_call() {
     }
 }
 
+/// Whoever may tell of one number must not end, or cancel before it begins, the call of another.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_end_of_a_call_is_told_by_nobody_but_its_own_number() {
+    let others = TERMINATE.replace("PHONE_NUMBER_ID", "ANOTHER").replace("user_hangup", "another_number");
+    for before in [true, false] {
+        let setup = Setup {
+            config: "[[numbers]]\nnumber = \"+911234567891\"\npassword = \"another\"\nphone_number_id = \"ANOTHER\"\n\
+                     agents = [\"alice\"]",
+            ..Setup::default()
+        };
+        let mut lab = setup.start().await;
+        let (_, _, cdr) = lab
+            .ends(async |lab| {
+                if before {
+                    lab.posts(TERMINATE_AT, &others).await;
+                }
+                lab.posts(CONNECT_AT, EXAMPLE).await;
+                let talks = lab.provider.wait_for(PATIENCE, |event| {
+                    matches!(event, setu_twin::agent::PhoneEvent::FirstPacket(_)).then_some(())
+                });
+                talks.await.unwrap();
+                if !before {
+                    lab.posts(TERMINATE_AT, &others).await;
+                }
+                lab.posts(TERMINATE_AT, TERMINATE).await;
+            })
+            .await;
+        let end = &cdr.termination;
+        assert_eq!((end.cause, end.detail.as_deref()), (Cause::Success, Some("user_hangup")), "{before}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_end_that_was_told_first_rings_nobody() {
     let mut lab = Setup::default().start().await;
