@@ -138,6 +138,7 @@ fn migrations() -> Migrator {
         migration(5, "orders", include_str!("../migrations/0005_orders.sql")),
         migration(6, "pruning", include_str!("../migrations/0006_pruning.sql")),
         migration(7, "owners", include_str!("../migrations/0007_owners.sql")),
+        migration(8, "ends", include_str!("../migrations/0008_ends.sql")),
     ])
 }
 

@@ -73,8 +73,8 @@ impl Old {
                  (SELECT 1 FROM events e WHERE e.webhook = w.id) ORDER BY w.received LIMIT $2)"
             }
             Self::Ends => {
-                "DELETE FROM ends WHERE wacid IN \
-                 (SELECT wacid FROM ends WHERE received < $1 ORDER BY received LIMIT $2)"
+                "DELETE FROM ends WHERE (number, wacid) IN \
+                 (SELECT number, wacid FROM ends WHERE received < $1 ORDER BY received LIMIT $2)"
             }
             Self::Complaints => {
                 "DELETE FROM complaints WHERE complaint IN (SELECT complaint FROM complaints \

@@ -54,6 +54,8 @@ pub struct FactRow {
 /// The end of a call, as a webhook told it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EndRow {
+    /// The business number of which it was told.
+    pub number: String,
     /// WhatsApp's id of the call.
     pub wacid: String,
     /// What was told, as JSON.
@@ -194,6 +196,8 @@ pub struct Revision {
 /// A record and what a webhook told of the same call, not brought together yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unreconciled {
+    /// The business number.
+    pub number: String,
     /// WhatsApp's id of the call.
     pub wacid: String,
     /// The call's id.

@@ -159,18 +159,30 @@ impl Store {
         Ok(u64::try_from(calls).unwrap_or(0))
     }
 
+    /// What a webhook told of the end of a number's call, as JSON.
+    ///
+    /// # Errors
+    /// [`StoreFault`].
+    pub async fn end(&self, number: &str, wacid: &str) -> Result<Option<String>, StoreFault> {
+        let end = sqlx::query("SELECT told FROM ends WHERE number = $1 AND wacid = $2");
+        let row = end.bind(key(number)).bind(key(wacid)).fetch_optional(&self.pool).await?;
+        Ok(row.map(|row| row.try_get("told")).transpose()?)
+    }
+
     /// Records whose end a webhook told as well, and that do not say so yet; at most `most`.
     ///
     /// # Errors
     /// [`StoreFault`].
     pub async fn unreconciled(&self, most: usize) -> Result<Vec<Unreconciled>, StoreFault> {
         let rows = sqlx::query(
-            "SELECT e.wacid, e.told, c.call, c.record FROM ends e JOIN cdrs c ON c.wacid = e.wacid AND c.revision = 1 \
+            "SELECT e.number, e.wacid, e.told, c.call, c.record FROM ends e \
+             JOIN cdrs c ON c.wacid = e.wacid AND c.number = e.number AND c.revision = 1 \
              WHERE e.reconciled = 0 ORDER BY e.received LIMIT $1",
         );
         let rows = rows.bind(signed(most)).fetch_all(&self.pool).await?;
         let read = |row: &AnyRow| {
             Ok(Unreconciled {
+                number: row.try_get("number")?,
                 wacid: row.try_get("wacid")?,
                 call: row.try_get("call")?,
                 record: row.try_get("record")?,
@@ -181,11 +193,15 @@ impl Store {
     }
 
     /// Keeps what became known of calls after their records were written, each under the next number; `reconciled` are the
-    /// calls, by WhatsApp's id, whose ends are accounted for. A source that has revised a record does not do so again.
+    /// calls, by business number and WhatsApp's id, whose ends are accounted for. A source that has revised a record does not do so again.
     ///
     /// # Errors
     /// [`StoreFault`]: nothing is kept.
-    pub async fn revise(&self, revisions: &[Revision], reconciled: &[String]) -> Result<(), StoreFault> {
+    pub async fn revise(
+        &self,
+        revisions: &[Revision],
+        reconciled: &[(String, String)],
+    ) -> Result<(), StoreFault> {
         let _writing = self.writing.lock().await;
         let mut transaction = self.pool.begin().await?;
         for revision in revisions {
@@ -200,9 +216,9 @@ impl Store {
                 put(&mut transaction, &revision.told).await?;
             }
         }
-        for wacid in reconciled {
-            let done = sqlx::query("UPDATE ends SET reconciled = 1 WHERE wacid = $1");
-            done.bind(key(wacid)).execute(&mut *transaction).await?;
+        for (number, wacid) in reconciled {
+            let done = sqlx::query("UPDATE ends SET reconciled = 1 WHERE number = $1 AND wacid = $2");
+            done.bind(key(number)).bind(key(wacid)).execute(&mut *transaction).await?;
         }
         transaction.commit().await?;
         self.announced.notify_one();
@@ -246,9 +262,14 @@ async fn learn(to: &mut AnyConnection, event: &EventRow, received: i64) -> Resul
     put(to, &event.told).await?;
     if let Some(end) = &event.end {
         let keep = sqlx::query(
-            "INSERT INTO ends (wacid, received, told, reconciled) VALUES ($1, $2, $3, 0) ON CONFLICT DO NOTHING",
+            "INSERT INTO ends (number, wacid, received, told, reconciled) VALUES ($1, $2, $3, $4, 0) ON CONFLICT DO NOTHING",
         );
-        keep.bind(key(&end.wacid)).bind(received).bind(text(&end.told)).execute(&mut *to).await?;
+        keep.bind(key(&end.number))
+            .bind(key(&end.wacid))
+            .bind(received)
+            .bind(text(&end.told))
+            .execute(&mut *to)
+            .await?;
     }
     for row in &event.complaints {
         complain(to, row).await?;

@@ -37,7 +37,7 @@ use setu_sip::{
     SessionId, Stranger, Transmit,
 };
 use setu_whatsapp::gate::GatePolicy;
-use setu_whatsapp::webhook::Heard;
+use setu_whatsapp::webhook::{Heard, Terminate};
 
 use crate::pricing::Prices;
 
@@ -63,6 +63,8 @@ pub enum Input {
     /// A webhook told something: proven, stored, and once for each event, but for one that came just before the bridge
     /// stopped. In any order; `at` says how old it is. Its `key` comes back as [`Output::Acted`].
     Heard(Box<Heard>),
+    /// A number's call that is told of next is over: its end was told before, perhaps to a bridge that has stopped since.
+    Over(String, Box<Terminate>),
     /// What would the gate say? Answered by [`Output::Found`].
     Inquire(Box<Inquiry>),
     /// The REST interface asks for something. Answered by [`Output::Answered`] of the same token.
@@ -252,6 +254,8 @@ impl Shard {
                 // Behind what follows from it, so that what is kept of that is never the later of the two.
                 self.outputs.push_back(Output::Acted(key));
             }
+            // A call that has begun here was told of its end as well.
+            Input::Over(number, end) => drop(self.told.end(&number, *end)),
             Input::Inquire(inquiry) => self.inquired(*inquiry, now),
             Input::Request(token, request) => self.requested(token, *request, now),
             Input::Loaded(loaded) => self.loaded(*loaded, now),

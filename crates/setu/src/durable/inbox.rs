@@ -8,6 +8,7 @@ use setu_whatsapp::webhook::{Event, Heard, read};
 use tokio::sync::{mpsc, watch};
 
 use super::keeper::{Keep, Keeper};
+use super::reconcile::Told;
 use super::rows::{self, Numbers};
 use crate::driver::{DELIVERED_AGAIN, Input};
 use crate::events::Audience;
@@ -74,9 +75,30 @@ impl Inbox {
     }
 
     async fn tell(&self, heard: Heard) {
+        if let Some(over) = self.over(&heard).await {
+            // The driver ends only with the bridge.
+            let _ = self.inputs.send(over).await;
+        }
         let key = rows::event_key(&heard);
         // The driver ends only with the bridge.
         let _ = self.inputs.send(Input::Heard(Box::new(Heard { key, ..heard }))).await;
+    }
+
+    /// The end of the call that an event begins, if it was told before: perhaps to a bridge that has stopped since.
+    async fn over(&self, heard: &Heard) -> Option<Input> {
+        let Event::Connect(connect) = &heard.event else { return None };
+        let number = self.numbers.borrow().find(heard)?.clone();
+        match self.store.end(&number, &connect.wacid).await {
+            Ok(told) => {
+                let told: Told = serde_json::from_str(&told?).ok()?;
+                Some(Input::Over(number, Box::new(told.into_terminate(connect.wacid.clone()))))
+            }
+            Err(fault) => {
+                self.metrics.store_failed();
+                tracing::error!(%fault, wacid = connect.wacid, "whether a call is over cannot be read; it is taken as alive");
+                None
+            }
+        }
     }
 
     /// Tells what was stored before the bridge stopped, and not acted on.

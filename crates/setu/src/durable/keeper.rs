@@ -212,7 +212,7 @@ impl Writer {
             };
             let audience = self.audience.borrow().clone();
             let revisions: Vec<Revision> = met.iter().filter_map(|met| revision(met, &audience)).collect();
-            let done: Vec<String> = met.into_iter().map(|met| met.wacid).collect();
+            let done: Vec<_> = met.into_iter().map(|met| (met.number, met.wacid)).collect();
             if let Err(fault) = self.store.revise(&revisions, &done).await {
                 return self.failed(&fault);
             }

@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 use setu_model::{Cdr, Direction, Wall};
-use setu_whatsapp::webhook::{EndStatus, Terminate};
+use setu_whatsapp::permission::Customer;
+use setu_whatsapp::webhook::{EndStatus, GraphError, Terminate};
 
 /// What a webhook tells of the end of a call.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,6 +31,26 @@ impl From<&Terminate> for Told {
             duration_s: end.duration_s,
             cause: end.cause.clone(),
             errors: end.errors.iter().map(|error| error.code).collect(),
+        }
+    }
+}
+
+impl Told {
+    /// What was told, of the call with this id: what nobody compares is left out.
+    pub(super) fn into_terminate(self, wacid: String) -> Terminate {
+        let error = |code| GraphError { code, text: String::new() };
+        Terminate {
+            wacid,
+            direction: None,
+            customer: Customer::default(),
+            status: if self.completed { EndStatus::Completed } else { EndStatus::Failed },
+            started: self.started,
+            ended: self.ended,
+            duration_s: self.duration_s,
+            cause: self.cause,
+            errors: self.errors.into_iter().map(error).collect(),
+            opaque: None,
+            complaints: Vec::new(),
         }
     }
 }

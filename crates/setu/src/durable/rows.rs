@@ -39,7 +39,7 @@ impl Numbers {
     }
 
     /// The number an event is about: by Meta's id of it, or as displayed. What one account tells is not about another's number.
-    fn find(&self, heard: &Heard) -> Option<&String> {
+    pub(super) fn find(&self, heard: &Heard) -> Option<&String> {
         let number = self.by_id.get(&heard.number_id).or_else(|| self.ours.get(heard.number.as_ref()?));
         // A provider names the number in its place.
         let provider = heard.account == heard.number_id;
@@ -69,9 +69,14 @@ fn event(heard: &Heard, numbers: &Numbers, audience: &Audience) -> EventRow {
     let key = event_key(heard);
     let told = events::Told::heard(heard, &key, numbers.find(heard).map(String::as_str));
     let end = match &heard.event {
-        Event::Terminate(end) => serde_json::to_string(&Told::from(&**end))
-            .ok()
-            .map(|told| EndRow { wacid: end.wacid.clone(), told }),
+        Event::Terminate(end) => {
+            let told = serde_json::to_string(&Told::from(&**end)).ok();
+            numbers.find(heard).zip(told).map(|(number, told)| EndRow {
+                number: number.clone(),
+                wacid: end.wacid.clone(),
+                told,
+            })
+        }
         Event::Connect(_)
         | Event::Status { .. }
         | Event::Created { .. }

@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use setu_model::Wall;
+use setu_model::{Cause, EndedBy, Wall};
 use setu_store::{CdrQuery, CustomerNames, DeliveryRow, EventRow, Location, Store};
 use setu_twin::Person;
 use setu_twin::agent::{Habits, PhoneAnswer};
@@ -62,6 +62,34 @@ fn a_call_told_five_times_in_any_order_with_its_end_takes_effect_once() {
     until("all are counted", PATIENCE, || house.metric("setu_webhook_events_repeated_total") == 8.0);
     assert_eq!(house.log().matches("a webhook tells").count(), 2, "{}", house.log());
     assert_eq!(facts(&house, CUSTOMER), ["tap:CALL_ID".to_owned()].into());
+}
+
+/// The end of a call may be told before its beginning, and the bridge be killed in between.
+#[test]
+fn a_call_whose_end_was_told_before_the_bridge_was_killed_is_not_taken() {
+    let at = crate::ports::port();
+    let rest = format!(
+        "[[numbers]]\nnumber = \"{NUMBER}\"\nphone_number_id = \"PHONE_NUMBER_ID\"\npassword = \"x\"\n\
+         trunk = \"pbx\"\nextension = \"100\"\n\
+         [[trunks]]\nname = \"pbx\"\npstn = false\nhost = \"127.0.0.1\"\nport = 9\nprobe_s = 0\n\
+         {}sip_hosts = [\"agent-bridge.example.in\"]\n",
+        webhooks(at)
+    );
+    let house = House::new(Ports::pick(), &rest);
+    house.write("app.secret", SECRET);
+    let mut bridge = house.serve();
+    let end = EXAMPLE.replace(r#""type":"audio""#, r#""duration":42,"hangup_cause":"user_hangup""#);
+    assert!(post(at, "/webhooks/whatsapp/call.terminate", SECRET, &end).starts_with("HTTP/1.1 200 "));
+    until("it is acted on", PATIENCE, || {
+        with_store(&house, async |store| store.waiting().await.unwrap().is_empty())
+    });
+    bridge.signal("KILL");
+    bridge.wait(PATIENCE);
+    let _bridge = house.serve();
+    assert!(post(at, "/webhooks/whatsapp/call.connect", SECRET, EXAMPLE).starts_with("HTTP/1.1 200 "));
+    let end = house.cdrs(1).remove(0).termination;
+    assert_eq!((end.cause, end.by), (Cause::Cancelled, EndedBy::Customer), "{end}");
+    assert_eq!(end.detail.as_deref(), Some("user_hangup"));
 }
 
 /// Whoever stops the machine can bring this about.

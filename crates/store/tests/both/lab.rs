@@ -71,7 +71,7 @@ pub(crate) fn fact(customer: &str, fact: &str, seconds: i64) -> FactRow {
 }
 
 pub(crate) fn ended(wacid: &str) -> EventRow {
-    let end = EndRow { wacid: wacid.to_owned(), told: format!("end of {wacid}") };
+    let end = EndRow { number: "+911".to_owned(), wacid: wacid.to_owned(), told: format!("end of {wacid}") };
     EventRow { end: Some(end), ..event(&format!("terminate:{wacid}")) }
 }
 

@@ -1,6 +1,6 @@
 //! Call detail records.
 
-use setu_store::{CdrQuery, CdrRow, CustomerNames, Old, Revision, Store};
+use setu_store::{CdrQuery, CdrRow, CustomerNames, EndRow, EventRow, Old, Revision, Store};
 
 use crate::lab::{Lab, at, cdr, delivery, ended, fact};
 use crate::on_both;
@@ -8,6 +8,7 @@ use crate::on_both;
 on_both!(
     a_record_is_written_once_and_later_facts_are_numbered_revisions,
     a_record_and_what_a_webhook_told_of_its_end_meet_in_either_order_once,
+    the_end_of_a_call_is_of_the_number_it_was_told_of,
     records_are_found_by_every_filter_and_page_by_page,
     attempts_of_a_number_are_business_initiated_calls_that_meta_heard_of,
     a_record_brings_its_facts_and_the_customers_names_along,
@@ -58,10 +59,25 @@ async fn a_record_and_what_a_webhook_told_of_its_end_meet_in_either_order_once(l
         [("record of after", "end of wacid.after"), ("record of before", "end of wacid.before")]
     );
 
-    let done: Vec<String> = met.iter().map(|met| met.wacid.clone()).collect();
+    let done: Vec<_> = met.iter().map(|met| (met.number.clone(), met.wacid.clone())).collect();
     let revisions = [revision("after", "webhook"), revision("before", "webhook")];
     store.revise(&revisions, &done).await.unwrap();
     assert_eq!(store.unreconciled(10).await.unwrap(), []);
+}
+
+async fn the_end_of_a_call_is_of_the_number_it_was_told_of(lab: Lab) {
+    let store = lab.open().await;
+    store.record(&[CdrRow { wacid: Some("wacid.a".to_owned()), ..cdr("a", 1) }]).await.unwrap();
+    let end = EndRow { number: "+912".to_owned(), wacid: "wacid.a".to_owned(), told: "another".to_owned() };
+    let foreign = EventRow { end: Some(end), ..ended("foreign") };
+    store.take(&[delivery("foreign", 1, vec![foreign])]).await.unwrap();
+    assert_eq!(store.unreconciled(10).await.unwrap(), []);
+    assert_eq!(store.end("+911", "wacid.a").await.unwrap(), None);
+    store.take(&[delivery("own", 2, vec![ended("wacid.a")])]).await.unwrap();
+    assert_eq!(store.end("+911", "wacid.a").await.unwrap().as_deref(), Some("end of wacid.a"));
+    assert_eq!(store.end("+912", "wacid.a").await.unwrap().as_deref(), Some("another"));
+    let met = store.unreconciled(10).await.unwrap();
+    assert_eq!(met.iter().map(|met| met.told.as_str()).collect::<Vec<_>>(), ["end of wacid.a"]);
 }
 
 async fn records_are_found_by_every_filter_and_page_by_page(lab: Lab) {
