@@ -70,8 +70,7 @@ impl Store {
     /// # Errors
     /// [`StoreFault`]: nothing is kept.
     pub async fn keep(&self, kept: &Kept) -> Result<(), StoreFault> {
-        let _writing = self.writing.lock().await;
-        let mut transaction = self.pool.begin().await?;
+        let mut transaction = self.write().await?;
         put(&mut transaction, &kept.told).await?;
         for row in &kept.unfinished {
             begin(&mut transaction, row, &kept.owner).await?;

@@ -17,6 +17,7 @@ mod query;
 mod report;
 mod rows;
 mod store;
+mod write;
 
 pub use keep::{Kept, Unfinished, UnfinishedRow};
 pub use key::digest;

@@ -47,8 +47,7 @@ impl Store {
     /// # Errors
     /// [`StoreFault`]: the key is not taken.
     pub async fn claim(&self, order: &OrderRow, since: Wall) -> Result<Option<KnownOrder>, StoreFault> {
-        let _writing = self.writing.lock().await;
-        let mut transaction = self.pool.begin().await?;
+        let mut transaction = self.write().await?;
         let old = sqlx::query("DELETE FROM orders WHERE owner = $1 AND name = $2 AND made < $3");
         let old = old.bind(key(&order.owner)).bind(key(&order.name)).bind(since.unix_ms());
         old.execute(&mut *transaction).await?;

@@ -100,8 +100,7 @@ impl Store {
     /// # Errors
     /// [`StoreFault`]: none is kept.
     pub async fn announce(&self, events: &[OutboxRow]) -> Result<(), StoreFault> {
-        let _writing = self.writing.lock().await;
-        let mut transaction = self.pool.begin().await?;
+        let mut transaction = self.write().await?;
         put(&mut transaction, events).await?;
         transaction.commit().await?;
         self.announced.notify_one();
@@ -230,8 +229,7 @@ impl Store {
     ) -> Result<u64, StoreFault> {
         let before =
             |age: Duration| now.unix_ms().saturating_sub(i64::try_from(age.as_millis()).unwrap_or(i64::MAX));
-        let _writing = self.writing.lock().await;
-        let mut transaction = self.pool.begin().await?;
+        let mut transaction = self.write().await?;
         let mut given_up = 0;
         let old = sqlx::query(
             "UPDATE outbox SET dead = 1, why = 'it waited for too long' WHERE dead = 0 AND made < $1",

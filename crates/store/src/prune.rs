@@ -205,8 +205,7 @@ impl Store {
         customer: CustomerNames<'_>,
         facts: &[String],
     ) -> Result<u64, StoreFault> {
-        let _writing = self.writing.lock().await;
-        let mut transaction = self.pool.begin().await?;
+        let mut transaction = self.write().await?;
         let mut forgotten = 0;
         for fact in facts {
             let forget = sqlx::query(

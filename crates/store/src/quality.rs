@@ -41,8 +41,7 @@ impl Store {
     /// # Errors
     /// [`StoreFault`]: none is kept.
     pub async fn complain(&self, complaints: &[ComplaintRow]) -> Result<Vec<bool>, StoreFault> {
-        let _writing = self.writing.lock().await;
-        let mut transaction = self.pool.begin().await?;
+        let mut transaction = self.write().await?;
         let mut news = Vec::with_capacity(complaints.len());
         for row in complaints {
             news.push(complain(&mut transaction, row).await?);
@@ -76,8 +75,7 @@ impl Store {
     /// # Errors
     /// [`StoreFault`]: none is noted.
     pub async fn requested(&self, requests: &[RequestRow]) -> Result<(), StoreFault> {
-        let _writing = self.writing.lock().await;
-        let mut transaction = self.pool.begin().await?;
+        let mut transaction = self.write().await?;
         for row in requests {
             request(&mut transaction, row).await?;
         }

@@ -41,8 +41,7 @@ impl Store {
     /// # Errors
     /// [`StoreFault`]: nothing is kept.
     pub async fn take(&self, deliveries: &[DeliveryRow]) -> Result<Vec<Vec<bool>>, StoreFault> {
-        let _writing = self.writing.lock().await;
-        let mut transaction = self.pool.begin().await?;
+        let mut transaction = self.write().await?;
         let mut news = Vec::with_capacity(deliveries.len());
         for delivery in deliveries {
             news.push(take_one(&mut transaction, delivery).await?);
@@ -57,8 +56,7 @@ impl Store {
     /// # Errors
     /// [`StoreFault`]: they will be acted on again after a restart.
     pub async fn settle(&self, events: &[String]) -> Result<(), StoreFault> {
-        let _writing = self.writing.lock().await;
-        let mut transaction = self.pool.begin().await?;
+        let mut transaction = self.write().await?;
         for event in events {
             settle(&mut transaction, event).await?;
         }
@@ -97,8 +95,7 @@ impl Store {
     /// # Errors
     /// [`StoreFault`]: none is kept.
     pub async fn note(&self, facts: &[FactRow]) -> Result<(), StoreFault> {
-        let _writing = self.writing.lock().await;
-        let mut transaction = self.pool.begin().await?;
+        let mut transaction = self.write().await?;
         for fact in facts {
             note(&mut transaction, fact).await?;
         }
@@ -134,8 +131,7 @@ impl Store {
     /// # Errors
     /// [`StoreFault`]: none is kept.
     pub async fn record(&self, cdrs: &[CdrRow]) -> Result<(), StoreFault> {
-        let _writing = self.writing.lock().await;
-        let mut transaction = self.pool.begin().await?;
+        let mut transaction = self.write().await?;
         for cdr in cdrs {
             record(&mut transaction, cdr).await?;
         }
@@ -202,8 +198,7 @@ impl Store {
         revisions: &[Revision],
         reconciled: &[(String, String)],
     ) -> Result<(), StoreFault> {
-        let _writing = self.writing.lock().await;
-        let mut transaction = self.pool.begin().await?;
+        let mut transaction = self.write().await?;
         for revision in revisions {
             let revise = sqlx::query(
                 "INSERT INTO cdrs (call, revision, source, written, number, customer, wacid, direction, cause, began, record) \
