@@ -490,7 +490,8 @@ impl Driver {
                 Output::Close(flow) => self.net.close(flow),
                 Output::Graph(ask) => self.ask_graph(*ask),
                 Output::Message(ask) => self.send_message(*ask),
-                Output::Note(note) => self.keep(Keep::Note(note)),
+                Output::Note(note) => self.keep(Keep::Note(note, None)),
+                Output::Withdrawn(note) => self.keep(Keep::Withdrawn(note)),
                 Output::Media(command) => self.command_media(command),
                 Output::Record(command) => self.record(command),
                 Output::Progress(progress) => self.keep(Keep::Progress(progress)),
@@ -543,14 +544,20 @@ impl Driver {
         });
     }
 
-    /// Each question of the REST interface sends one at most.
-    fn send_message(&self, MessageAsk { token, messenger, action }: MessageAsk) {
+    /// Each question of the REST interface sends one at most. What cannot be kept is not sent.
+    fn send_message(&self, MessageAsk { note, token, messenger, action }: MessageAsk) {
+        let (waits, kept) = oneshot::channel();
+        self.keep(Keep::Note(Box::new(note), Some(waits)));
         let (graph, inputs, metrics) = (self.graph.clone(), self.inputs.clone(), Arc::clone(&self.metrics));
         tokio::spawn(async move {
             let Messenger { to, token: bearer } = messenger;
-            let reply = match to {
-                MessagesTo::Graph(id) => graph.ask(&id, &bearer, &action).await,
-                MessagesTo::Provider { url, .. } => graph.ask_at(&url, &bearer, &action).await,
+            let reply = match (tokio::time::timeout(KEEPING, kept).await, to) {
+                (Ok(Ok(())), MessagesTo::Graph(id)) => graph.ask(&id, &bearer, &action).await,
+                (Ok(Ok(())), MessagesTo::Provider { url, .. }) => graph.ask_at(&url, &bearer, &action).await,
+                (Ok(Err(_)) | Err(_), _) => {
+                    let text = "the database did not take note of it in time, and it was not sent".to_owned();
+                    Err(Failure::Refused { code: 0, text })
+                }
             };
             metrics.graph_request(action.word(), outcome(&reply));
             // The driver ends only with the bridge.
@@ -655,6 +662,9 @@ impl Entropy for SystemEntropy {
         }
     }
 }
+
+/// How long a message waits until it is kept that it counts: as long as a gate may take.
+const KEEPING: Duration = Duration::from_secs(3);
 
 const fn outcome(reply: &Result<Reply, Failure>) -> &'static str {
     match reply {

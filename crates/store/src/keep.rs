@@ -23,6 +23,8 @@ pub struct Kept {
     pub cdrs: Vec<CdrRow>,
     /// Facts.
     pub facts: Vec<FactRow>,
+    /// Facts that turned out not to be, with every telling of them.
+    pub withdrawn: Vec<FactRow>,
     /// Requests of campaigns.
     pub requests: Vec<RequestRow>,
     /// Events of webhooks that the bridge has acted on.
@@ -80,6 +82,11 @@ impl Store {
         }
         for fact in &kept.facts {
             note(&mut transaction, fact).await?;
+        }
+        for fact in &kept.withdrawn {
+            let withdraw = sqlx::query("DELETE FROM facts WHERE number = $1 AND customer = $2 AND fact = $3");
+            let withdraw = withdraw.bind(key(&fact.number)).bind(key(&fact.customer)).bind(key(&fact.fact));
+            withdraw.execute(&mut *transaction).await?;
         }
         for row in &kept.requests {
             request(&mut transaction, row).await?;

@@ -111,6 +111,8 @@ pub enum Output {
     Message(Box<MessageAsk>),
     /// Keep something of a pair, before anything that is loaded later.
     Note(Box<Note>),
+    /// Take back what was kept for a message, before anything that is loaded later: it was not taken.
+    Withdrawn(Box<Note>),
     /// The answer to the [`Input::Request`] of this token.
     Answered(u64, Box<Answer>),
     /// Keep that a campaign, or a number, asks somebody for permission.

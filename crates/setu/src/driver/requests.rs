@@ -38,6 +38,8 @@ pub enum MessagesTo {
 /// A message to send. Answered by [`super::Input::GraphReplied`].
 #[derive(Debug)]
 pub struct MessageAsk {
+    /// What it counts as. It is sent only once this is kept: what was delivered counts although the bridge is killed.
+    pub note: Note,
     /// Comes back with the reply.
     pub token: GraphToken,
     /// How it is sent.
@@ -113,6 +115,8 @@ pub(super) struct Pending {
     reservation: Option<CallId>,
     /// The gate has to answer until then.
     until: Instant,
+    /// What it counts as, once it is under way.
+    counts: Option<Box<Note>>,
     /// The call that the request is for, where a provider calls back.
     pub(super) call: Option<Box<Awaited>>,
 }
@@ -222,7 +226,7 @@ impl Shard {
             call.reservation = reservation;
         }
         let until = now.after(self.settings.calls.timers.gate).mono;
-        let pending = Pending { token: Some(token), order, reservation, until, call };
+        let pending = Pending { token: Some(token), order, reservation, until, counts: None, call };
         if !self.settings.calls.numbers.get(&pending.order.number).is_some_and(|number| number.gated) {
             if pending.reservation.is_none() && !self.calls.is_ready(&pending.order.number) {
                 return Err(NotPlaced::Refused(vec![super::ahead::nobody("no agent is ready")]));
@@ -257,7 +261,9 @@ impl Shard {
         let use_case = awaited.facts.use_case.clone();
         let order = PermissionOrder { number, customer, use_case, ..PermissionOrder::default() };
         let call = Some(Box::new(awaited));
-        self.send_request(Pending { token: None, order, reservation: None, until: now.mono, call }, now);
+        let until = now.mono;
+        let pending = Pending { token: None, order, reservation: None, until, counts: None, call };
+        self.send_request(pending, now);
         Ok(())
     }
 
@@ -316,7 +322,7 @@ impl Shard {
         self.tell_asked(awaited.call, pending.token, &placed);
     }
 
-    fn send_request(&mut self, pending: Pending, now: Now) {
+    fn send_request(&mut self, mut pending: Pending, now: Now) {
         let Some(messenger) = self.settings.messengers.get(&pending.order.number).cloned() else {
             // A reload took it away meanwhile.
             return self.request_failed(pending, NotPlaced::UnknownNumber, now);
@@ -325,9 +331,13 @@ impl Shard {
         let to = order.customer.reveal().trim_start_matches('+').to_owned();
         let (text, template) = (order.text.clone(), order.template.clone());
         let action = Action::RequestPermission { to, text, template };
+        let id = format!("asked:{}", CallId::new(now.wall, &mut *self.entropy));
+        let customer = Customer::of_fields(order.customer.reveal(), None);
+        let note = Note { number: order.number.clone(), customer, id, fact: Fact::Asked { at: now.wall } };
+        pending.counts = Some(Box::new(note.clone()));
         let token = self.graph.token();
         self.requests.sent.insert(token, pending);
-        self.outputs.push_back(Output::Message(Box::new(MessageAsk { token, messenger, action })));
+        self.outputs.push_back(Output::Message(Box::new(MessageAsk { note, token, messenger, action })));
     }
 
     /// Takes the reply to a message; hands it back if it answers none.
@@ -337,10 +347,9 @@ impl Shard {
         reply: Result<Reply, Failure>,
         now: Now,
     ) -> Result<(), Result<Reply, Failure>> {
-        let Some(pending) = self.requests.sent.remove(&token) else { return Err(reply) };
+        let Some(mut pending) = self.requests.sent.remove(&token) else { return Err(reply) };
         let why = match reply {
             Ok(Reply { message, .. }) => {
-                self.note_request(&pending, message.as_deref(), now);
                 self.request_sent(pending, message, now);
                 return Ok(());
             }
@@ -362,17 +371,16 @@ impl Shard {
             },
             Err(Failure::Unknown { text }) => {
                 // It may have been delivered: it counts.
-                self.note_request(&pending, None, now);
+                pending.counts = None;
                 NotPlaced::Unable(format!("whether the request was delivered is not known: {text}"))
             }
         };
+        if let Some(note) = pending.counts.take() {
+            self.outputs.push_back(Output::Withdrawn(note));
+        }
         tracing::warn!(number = pending.order.number, ?why, "a permission request came to nothing");
         self.request_failed(pending, why, now);
         Ok(())
-    }
-
-    fn note_request(&mut self, pending: &Pending, message: Option<&str>, now: Now) {
-        self.note(pending, "asked", message, Fact::Asked { at: now.wall }, now);
     }
 
     /// Keeps what a refusal of Meta tells of the customer, so that the same is not tried again.
@@ -387,19 +395,10 @@ impl Shard {
         } else {
             return;
         };
-        self.note(pending, "refused", None, fact, now);
-    }
-
-    fn note(&mut self, pending: &Pending, kind: &str, name: Option<&str>, fact: Fact, now: Now) {
-        let name = name.map_or_else(|| CallId::new(now.wall, &mut *self.entropy).to_string(), str::to_owned);
-        let (number, customer) = (pending.order.number.clone(), &pending.order.customer);
-        let customer = Customer::of_fields(customer.reveal(), None);
-        self.outputs.push_back(Output::Note(Box::new(Note {
-            number,
-            customer,
-            id: format!("{kind}:{name}"),
-            fact,
-        })));
+        let customer = Customer::of_fields(pending.order.customer.reveal(), None);
+        let id = format!("refused:{}", CallId::new(at, &mut *self.entropy));
+        let note = Note { number: pending.order.number.clone(), customer, id, fact };
+        self.outputs.push_back(Output::Note(Box::new(note)));
     }
 
     fn request_sent(&mut self, pending: Pending, message: Option<String>, now: Now) {

@@ -12,7 +12,7 @@ use setu_store::{CustomerNames, Kept, Revision, Store, StoreFault, Unreconciled}
 use setu_whatsapp::campaign::{Campaigns, Contact};
 use setu_whatsapp::permission::PairLedger;
 use setu_whatsapp::quality::Light;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::unfinished::{PULSE, Unfinished};
 use super::{reconcile, rows};
@@ -39,8 +39,10 @@ pub(crate) enum Keep {
     Reconcile,
     /// A campaign, or a number, asks somebody for permission.
     Requested(Box<Requested>),
-    /// Something of a pair.
-    Note(Box<Note>),
+    /// Something of a pair, and who waits for it to be kept, if anybody does.
+    Note(Box<Note>, Option<oneshot::Sender<()>>),
+    /// Something of a pair that turned out not to be.
+    Withdrawn(Box<Note>),
     /// Not to keep but to find out, after all that was to be kept before.
     Load(Box<Load>),
 }
@@ -103,13 +105,16 @@ impl Writer {
                 _ = looking.tick() => self.show_lights(&mut lights, now().wall).await,
                 _ = beating.tick() => {}
             }
-            let Sorted { mut kept, loads, reconcile } = self.sort(batch.drain(..), &mut calls);
+            let Sorted { mut kept, waiting, loads, reconcile } = self.sort(batch.drain(..), &mut calls);
             // Every step brings the time along; between them a disk may sleep while no call lives.
             if !calls.is_empty() || !kept.unfinished.is_empty() {
                 kept.pulse = Some(now().wall);
             }
-            if !kept.is_empty() {
-                self.insist(&kept).await;
+            if kept.is_empty() || self.insist(&kept).await {
+                // Who gave up waiting has gone.
+                for waits in waiting {
+                    let _ = waits.send(());
+                }
             }
             for load in loads {
                 self.load(load).await;
@@ -150,7 +155,11 @@ impl Writer {
                 Keep::Acted(event) => kept.acted.push(event),
                 Keep::Reconcile => sorted.reconcile = true,
                 Keep::Requested(requested) => kept.requests.push(rows::request(*requested)),
-                Keep::Note(note) => kept.facts.extend(rows::note(*note)),
+                Keep::Note(note, waits) => {
+                    kept.facts.extend(rows::note(*note));
+                    sorted.waiting.extend(waits);
+                }
+                Keep::Withdrawn(note) => kept.withdrawn.extend(rows::note(*note)),
                 Keep::Load(load) => sorted.loads.push(*load),
             }
         }
@@ -187,7 +196,8 @@ impl Writer {
         }
     }
 
-    async fn insist(&self, kept: &Kept) {
+    /// Whether it is kept: at shutdown it may be given up.
+    async fn insist(&self, kept: &Kept) -> bool {
         let mut last_tries = 0;
         while let Err(fault) = self.store.keep(kept).await {
             self.metrics.store_failed();
@@ -195,11 +205,12 @@ impl Writer {
             if self.closing.load(Ordering::Acquire) {
                 last_tries += 1;
                 if last_tries == LAST_TRIES {
-                    return;
+                    return false;
                 }
             }
             tokio::time::sleep(RETRY).await;
         }
+        true
     }
 
     /// Brings records and what webhooks told of the same calls together.
@@ -254,6 +265,8 @@ impl Writer {
 #[derive(Debug, Default)]
 struct Sorted {
     kept: Kept,
+    /// To be told once that is kept.
+    waiting: Vec<oneshot::Sender<()>>,
     /// To be found out once that is kept.
     loads: Vec<Load>,
     /// Whether webhooks may have told of what is kept.

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 use setu_model::{AnsweredBy, Cause, Direction, EndedBy, Ingress};
+use setu_store::{CustomerNames, Location, Store};
 use setu_twin::graph::{GraphHabits, UserReply};
 
 use crate::lab::*;
@@ -46,6 +47,22 @@ impl Lab {
     async fn connects(&self) {
         let connect = crate::provider::EXAMPLE;
         assert_eq!(self.webhooks().post("/webhooks/whatsapp/call.connect", connect).await.unwrap(), 200);
+    }
+
+    /// Waits until as many requests count in the database.
+    async fn count(&self, requests: usize) {
+        let names = CustomerNames { name: "wa:919876543210", other: "wa:919876543210" };
+        let counted = async {
+            let at = Location::Sqlite(self.folder.path().join("setu.db"));
+            let store = Store::open(&at).await.unwrap();
+            loop {
+                let facts = store.pair(NUMBER, names, 100).await.unwrap();
+                if facts.iter().filter(|(id, _)| id.starts_with("asked:")).count() == requests {
+                    return store.close().await;
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, counted).await.unwrap();
     }
 
     async fn nobody_is_set_aside(&self) {
@@ -102,6 +119,19 @@ async fn one_request_a_day_is_the_limit_by_our_count_and_by_metas() {
     assert_eq!(lab.requests(json!({})).await.0, 202);
     let (status, refused) = lab.requests(json!({})).await;
     assert_eq!((status, &refused["error"]["rules"][0]["code"]), (409, &json!(4011)), "{refused}");
+    lab.count(1).await;
+}
+
+/// What was sent when the bridge is killed may have been delivered.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_counts_before_it_is_answered() {
+    let graph = asked(None).graph.map(|habits| GraphHabits { reply_ms: 3_600_000, ..habits });
+    let lab = Setup { number: BY_GRAPH, graph, ..asked(None) }.start().await;
+    tokio::select! {
+        biased;
+        answer = lab.requests(json!({})) => panic!("it is answered before it counts: {answer:?}"),
+        () = lab.count(1) => {}
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

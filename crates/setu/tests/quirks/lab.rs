@@ -126,7 +126,7 @@ pub(crate) struct Lab {
     cdrs: broadcast::Receiver<Arc<Cdr>>,
     setup: Setup,
     pub(crate) authority: TestAuthority,
-    folder: tempfile::TempDir,
+    pub(crate) folder: tempfile::TempDir,
 }
 
 /// What the three parties said of one call.

@@ -117,6 +117,7 @@ impl Bridge {
             | Wanted::Progress(_)
             | Wanted::Awaited(_)
             | Wanted::Note(_)
+            | Wanted::Withdrawn(_)
             | Wanted::Registrations(_) => {}
         }
     }

@@ -1,6 +1,6 @@
 //! Calls that a bridge leaves behind.
 
-use setu_store::{CdrQuery, Kept, UnfinishedRow};
+use setu_store::{CdrQuery, CustomerNames, Kept, UnfinishedRow};
 
 use crate::lab::{Lab, at, cdr, delivery, event, fact, told};
 use crate::on_both;
@@ -65,6 +65,15 @@ async fn what_a_bridge_did_is_kept_all_at_once(lab: Lab) {
     assert_eq!(store.cdrs(&CdrQuery { most: 10, ..CdrQuery::default() }).await.unwrap().len(), 1);
     assert!(store.waiting().await.unwrap().is_empty());
     assert!(Kept::default().is_empty() && !kept.is_empty());
+
+    let names = CustomerNames { name: "wa:919", other: "wa:919" };
+    let withdrawn = Kept { withdrawn: kept.facts.clone(), ..Kept::default() };
+    assert!(!withdrawn.is_empty());
+    for left in [1, 0, 0] {
+        let facts = store.pair(&kept.facts[0].number, names, 10).await.unwrap();
+        assert_eq!(facts.len(), left);
+        store.keep(&withdrawn).await.unwrap();
+    }
 }
 
 async fn calls_of_a_bridge_that_is_gone_are_taken_over_and_those_of_one_that_runs_are_not(lab: Lab) {

@@ -13,7 +13,7 @@ pub struct FactId(pub String);
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(tag = "what", rename_all = "snake_case")]
 pub enum Fact {
-    /// The business asked for permission, and Meta took the request.
+    /// The business asked for permission, and Meta did not refuse the request.
     Asked {
         /// When.
         at: Wall,
