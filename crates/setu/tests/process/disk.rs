@@ -7,6 +7,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use setu_model::{Cause, Cdr, Milestone};
+use setu_store::CustomerNames;
 use setu_twin::Person;
 use setu_twin::agent::{Habits, PhoneAnswer};
 use setu_twin::meta::{CallReport, CallSpec, UserSaw};
@@ -14,6 +15,7 @@ use setu_twin::shell::EdgeHandle;
 
 use crate::house::{CUSTOMER, CUSTOMER_HZ, House, NUMBER, NUMBER_PASSWORD, Ports};
 use crate::peers::{Process, until};
+use crate::webhooks::{EXAMPLE, SECRET, post};
 
 fn house() -> House {
     let rest = format!(
@@ -136,4 +138,42 @@ fn a_database_on_a_full_disk_keeps_the_bridge_from_starting_and_is_told_once() {
     assert_eq!(out.status.code(), Some(1), "{said}");
     assert!(said.contains("setu: store: ") && said.contains("full") && said.contains("free space"), "{said}");
     assert_eq!(said.lines().count(), 1, "{said}");
+}
+
+#[test]
+fn webhooks_that_are_acknowledged_after_the_disk_was_full_survive_a_kill() {
+    let (mut house, at) = crate::webhooks::house();
+    house.config.push_str("[store]\nfile = \"store/setu.db\"\n");
+    let mut bridge = house.serve_by(&mut serve_on_small_disk(&house, "store", 3_072, "true"));
+    let folder = inside(&bridge, &house.path("store"));
+    let post = |n: usize| {
+        let body = EXAMPLE.replace("CALL_ID", &format!("call-{n}")).replace("XXXXX", &"x".repeat(20_000));
+        post(at, "/webhooks/whatsapp/call.connect", SECRET, &body).starts_with("HTTP/1.1 200 ")
+    };
+    assert!(post(0));
+    let filler = folder.join("filler");
+    let mut full = fs::File::create(&filler).unwrap();
+    while std::io::Write::write_all(&mut full, &[0; 1_024]).is_ok() {}
+    drop(full);
+    // What of the write-ahead log is there already may take a few more.
+    let refused = (1..200).filter(|n| !post(*n)).take(4).count();
+    assert_eq!(refused, 4, "{}", house.log());
+    fs::remove_file(&filler).unwrap();
+    until("there is room again", Duration::from_secs(20), || post(200));
+    assert!((201..205).all(post), "{}", house.log());
+
+    // As another process sees it, on another disk.
+    bridge.signal("STOP");
+    for name in ["setu.db", "setu.db-wal"] {
+        fs::copy(folder.join(name), house.path(name)).unwrap();
+    }
+    bridge.signal("KILL");
+    bridge.wait(Duration::from_secs(20));
+    let kept = crate::durable::with_store(&house, async |store| {
+        let names = CustomerNames { name: "wa:919876543210", other: "wa:919876543210" };
+        store.pair(NUMBER, names, 1_000).await.unwrap()
+    });
+    for n in 200..205 {
+        assert!(kept.iter().any(|(fact, _)| *fact == format!("tap:call-{n}")), "{n}: {}", kept.len());
+    }
 }
