@@ -42,7 +42,7 @@ impl Call {
         let uses = match &offered.origin {
             Origin::Placed(Placed { reservation: Some(id), .. }) => Uses::Named(*id),
             Origin::Placed(_) | Origin::Account(_) | Origin::Trunk(_) => Uses::OfCustomer,
-            Origin::Meta { .. } => Uses::Any,
+            Origin::Meta { .. } | Origin::Waiting { .. } => Uses::Any,
         };
         let mut call = Self::new(offered, route.as_ref().ok(), ctx);
         call.milestone(Milestone::Offered, None, ctx.now);
@@ -92,7 +92,7 @@ impl Call {
     fn new(offered: Offered, route: Option<&Route>, ctx: &mut Context<'_>) -> Self {
         let Offered { call: id, ingress, direction, origin, mut facts, answer_in, .. } = offered;
         let party = match &origin {
-            Origin::Meta { number } | Origin::Placed(Placed { number, .. }) => {
+            Origin::Meta { number } | Origin::Waiting { number } | Origin::Placed(Placed { number, .. }) => {
                 // The number that proved its password, whatever the To header says; or that the call is placed from.
                 facts.number.clone_from(number);
                 Party::Customer
@@ -135,8 +135,9 @@ impl Call {
                 ring: ring.or(number.map(|number| number.ring)).unwrap_or_default(),
                 by_hand: *by_hand,
             }),
-            Origin::Meta { .. } | Origin::Account(_) | Origin::Trunk(_) => None,
+            Origin::Meta { .. } | Origin::Waiting { .. } | Origin::Account(_) | Origin::Trunk(_) => None,
         };
+        let unasked = matches!(origin, Origin::Waiting { .. }) && direction == Direction::BusinessInitiated;
         // The originator of the other calls is on the agents' side.
         let signalled = number.map_or(ingress, |number| number.signalled);
         let ingress = if side == Side::Meta { ingress } else { signalled };
@@ -154,6 +155,7 @@ impl Call {
             exchange: Exchange::Wanted,
             answer_in,
             placing,
+            unasked,
             acknowledged: false,
             legs: vec![Leg {
                 side,
@@ -252,7 +254,8 @@ impl Call {
                 ctx.config.trunks.get(name).is_some_and(|trunk| trunk.by_hand)
             }
             (Some(Party::Agent(_)), None) => true,
-            // A customer who called, or whom a provider has on the line already: nobody is called.
+            (Some(Party::Customer), None) if self.unasked => false,
+            // A customer who called, or for whom the gate was asked before: nobody is called.
             (Some(Party::Customer), None) | (None, _) => return self.open(reserved, ctx),
         };
         self.phase = Phase::Asking { until: ctx.now.mono + ctx.config.timers.gate, reserved };
@@ -316,9 +319,10 @@ fn exchange(offered: &Offered) -> Result<Exchange, Turned> {
 fn route(offered: &Offered, config: &CallConfig) -> Result<Route, Turned> {
     match (&offered.origin, offered.direction) {
         // Whoever asked for the call: a customer waits there, and somebody of the business is to take it.
-        (Origin::Meta { number }, Direction::UserInitiated | Direction::BusinessInitiated) => {
-            inbound(offered, number, config)
-        }
+        (
+            Origin::Meta { number } | Origin::Waiting { number },
+            Direction::UserInitiated | Direction::BusinessInitiated,
+        ) => inbound(offered, number, config),
         (Origin::Account(name), Direction::BusinessInitiated) => {
             let agent = config.agents.get(name);
             let agent = agent.ok_or_else(|| Turned::new(Cause::Refused, 403, "the account is no agent"))?;

@@ -55,6 +55,8 @@ pub(crate) struct Call {
     pub(crate) answer_in: AnswerIn,
     /// How the call is to be placed; none if it came in.
     pub(crate) placing: Option<Placing>,
+    /// A provider has the customer on the line for the business, and nobody asked the gate.
+    pub(crate) unasked: bool,
     /// Whether the originator confirmed our answer.
     pub(crate) acknowledged: bool,
     /// By index: the originator, then every leg that was dialled.

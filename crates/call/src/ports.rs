@@ -100,6 +100,11 @@ pub enum Origin {
         /// E.164 with `+`.
         number: String,
     },
+    /// A provider, which has a customer on the line whom nobody asked for: a call of the business asks the gate.
+    Waiting {
+        /// The business number, E.164 with `+`.
+        number: String,
+    },
     /// An agent's softphone, by account name.
     Account(String),
     /// A trunk, by name.

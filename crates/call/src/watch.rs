@@ -58,7 +58,7 @@ impl Watch {
         match input {
             Input::Offered(offered) | Input::TurnedAway { offered, .. } => {
                 let side = match offered.origin {
-                    Origin::Meta { .. } | Origin::Placed(_) => Side::Meta,
+                    Origin::Meta { .. } | Origin::Waiting { .. } | Origin::Placed(_) => Side::Meta,
                     Origin::Account(_) | Origin::Trunk(_) => Side::Agents,
                 };
                 let refused = matches!(input, Input::TurnedAway { .. });

@@ -328,6 +328,18 @@ fn the_gate_is_asked_before_anything_is_opened() {
 }
 
 #[test]
+fn the_gate_is_asked_for_a_customer_on_the_line_whom_nobody_ordered() {
+    for (direction, asked) in [(Direction::BusinessInitiated, true), (Direction::UserInitiated, false)] {
+        let mut house = gated();
+        house.register("alice", 1);
+        house.user_waits_from(Origin::Waiting { number: NUMBER.into() }, direction);
+        let question = "may +15550001111 call +919876543210 by dialler".to_owned();
+        let said = house.says();
+        assert_eq!(said.contains(&question), asked, "{direction:?}: {said:?}");
+    }
+}
+
+#[test]
 fn a_call_that_the_gate_refuses_ends_with_its_rules_and_claims_nothing() {
     let mut house = gated();
     let call = house.business_calls(Origin::Account("alice".into()), CUSTOMER, Some(AGENT_ANSWER));

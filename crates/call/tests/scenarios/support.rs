@@ -119,7 +119,11 @@ impl House {
 
     /// A WhatsApp user waits at a URI for `NUMBER`.
     pub(crate) fn user_waits(&mut self, direction: Direction) -> CallId {
-        let origin = Origin::Meta { number: NUMBER.into() };
+        self.user_waits_from(Origin::Meta { number: NUMBER.into() }, direction)
+    }
+
+    /// A WhatsApp user waits at a URI, as this origin tells.
+    pub(crate) fn user_waits_from(&mut self, origin: Origin, direction: Direction) -> CallId {
         let facts = CallFacts { customer: Pii::new(CUSTOMER.into()), ..CallFacts::default() };
         self.offer_by(Ingress::ProviderUri, direction, origin, "", facts, None)
     }

@@ -7,7 +7,7 @@ use setu_model::{CallId, Cause, Cdr, Direction, Now, RuleRefusal, Wall};
 use setu_whatsapp::campaign::{Campaigns, Contact};
 use setu_whatsapp::country_of;
 use setu_whatsapp::gate::{Circumstances, Decision, GateCode, GatePolicy, GateRefusal, closed, decide};
-use setu_whatsapp::permission::{Answer, Customer, Fact, FactId, PairLedger, Question};
+use setu_whatsapp::permission::{Answer, Customer, Fact, FactId, PairLedger, Question, Reply};
 
 use super::place::Answer as Told;
 use super::{Output, Shard};
@@ -208,11 +208,28 @@ impl Shard {
     pub(super) fn asked(&mut self, question: setu_call::Question, now: Now) {
         let setu_call::Question { call, number, customer, by_hand, use_case } = question;
         let customer = Customer::of_fields(customer.reveal(), None);
-        // Where the provider calls back, the call begins with a request.
-        let sends_request = self.is_called_back(&number).is_some();
+        // Where the provider calls back, the call begins with a request, unless the customer waits already.
+        let sends_request =
+            self.is_called_back(&number).is_some() && self.permitted_by(call, now.wall).is_none();
         let inquiry =
             Inquiry { token: 0, number, customer, by_hand, use_case, campaign: None, sends_request };
         self.look_up(Asker::Call(call), inquiry, now);
+    }
+
+    /// What a provider that has a call's customer on the line for the business names as its permission: evidence for this
+    /// call and no other, so that it is not kept.
+    fn permitted_by(&self, call: CallId, at: Wall) -> Option<Fact> {
+        let live = self.calls.lives(None).find(|live| live.call == call)?;
+        match live.facts.permission_source.as_deref()? {
+            // Within a day, and no later than what is known of the customer since.
+            "service_window" => Some(Fact::Wrote { at: Wall::from_unix_ms(at.unix_ms() - 23 * 3_600_000) }),
+            "permission_request" => {
+                let reply =
+                    Reply::Accept { permanent: false, expires: None, automatic: true, unasked: false };
+                Some(Fact::Replied { at, reply })
+            }
+            _ => None,
+        }
     }
 
     /// Somebody wants to know what the gate would say.
@@ -285,6 +302,12 @@ impl Shard {
                 }
             }
         };
+        let mut known = known;
+        if let (Asker::Call(call), Ok(known)) = (asker, &mut known)
+            && let Some(fact) = self.permitted_by(call, now.wall)
+        {
+            known.facts.push((format!("waits:{call}"), serde_json::to_string(&fact).unwrap_or_default()));
+        }
         let found = known.map(|known| Some(self.gate.find(&inquiry, policy?, &known, desk, now.wall)));
         if let Ok(Some(finding)) = &found {
             self.campaign_asks(&inquiry, finding, now);

@@ -139,6 +139,7 @@ impl Shard {
             Beginning::Again => return,
         };
         let call = leg.call;
+        let mut origin = Origin::Waiting { number: number.to_owned() };
         let reach = Waiting::new(uri, &self.settings.sip_hosts, number, &connect.wacid);
         match self.take_awaited(call) {
             // Somebody dialled, and waits for it.
@@ -151,6 +152,8 @@ impl Shard {
             }
             Some(Awaited { facts: CallFacts { use_case, payload, queue, reference, .. }, .. }) => {
                 facts = CallFacts { use_case, payload, queue, reference, ..facts };
+                // The gate was asked when it was ordered.
+                origin = Origin::Meta { number: number.to_owned() };
             }
             None => {}
         }
@@ -158,7 +161,7 @@ impl Shard {
             call,
             ingress: Ingress::ProviderUri,
             direction: connect.direction,
-            origin: Origin::Meta { number: number.to_owned() },
+            origin,
             dialled: String::new(),
             facts,
             offer: None,

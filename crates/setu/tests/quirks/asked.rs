@@ -134,6 +134,27 @@ async fn a_request_counts_before_it_is_answered() {
     }
 }
 
+/// A provider has a customer on the line for the business, whom nobody ordered. The connect is evidence of the permission.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_business_call_that_nobody_ordered_asks_the_gate() {
+    let blocked = "[hours]\nfrom = \"00:00\"\nto = \"00:00\"\n[calling]\nblocked_countries = [\"IN\"]\n";
+    for source in ["service_window", "permission_request"] {
+        let connect = crate::provider::EXAMPLE.replace("template_button", source);
+        for (config, cause, rule) in [(ALWAYS, Cause::Success, None), (blocked, Cause::Refused, Some(4008))] {
+            let number = "dialect = \"provider\"";
+            let mut setup = Setup { number, config, gate: "on", ..Setup::default() };
+            setup.provider.person = setup.provider.person.hanging_up_after(500);
+            let mut lab = setup.start().await;
+            let mut rings = lab.phone().events();
+            assert_eq!(lab.webhooks().post("/webhooks/whatsapp/call.connect", &connect).await.unwrap(), 200);
+            let cdr = lab.next_cdr().await;
+            let found = (cdr.direction, cdr.termination.cause, cdr.refused.first().map(|rule| rule.code));
+            assert_eq!(found, (Direction::BusinessInitiated, cause, rule), "{source}: {}", cdr.termination);
+            assert_eq!(rings.try_recv().is_ok(), rule.is_none(), "{source}");
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn nobody_is_asked_where_nobody_is_ready_or_nothing_can_be_sent() {
     let lab = Setup { number: BY_GRAPH, phones: Vec::new(), ..asked(None) }.start().await;
