@@ -332,12 +332,12 @@ mod tests {
         let body = format!(
             r#"{{"entry":[{{"id":"w","changes":[{{"field":"messages","value":{{"metadata":{metadata},"messages":[{message}]}}}}]}}]}}"#
         );
-        let heard = read(None, body.as_bytes(), Wall::from_unix_ms(0)).unwrap();
+        let heard = read(None, body.as_bytes(), Wall::from_unix_ms(1_760_700_000_000)).unwrap();
         let (taken, _) = tokio::sync::oneshot::channel();
         let body = body.into_bytes().into();
         let audience = Audience(vec![("crm".to_owned(), EventKind::USUAL.into())]);
         delivery(
-            &Delivery { kind: None, body, received: Wall::from_unix_ms(0), heard, taken },
+            &Delivery { kind: None, body, received: Wall::from_unix_ms(1_760_700_000_000), heard, taken },
             &numbers(),
             &audience,
         )
